@@ -1,0 +1,189 @@
+"""What a person chooses: every default, range and help text of the product.
+
+The command line, the sliders of the page and the tables of the README are made
+from the fields below, so a default or a sentence of help is written once, here.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Variant = Literal["ccsr", "v2", "v1"]
+ColorAlignment = Literal["adain", "wavelet", "none"]
+
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+COLOR_ALIGNMENTS: tuple[ColorAlignment, ...] = get_args(ColorAlignment)
+
+MAX_SEED = 2**31 - 1
+MAX_SEEDS_PER_RUN = 50
+
+
+@dataclass(frozen=True)
+class Option:
+    """What the interfaces need to know about one field.
+
+    A numeric option has a range, a choice has its allowed values; `step` is the
+    grid of a slider and does not restrict other values.
+    """
+
+    label: str
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] | None = None
+
+    def check(self, name: str, value: Any) -> None:  # noqa: ANN401 - this is the type check
+        """Raise ValueError unless `value` is in the range or among the choices."""
+        if self.choices is not None:
+            if value not in self.choices:
+                raise ValueError(f"{name} must be one of {', '.join(self.choices)}, got {value!r}")
+            return
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name} must be a number, got {value!r}")
+        low, high = self.minimum, self.maximum
+        # Written so that NaN, which compares false with everything, is refused too.
+        if not ((low is None or value >= low) and (high is None or value <= high)):
+            raise ValueError(f"{name} must be from {low:g} to {high:g}, got {value}")
+
+
+def _field(default: Any, label: str, help: str, **limits: Any) -> Any:  # noqa: ANN401
+    return dataclasses.field(default=default, metadata={"option": Option(label, help, **limits)})
+
+
+def option(config_type: type, name: str) -> Option:
+    """The `Option` of field `name` of a config class."""
+    return next(f for f in dataclasses.fields(config_type) if f.name == name).metadata["option"]
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """One setting of the sampler; with a seed and a picture it fixes every pixel.
+
+    Raises:
+        ValueError: If a field is out of its range, or t_min is above t_max.
+    """
+
+    scale: float = _field(
+        4.0,
+        "Scale",
+        "How many times larger the result is than the input, on each side.",
+        minimum=1.0,
+        maximum=8.0,
+        step=1.0,
+    )
+    variant: Variant = _field(
+        "ccsr",
+        "Variant",
+        "ccsr: non-uniform sampling and fine-tuned decoder (the full method). "
+        "v2: non-uniform sampling, decoder as pre-trained. "
+        "v1: ordinary uniform diffusion, as many network evaluations; "
+        "t_max and t_min only set their number.",
+        choices=VARIANTS,
+    )
+    num_steps: int = _field(
+        45,
+        "Steps of the grid (S)",
+        "Size of the uniform grid of timesteps laid over the whole diffusion process. "
+        "Only the grid points between t_max and t_min are visited, so a finer grid "
+        "means more refinement steps.",
+        minimum=1,
+        maximum=200,
+        step=1,
+    )
+    t_max: float = _field(
+        0.6667,
+        "t_max",
+        "Where refinement starts, as a fraction of the diffusion process. Higher adds more "
+        "noise to the first estimate: more invented detail, less agreement between seeds.",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.0001,
+    )
+    t_min: float = _field(
+        0.3333,
+        "t_min",
+        "Where refinement is cut off and the estimate goes to the decoder, as a fraction of "
+        "the diffusion process. Lower refines longer: finer detail, more time, less agreement "
+        "between seeds. Equal to t_max: no refinement, the first estimate is decoded.",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.0001,
+    )
+    color: ColorAlignment = _field(
+        "adain",
+        "Colour alignment",
+        "How colours are tied to the input. adain: mean and spread of each channel. "
+        "wavelet: all low frequencies. none: as decoded.",
+        choices=COLOR_ALIGNMENTS,
+    )
+
+    def __post_init__(self) -> None:
+        """Check every field, then their order."""
+        for field in dataclasses.fields(self):
+            field.metadata["option"].check(field.name, getattr(self, field.name))
+        if int(self.num_steps) != self.num_steps:
+            raise ValueError(f"num_steps must be a whole number, got {self.num_steps}")
+        if self.t_min > self.t_max:
+            raise ValueError(
+                f"t_min must not be above t_max, got t_min={self.t_min} and t_max={self.t_max}; "
+                "lower t_min or raise t_max"
+            )
+
+
+SEED = Option(
+    "Seed",
+    "The number that fixes all random draws: same seed, same settings, same picture.",
+    minimum=0,
+    maximum=MAX_SEED,
+    step=1,
+)
+NUM_SEEDS = Option(
+    "Number of seeds",
+    "How many results to make from the same picture, each from its own random draws.",
+    minimum=2,
+    maximum=MAX_SEEDS_PER_RUN,
+    step=1,
+)
+DEFAULT_SEED = 0
+DEFAULT_NUM_SEEDS = 10
+
+L_STD_HELP = (
+    "L-STD: standard deviation of each pixel over the seeds, averaged over the picture "
+    "(paper Eq. 5; values in [0, 1], 4-pixel border left out). Lower is more stable."
+)
+G_STD_HELP = (
+    "G-STD: standard deviation of a quality score over the seeds (paper Eq. 4). "
+    "Lower is more stable."
+)
+REFERENCE_HELP = (
+    "The true high-resolution picture, exactly scale times the input. With it, PSNR, SSIM and "
+    "LPIPS of every seed are measured."
+)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read a list of seeds such as "0-9" or "3,5,8-10".
+
+    Returns:
+        The seeds in the order given, each once.
+
+    Raises:
+        ValueError: If the text is no such list, or has more than MAX_SEEDS_PER_RUN seeds.
+    """
+    seeds: dict[int, None] = {}
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.strip().partition("-"))
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ValueError(f'seeds must look like "0-9" or "3,5,8", got {text!r}')
+        start, stop = int(first), int(last) if dash else int(first)
+        if stop < start:
+            raise ValueError(f"seeds must rise, got {part.strip()!r}; write {stop}-{start}")
+        if stop > MAX_SEED:
+            raise ValueError(f"a seed must be at most {MAX_SEED}, got {stop}")
+        if stop - start >= MAX_SEEDS_PER_RUN:
+            raise ValueError(f"at most {MAX_SEEDS_PER_RUN} seeds a run, got {part.strip()!r}")
+        seeds.update(dict.fromkeys(range(start, stop + 1)))
+    if len(seeds) > MAX_SEEDS_PER_RUN:
+        raise ValueError(f"at most {MAX_SEEDS_PER_RUN} seeds a run, got {len(seeds)}")
+    return tuple(seeds)
