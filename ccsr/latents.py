@@ -1,0 +1,36 @@
+"""Pixels <-> latents, the same for both kinds of autoencoder.
+
+Pixels are in [0,1] here and everywhere in the engine; that autoencoders want [-1,1] and raw latents
+want scaling is known to this module only.
+"""
+
+import torch
+from diffusers import AutoencoderDC, AutoencoderKL
+
+Autoencoder = AutoencoderKL | AutoencoderDC
+
+
+def compression(vae: Autoencoder) -> int:
+    """Pixels per latent along each side: 8 for Stable Diffusion and for the compact model."""
+    config = vae.config
+    channels = config.get("block_out_channels") or config.get("encoder_block_out_channels")
+    return 2 ** (len(channels) - 1)
+
+
+def latent_channels(vae: Autoencoder) -> int:
+    """Channels of a latent."""
+    return vae.config["latent_channels"]
+
+
+def encode(vae: Autoencoder, pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels [B,3,H,W] in [0,1] -> scaled latents [B,C,h,w], float32; no random draw."""
+    encoded = vae.encode((2 * pixels - 1).to(vae.dtype))
+    # AutoencoderKL knows a distribution, of which the mode is taken; AutoencoderDC a point.
+    raw = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
+    return raw.float() * vae.config["scaling_factor"]
+
+
+def decode(vae: Autoencoder, latents: torch.Tensor) -> torch.Tensor:
+    """Scaled latents [B,C,h,w] -> pixels [B,3,H,W], float32, about [0,1] but not clamped."""
+    raw = latents / vae.config["scaling_factor"]
+    return (vae.decode(raw.to(vae.dtype)).sample.float() + 1) / 2
