@@ -1,0 +1,122 @@
+"""How much results differ between seeds: L-STD per pixel, G-STD per score.
+
+Statistics are streamed, so memory does not grow with the number of seeds.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ccsr.config import SamplingConfig
+from ccsr.metrics import BORDER
+
+
+class PixelStatistics:
+    """Mean and standard deviation of every pixel over the pictures added so far.
+
+    Welford's update, as accurate as two passes over all pictures:
+    https://doi.org/10.1080/00401706.1962.10490022
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._mean: np.ndarray | None = None
+        self._squares: np.ndarray | None = None
+
+    def add(self, rgb: np.ndarray) -> None:
+        """Take in one picture [H,W,3] in [0,1].
+
+        Raises:
+            ValueError: If its size differs from the earlier ones.
+        """
+        if self._mean is None or self._squares is None:
+            self._mean = np.zeros(rgb.shape, np.float64)
+            self._squares = np.zeros(rgb.shape, np.float64)
+        if rgb.shape != self._mean.shape:
+            raise ValueError(f"pictures must be of shape {self._mean.shape}, got {rgb.shape}")
+        self.count += 1
+        delta = rgb - self._mean
+        self._mean += delta / self.count
+        self._squares += delta * (rgb - self._mean)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean picture [H,W,3] in [0,1]."""
+        if self._mean is None:
+            raise ValueError("no picture has been added yet")
+        return self._mean
+
+    @property
+    def l_std_map(self) -> np.ndarray:
+        """Standard deviation of each pixel [H,W] in [0, 0.5], averaged over R, G and B.
+
+        CCSR Eq. (5) before the averages: population standard deviation (divided by N).
+        """
+        if self._squares is None:
+            raise ValueError("no picture has been added yet")
+        return np.sqrt(self._squares / self.count).mean(2)
+
+    @property
+    def l_std(self) -> float:
+        """L-STD of one picture, CCSR Eq. (5): the mean of the map inside the border."""
+        return inner_mean(self.l_std_map)
+
+
+def inner_mean(values: np.ndarray) -> float:
+    """Mean of a map [H,W] without its border of `BORDER` pixels, as the authors evaluate."""
+    return float(values[BORDER:-BORDER, BORDER:-BORDER].mean())
+
+
+@dataclass(frozen=True)
+class ScoreSpread:
+    """One score over the seeds."""
+
+    mean: float
+    g_std: float
+    """Population standard deviation over the seeds, the inner term of CCSR Eq. (4)."""
+    per_seed: tuple[float, ...]
+
+
+def score_spread(scores: list[float]) -> ScoreSpread:
+    """Mean and G-STD of the scores of one picture, in the order of the seeds."""
+    return ScoreSpread(float(np.mean(scores)), float(np.std(scores)), tuple(scores))
+
+
+@dataclass
+class StabilityReport:
+    """Everything measured over the seeds of one picture, growing seed by seed."""
+
+    config: SamplingConfig
+    pixels: PixelStatistics = field(default_factory=PixelStatistics)
+    seeds: list[int] = field(default_factory=list)
+    l_std_by_count: list[float] = field(default_factory=list)
+    """L-STD over the first 1, 2, ... seeds."""
+    scores: dict[str, list[float]] = field(default_factory=dict)
+    """Scores against the reference in the order of the seeds; empty without one."""
+
+    def add(self, seed: int, rgb: np.ndarray, scores: Mapping[str, float] | None = None) -> None:
+        """Take in the result of one seed, [H,W,3] in [0,1]."""
+        self.pixels.add(rgb)
+        self.seeds.append(seed)
+        self.l_std_by_count.append(self.pixels.l_std)
+        for name, value in (scores or {}).items():
+            self.scores.setdefault(name, []).append(value)
+
+    def spreads(self) -> dict[str, ScoreSpread]:
+        """Mean, G-STD and single values of every score."""
+        return {name: score_spread(values) for name, values in self.scores.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """What report.json holds."""
+        report: dict[str, Any] = {
+            "l_std": self.pixels.l_std,
+            "l_std_by_count": self.l_std_by_count,
+            "seeds": self.seeds,
+            "config": dataclasses.asdict(self.config),
+        }
+        if self.scores:
+            report["metrics"] = {n: dataclasses.asdict(s) for n, s in self.spreads().items()}
+        return report
