@@ -1,0 +1,271 @@
+"""`CCSRPipeline`: a low-resolution picture -> super-resolved pictures, one a seed."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderDC, AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from torch.nn import functional
+
+from ccsr.color import align_color
+from ccsr.config import SamplingConfig
+from ccsr.controlnet import LatentControlNetModel
+from ccsr.events import Progress, Restored
+from ccsr.images import (
+    Picture,
+    Size,
+    crop_to,
+    pad_to_multiple,
+    resize,
+    to_array,
+    to_tensor,
+    to_uint8,
+)
+from ccsr.latents import compression, decode, encode
+from ccsr.prompt import EmptyPrompt
+from ccsr.sampler import Predict, SeededNoise, Step, sample
+from ccsr.schedule import NonUniformScheduler, path_for
+
+PREVIEWS = 4
+"""Looks at the estimate that a run with previews gives, spread over its evaluations."""
+PREVIEW_LATENTS = 24
+"""Longest side of a previewed latent; larger ones are averaged down, or looking would cost more
+than working."""
+
+
+@dataclass(frozen=True)
+class CCSROutput:
+    """Results of one call."""
+
+    pictures: list[Picture]
+    """One a seed, in their order, exactly `scale` times the input."""
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the network knows of the picture; computed once for all seeds and steps."""
+
+    lr_up: torch.Tensor
+    """The picture bicubically enlarged, [1,3,H,W] in [0,1]; not padded."""
+    features: torch.Tensor
+    """ControlNet features of its latent, [1,F,h,w], of the padded picture."""
+    latent_shape: tuple[int, int, int]
+    """(C,h,w) of the padded picture."""
+
+
+class CCSRPipeline(DiffusionPipeline):
+    """Content-consistent super-resolution.
+
+    Args:
+        unet: Denoising network, with or without cross-attention.
+        controlnet: Reads the latent of the low-resolution picture.
+        vae: Its decoder is the fine-tuned one for variant "ccsr".
+        scheduler: Noise schedule and steps.
+        empty_prompt: Text states; needed if the UNet has cross-attention.
+    """
+
+    model_cpu_offload_seq = "empty_prompt->vae->controlnet->unet->vae"
+    _optional_components = ("empty_prompt",)
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        controlnet: LatentControlNetModel,
+        vae: AutoencoderKL | AutoencoderDC,
+        scheduler: NonUniformScheduler,
+        empty_prompt: EmptyPrompt | None = None,
+    ) -> None:
+        super().__init__()
+        attends = unet.config["encoder_hid_dim"] is not None or any(
+            "CrossAttn" in name for name in unet.config["down_block_types"]
+        )
+        if attends and empty_prompt is None:
+            raise ValueError("this UNet has cross-attention: give `empty_prompt` too")
+        self.register_modules(
+            unet=unet,
+            controlnet=controlnet,
+            vae=vae,
+            scheduler=scheduler,
+            empty_prompt=empty_prompt,
+        )
+
+    @property
+    def size_multiple(self) -> int:
+        """Sides that the networks take are multiples of this many pixels."""
+        return compression(self.vae) * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        picture: Picture,
+        config: SamplingConfig | None = None,
+        seeds: Sequence[int] = (0,),
+    ) -> CCSROutput:
+        """Upscale `picture` once for each seed.
+
+        Raises:
+            ValueError: If there is no seed.
+        """
+        events = self.run(picture, config or SamplingConfig(), seeds)
+        pictures = [event.picture for event in events if isinstance(event, Restored)]
+        return CCSROutput(pictures, tuple(seeds))
+
+    def run(
+        self,
+        picture: Picture,
+        config: SamplingConfig,
+        seeds: Sequence[int],
+        *,
+        preview: bool = False,
+    ) -> Iterator[Progress | Restored]:
+        """Upscale `picture` once for each seed, telling of every network evaluation.
+
+        Closing the iterator stops the work before the next evaluation.
+
+        Raises:
+            ValueError: If there is no seed.
+        """
+        if not seeds:
+            raise ValueError("give at least one seed")
+        started = time.perf_counter()
+        # 1. Enlarge and encode the picture, once for all seeds.
+        condition = self.condition(picture, config)
+        shared = (time.perf_counter() - started) / len(seeds)
+
+        # 2. Extract, jump, refine, truncate: a batch of seeds at a time.
+        path = path_for(config, self.scheduler.loop_start)
+        batches = self._batches(seeds, condition.latent_shape)
+        total = path.num_evaluations * len(batches)
+        for number, batch in enumerate(batches):
+            started = time.perf_counter()
+            step: Step | None = None
+            for step in self._sample(condition, config, batch):
+                evaluation = number * path.num_evaluations + step.evaluation
+                look = self._preview(step.x0_hat) if preview and _is_looked_at(step) else None
+                yield Progress(evaluation, total, step.timestep, batch, look)
+            assert step is not None  # a path has at least one evaluation
+
+            # 3. Decode, align colours, and recombine with the alpha channel.
+            results = [
+                self.restore(x0_hat[None], condition, picture, config) for x0_hat in step.x0_hat
+            ]
+            seconds = shared + (time.perf_counter() - started) / len(batch)
+            for seed, result in zip(batch, results, strict=True):
+                yield Restored(seed, result, config, seconds)
+
+    @torch.no_grad()
+    def condition(self, picture: Picture, config: SamplingConfig) -> Condition:
+        """Enlarge `picture` to the target size, encode it, and compute the condition features."""
+        size = target_size(picture, config)
+        lr_up = resize(to_tensor(picture.rgb).to(self._execution_device), size)
+        padded, _ = pad_to_multiple(lr_up, self.size_multiple)
+        lr_latent = encode(self.vae, padded)
+        features = self.controlnet.condition_features(lr_latent.to(self.controlnet.dtype))
+        _, channels, height, width = lr_latent.shape
+        return Condition(lr_up, features, (channels, height, width))
+
+    def predictor(self, condition: Condition) -> Predict:
+        """The network as a function of (x_t, t)."""
+
+        @torch.no_grad()
+        def predict(x_t: torch.Tensor, t: int) -> torch.Tensor:
+            x = x_t.to(self.unet.dtype)
+            text = None if self.empty_prompt is None else self.empty_prompt(len(x))
+            down, middle = self.controlnet(
+                x, t, text, controlnet_cond=condition.features, return_dict=False
+            )
+            return self.unet(
+                x,
+                t,
+                text,
+                down_block_additional_residuals=down,
+                mid_block_additional_residual=middle,
+                return_dict=False,
+            )[0]
+
+        return predict
+
+    @torch.no_grad()
+    def restore(
+        self, x0_hat: torch.Tensor, condition: Condition, picture: Picture, config: SamplingConfig
+    ) -> Picture:
+        """The picture of a latent estimate [1,C,h,w]."""
+        size = Size(*condition.lr_up.shape[2:])
+        sr = crop_to(decode(self.vae, x0_hat), size)
+        sr = align_color(sr, condition.lr_up, config.color)
+        return Picture(
+            to_array(sr), _enlarged_alpha(picture, size), bits=picture.bits, notes=picture.notes
+        )
+
+    def _sample(
+        self, condition: Condition, config: SamplingConfig, seeds: tuple[int, ...]
+    ) -> Iterator[Step]:
+        return sample(
+            self.predictor(condition),
+            self.scheduler,
+            path_for(config, self.scheduler.loop_start),
+            SeededNoise(seeds, self._execution_device),
+            (len(seeds), *condition.latent_shape),
+        )
+
+    def _batches(
+        self, seeds: Sequence[int], latent_shape: tuple[int, int, int]
+    ) -> list[tuple[int, ...]]:
+        """Split seeds into batches that the device works on at once."""
+        size = seeds_at_once(self._execution_device, latent_shape)
+        return [tuple(seeds[i : i + size]) for i in range(0, len(seeds), size)]
+
+    @torch.no_grad()
+    def _preview(self, x0_hat: torch.Tensor) -> np.ndarray:
+        """A quick look at the first latent of a batch: [h,w,3] uint8, smaller than the result."""
+        first = x0_hat[:1]
+        shrink = -(-max(first.shape[2:]) // PREVIEW_LATENTS)
+        if shrink > 1:
+            first = functional.avg_pool2d(first, shrink, ceil_mode=True)
+        return to_uint8(to_array(decode(self.vae, first)))
+
+
+def target_size(picture: Picture, config: SamplingConfig) -> Size:
+    """Size of the result: the input's times `scale`, rounded."""
+    return Size(round(picture.size.height * config.scale), round(picture.size.width * config.scale))
+
+
+def seeds_at_once(device: torch.device, latent_shape: tuple[int, int, int]) -> int:
+    """How many seeds to batch: on a GPU as many as fill it, on a CPU one.
+
+    A CPU is busy with one seed already, and results that come one by one are seen earlier.
+    """
+    if device.type == "cpu":
+        return 1
+    _, height, width = latent_shape
+    return max(1, 4 * 64 * 64 // (height * width))
+
+
+def _is_looked_at(step: Step) -> bool:
+    return step.evaluation == 1 or step.evaluation % max(step.total // PREVIEWS, 1) == 0
+
+
+def _enlarged_alpha(picture: Picture, size: Size) -> np.ndarray | None:
+    if picture.alpha is None:
+        return None
+    alpha = torch.from_numpy(np.ascontiguousarray(picture.alpha))[None, None].float()
+    return resize(alpha, size)[0, 0].numpy()
+
+
+def load_variant(folder: str, variant: str, **kwargs: Any) -> CCSRPipeline:  # noqa: ANN401
+    """Load one variant of a model folder.
+
+    UNet and ControlNet of "v1" and the pre-trained decoder (file variant "v2") lie beside the
+    weights of "ccsr", under diffusers' naming of file variants.
+    """
+    if variant == "ccsr":
+        return CCSRPipeline.from_pretrained(folder, **kwargs)
+    if variant == "v1":
+        # V1 and V2 share the decoder as it was before fine-tuning.
+        vae = load_variant(folder, "v2", **kwargs).vae
+        return CCSRPipeline.from_pretrained(folder, variant="v1", vae=vae, **kwargs)
+    return CCSRPipeline.from_pretrained(folder, variant="v2", **kwargs)
