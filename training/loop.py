@@ -1,0 +1,214 @@
+"""The training loop of all stages: mixed precision, accumulation, EMA, checkpoints, exact resume.
+
+What is trained is a set of players, modules whose forward returns their losses. Most stages have
+one; adversarial training has two that take turns at every step.
+"""
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import cos, pi
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from diffusers.training_utils import EMAModel
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from training.config import LoopConfig
+from training.data import Example, generator_for
+
+KEPT_CHECKPOINTS = 2
+
+
+class Objective(Protocol):
+    """What a stage trains, on what."""
+
+    players: Mapping[str, nn.Module]
+    """Each called as player(batch, progress, generator) -> {"loss": scalar, others to log};
+    its parameters that require a gradient are trained on "loss"."""
+    dataset: Dataset[Example]
+
+    def learning_rate(self, player: str) -> float:
+        """Peak learning rate of a player."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """One optimiser step done."""
+
+    step: int
+    losses: Mapping[str, float]
+    learning_rate: float
+    seconds: float
+
+
+def mixed_precision(choice: str) -> str:
+    """Resolve "auto": bfloat16 where the hardware computes in it, else float32."""
+    if choice != "auto":
+        return choice
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    capabilities = torch.cpu.get_capabilities()
+    return "bf16" if capabilities.get("amx_bf16") or capabilities.get("avx512_bf16") else "no"
+
+
+def rate_factor(step: int, warmup_steps: int, max_steps: int) -> float:
+    """Share of the peak learning rate at `step`: linear warm-up, then cosine to zero."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(max_steps - warmup_steps, 1)
+    return 0.5 * (1 + cos(pi * min(done, 1.0)))
+
+
+def train(objective: Objective, config: LoopConfig, folder: Path) -> Iterator[TrainStep]:
+    """Train to `max_steps`, resuming from the newest checkpoint in `folder`.
+
+    At the end, and whenever the iterator is closed, a checkpoint is written. After the last step
+    the players hold their averaged (EMA) weights.
+
+    Raises:
+        ValueError: If `folder` holds a run with another configuration.
+    """
+    accelerator = Accelerator(
+        mixed_precision=mixed_precision(config.mixed_precision),
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+    )
+    set_seed(config.seed)
+    run = _Run(objective, config, folder, accelerator)
+    run.resume()
+    try:
+        yield from run.steps()
+    finally:
+        if run.step > run.saved_step:
+            run.save()
+    run.take_averages()
+
+
+class _Run:
+    """State of one call of `train`."""
+
+    def __init__(
+        self, objective: Objective, config: LoopConfig, folder: Path, accelerator: Accelerator
+    ) -> None:
+        self.objective, self.config, self.folder = objective, config, folder
+        self.accelerator = accelerator
+        self.step = self.saved_step = 0
+        self.players: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.averages: dict[str, EMAModel] = {}
+        for name, player in objective.players.items():
+            trained = [p for p in player.parameters() if p.requires_grad]
+            optimizer = torch.optim.AdamW(
+                trained,
+                lr=objective.learning_rate(name),
+                betas=config.betas,
+                weight_decay=config.weight_decay,
+            )
+            self.players[name], self.optimizers[name] = accelerator.prepare(player, optimizer)
+            self.averages[name] = EMAModel(trained, decay=config.ema_decay, foreach=True)
+            accelerator.register_for_checkpointing(self.averages[name])
+
+    def trained(self, name: str) -> list[nn.Parameter]:
+        return [p for p in self.objective.players[name].parameters() if p.requires_grad]
+
+    def batches(self) -> Iterator[Example]:
+        """The batches from the current step on, one a micro-step."""
+        config, accelerator = self.config, self.accelerator
+        per_step = (
+            config.batch_size * config.gradient_accumulation_steps * accelerator.num_processes
+        )
+        examples = Subset(
+            self.objective.dataset, range(self.step * per_step, config.max_steps * per_step)
+        )
+        loader = DataLoader(examples, batch_size=config.batch_size)
+        yield from accelerator.prepare(loader)
+
+    def steps(self) -> Iterator[TrainStep]:
+        batches = self.batches()
+        while self.step < self.config.max_steps:
+            started = time.perf_counter()
+            factor = rate_factor(self.step, self.config.warmup_steps, self.config.max_steps)
+            for name, optimizer in self.optimizers.items():
+                for group in optimizer.param_groups:
+                    group["lr"] = factor * self.objective.learning_rate(name)
+            for micro in range(self.config.gradient_accumulation_steps):
+                losses = self.micro_step(next(batches), micro)
+            self.step += 1
+            if self.step % self.config.checkpoint_every == 0:
+                self.save()
+            seconds = time.perf_counter() - started
+            done = TrainStep(
+                self.step, losses, factor * self.objective.learning_rate(name), seconds
+            )
+            self.log(done)
+            yield done
+
+    def micro_step(self, batch: Example, micro: int) -> dict[str, float]:
+        progress = self.step / self.config.max_steps
+        generator = generator_for(
+            self.config.seed, self.step, micro, self.accelerator.process_index, 2
+        )
+        logged: dict[str, float] = {}
+        with self.accelerator.accumulate(*self.players.values()):
+            for name, player in self.players.items():
+                with self.accelerator.autocast():
+                    losses = player(batch, progress, generator)
+                self.accelerator.backward(losses["loss"])
+                if self.accelerator.sync_gradients:
+                    self.accelerator.clip_grad_norm_(self.trained(name), self.config.max_grad_norm)
+                self.optimizers[name].step()
+                self.optimizers[name].zero_grad()
+                if self.accelerator.sync_gradients:
+                    self.averages[name].step(self.trained(name))
+                logged |= {f"{name}/{key}": float(value.detach()) for key, value in losses.items()}
+        return logged
+
+    def log(self, done: TrainStep) -> None:
+        if self.accelerator.is_main_process and done.step % self.config.log_every == 0:
+            with (self.folder / "log.jsonl").open("a") as file:
+                file.write(json.dumps(dataclasses.asdict(done)) + "\n")
+
+    def save(self) -> None:
+        """Write a checkpoint that is either whole or not there, and drop the oldest."""
+        final = self.folder / f"checkpoint-{self.step:07d}"
+        partial = self.folder / f"partial-{self.step:07d}"
+        self.accelerator.save_state(str(partial))
+        self.accelerator.wait_for_everyone()
+        self.saved_step = self.step
+        if not self.accelerator.is_main_process:
+            return
+        partial.replace(final)
+        for old in checkpoints(self.folder)[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(old)
+
+    def resume(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        record = self.folder / "config.json"
+        wanted = json.loads(json.dumps(dataclasses.asdict(self.config)))
+        if record.exists() and (found := json.loads(record.read_text())) != wanted:
+            differing = sorted(k for k in wanted if found.get(k) != wanted[k])
+            raise ValueError(
+                f"{self.folder} holds a run with other {', '.join(differing)}; "
+                "give another run folder, or delete this one to start anew"
+            )
+        record.write_text(json.dumps(wanted, indent=1))
+        if found := checkpoints(self.folder):
+            self.accelerator.load_state(str(found[-1]))
+            self.step = self.saved_step = int(found[-1].name.rpartition("-")[2])
+
+    def take_averages(self) -> None:
+        for name, average in self.averages.items():
+            average.copy_to(self.trained(name))
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    return sorted(folder.glob("checkpoint-*"))
