@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ class CCSRPipeline(DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "empty_prompt->vae->controlnet->unet->vae"
-    _optional_components = ("empty_prompt",)
+    _optional_components: ClassVar[list[str]] = ["empty_prompt"]
 
     def __init__(
         self,

@@ -12,6 +12,9 @@ from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 
+COMPRESSION = 8
+"""Pixels per latent along each side, of the compact autoencoder and of Stable Diffusion's."""
+
 
 @dataclass(frozen=True)
 class LoopConfig:
@@ -64,8 +67,9 @@ class AutoencoderConfig:
 class NetworkConfig:
     """UNet and ControlNet of the compact model."""
 
-    block_out_channels: tuple[int, ...] = (64, 128, 256)
+    block_out_channels: tuple[int, ...] = (96, 128, 160)
     layers_per_block: int = 1
+    norm_num_groups: int = 32
     prediction_type: Literal["epsilon", "v_prediction"] = "v_prediction"
 
 
@@ -108,8 +112,8 @@ class Stage2Config:
     perceptual: Literal["vgg", "alex", "both"] = "vgg"
     perceptual_weight: float = 1.0
     adversarial_weight: float = 0.5
-    adversarial_from: int = 0
-    """Step at which the discriminator's verdict joins the decoder's loss."""
+    adversarial_from: float = 0.1
+    """Share of the run after which the discriminator's verdict joins the decoder's loss."""
     discriminator_channels: int = 64
     discriminator_learning_rate: float | None = None
     """As the decoder's when absent."""

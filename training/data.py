@@ -136,18 +136,24 @@ class Pairs(Dataset[Example]):
 class Stored(Dataset[Example]):
     """Square windows of stored tensors that lie on one grid, such as latents and pixels.
 
+    Raises:
+        ValueError: If nothing is stored, or squares smaller than the window.
+
     Args:
-        path: Safetensors file of tensors [N,C,h,w]; all h, w a multiple of the smallest.
+        folder: Safetensors files of tensors [N,C,h,w]; all h, w a multiple of the smallest.
         window: Side of a window on the coarsest grid.
         seed: Example `index` depends on it.
         length: How many examples there are to be.
     """
 
-    def __init__(self, path: Path, window: int, seed: int, length: int) -> None:
-        self.tensors = load_file(path)
+    def __init__(self, folder: Path, window: int, seed: int, length: int) -> None:
+        shards = [load_file(path) for path in sorted(folder.glob("*.safetensors"))]
+        if not shards:
+            raise ValueError(f"{folder} holds no stored examples; make them first")
+        self.tensors = {key: torch.cat([shard[key] for shard in shards]) for key in shards[0]}
         self.side = min(t.shape[-1] for t in self.tensors.values())
         if window > self.side:
-            raise ValueError(f"{path} holds squares of {self.side}, smaller than {window}")
+            raise ValueError(f"{folder} holds squares of {self.side}, smaller than {window}")
         self.window, self.seed, self.length = window, seed, length
 
     def __len__(self) -> int:

@@ -1,0 +1,155 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from skimage import data as pictures
+
+from ccsr.images import picture_from_array, save_png
+from training.__main__ import main
+
+pytestmark = pytest.mark.e2e
+
+TINY = """
+[data]
+bicubic_share = 0.5
+
+[autoencoder]
+block_out_channels = [8, 8, 16, 16]
+latent_channels = 4
+perceptual_from = 0.5
+loop = { max_steps = 2, batch_size = 1, crop_px = 64, learning_rate = 1e-3, checkpoint_every = 1, log_every = 1, mixed_precision = "no" }
+
+[network]
+block_out_channels = [8, 16]
+norm_num_groups = 8
+
+[uniform]
+pairs = { count = 3, crop_px = 128 }
+loop = { max_steps = 2, batch_size = 2, crop_px = 64, learning_rate = 1e-3, checkpoint_every = 1, log_every = 1, mixed_precision = "no" }
+
+[stage1]
+pairs = { count = 3, crop_px = 128 }
+loop = { max_steps = 2, batch_size = 2, crop_px = 64, learning_rate = 1e-3, log_every = 1, mixed_precision = "no" }
+
+[stage2]
+rollouts = { count = 2, crop_px = 128 }
+num_steps = 6
+perceptual = "alex"
+adversarial_from = 0.5
+discriminator_channels = 4
+loop = { max_steps = 2, batch_size = 2, crop_px = 64, learning_rate = 1e-3, checkpoint_every = 1, log_every = 1, mixed_precision = "no" }
+"""  # noqa: E501 - a table of TOML cannot be broken
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("training")
+    (folder / "pictures").mkdir()
+    for name in ("astronaut", "coffee"):
+        picture = picture_from_array(getattr(pictures, name)()[:300, :300])
+        save_png(folder / "pictures" / f"{name}.png", picture)
+    (folder / "tiny.toml").write_text(TINY)
+    return folder / "pictures", folder / "tiny.toml"
+
+
+def train(folders: tuple[Path, Path], run: Path, *steps: str) -> int:
+    pictures_folder, recipe = folders
+    return main(
+        [*steps, "--data", str(pictures_folder), "--recipe", str(recipe), "--run", str(run)]
+    )
+
+
+def log_of(run: Path, step: str) -> list[dict[str, object]]:
+    lines = (run / step / "log.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def trained(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("run")
+    assert train(folders, run, "all") == 0
+    return run
+
+
+def test_all_steps_make_a_model_of_three_variants(trained: Path) -> None:
+    from ccsr.pipeline import load_variant
+
+    model = trained / "model"
+    picture = picture_from_array(pictures.coffee()[:24, :37])
+    sizes = {v: load_variant(str(model), v)(picture).pictures[0].size for v in ("ccsr", "v2", "v1")}
+    assert sizes == dict.fromkeys(("ccsr", "v2", "v1"), (96, 148))
+
+
+def test_stage_1_logs_the_losses_of_the_paper(trained: Path) -> None:
+    names = {name.removeprefix("denoiser/") for name in log_of(trained, "stage1")[-1]["losses"]}
+    assert names == {"l_diff", "l_T", "l_t_max", "loss"}
+
+
+def test_stage_2_changes_the_decoder_alone(trained: Path) -> None:
+    name = "diffusion_pytorch_model.safetensors"
+    before = load_file(trained / "autoencoder" / "export" / name)
+    after = load_file(trained / "stage2" / "export" / name)
+    changed = {key.partition(".")[0] for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"decoder"}
+
+
+def test_discriminator_joins_at_its_share_of_the_run(trained: Path) -> None:
+    first, second = log_of(trained, "stage2")
+    assert "decoder/verdict" not in first["losses"]
+    assert "decoder/verdict" in second["losses"]
+
+
+@pytest.mark.parametrize("step", ["autoencoder", "uniform", "stage2"])
+def test_resumed_run_ends_where_an_uninterrupted_one_does(
+    step: str, folders: tuple[Path, Path], trained: Path, tmp_path: Path
+) -> None:
+    for folder in trained.iterdir():
+        if folder.name not in (step, "model"):
+            (tmp_path / folder.name).symlink_to(folder)
+    (tmp_path / step).mkdir()
+    (tmp_path / step / "config.json").write_bytes((trained / step / "config.json").read_bytes())
+    first = trained / step / "checkpoint-0000001"
+    (tmp_path / step / first.name).symlink_to(first)
+
+    assert train(folders, tmp_path, step) == 0
+
+    resumed, whole = (log_of(run, step)[-1]["losses"] for run in (tmp_path, trained))
+    assert resumed == pytest.approx(whole, rel=1e-5)
+    for file in (trained / step / "export").rglob("*.safetensors"):
+        expected = load_file(file)
+        found = load_file(tmp_path / file.relative_to(trained))
+        assert all(torch.allclose(found[k], expected[k], atol=1e-6) for k in expected)
+
+
+def test_export_never_overwrites_a_model(
+    folders: tuple[Path, Path], trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(folders, trained, "export") == 2
+    assert "holds a model" in capsys.readouterr().err
+
+
+def test_run_folder_of_another_recipe_is_refused(
+    folders: tuple[Path, Path], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(TINY.replace("learning_rate = 1e-3", "learning_rate = 2e-3", 1))
+    assert train((folders[0], other), trained, "autoencoder") == 2
+    assert "other learning_rate" in capsys.readouterr().err
+
+
+def test_step_without_the_one_before_says_what_to_run(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(folders, tmp_path, "stage1") == 2
+    assert "run the step 'uniform' first" in capsys.readouterr().err
+
+
+def test_dry_run_prints_the_recipe_and_writes_nothing(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert train(folders, run, "all", "--dry-run") == 0
+    assert json.loads(capsys.readouterr().out)["stage2"]["num_steps"] == 6
+    assert not run.exists()

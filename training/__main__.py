@@ -1,0 +1,64 @@
+"""python -m training STEP... : train a model from a folder of pictures."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from training.config import Recipe, load_recipe
+from training.loop import TrainStep
+from training.steps import STEPS, Run, run_step
+
+COMPACT = Path(__file__).parent / "recipes" / "compact.toml"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the steps asked for, in their order; the exit code is 0, or 2 after a bad input."""
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("steps", nargs="+", choices=(*STEPS, "all"), metavar="STEP",
+                        help=f"all, or some of: {', '.join(STEPS)}")  # fmt: skip
+    parser.add_argument("--data", type=Path, required=True, help="folder of pictures")
+    parser.add_argument("--run", type=Path, required=True, help="folder that keeps the training")
+    parser.add_argument("--recipe", type=Path, default=COMPACT, help="default: %(default)s")
+    parser.add_argument("--output", type=Path, help="for export; default: RUN/model")
+    parser.add_argument("--dry-run", action="store_true", help="print the recipe and stop")
+    options = parser.parse_args(arguments)
+    try:
+        recipe = load_recipe(options.recipe)
+        if options.dry_run:
+            print(describe(recipe))
+            return 0
+        run = Run(recipe, options.data, options.run)
+        for step in STEPS if "all" in options.steps else options.steps:
+            show(run, step, options.output or options.run / "model")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def describe(recipe: Recipe) -> str:
+    """The whole recipe, defaults included, as JSON."""
+    return json.dumps(dataclasses.asdict(recipe), indent=2)
+
+
+def show(run: Run, step: str, output: Path) -> None:
+    """Do a step behind a progress bar."""
+    with tqdm(desc=step, unit="") as bar:
+        for event in run_step(run, step, output):
+            if isinstance(event, TrainStep):
+                bar.set_postfix({k: f"{v:.4f}" for k, v in event.losses.items()}, refresh=False)
+                bar.update(event.step - bar.n)
+            else:
+                bar.total = event.total
+                bar.update(event.done - bar.n)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""The losses of the paper's two stages.
+
+Stage 1, CCSR Eq. (2)-(3): the denoising network learns where the sampler will call it, at T, at
+t_max and in between. Stage 2: the decoder learns to add detail, judged by LPIPS and by a
+discriminator, as the autoencoder of latent diffusion was (https://arxiv.org/abs/2112.10752).
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+from ccsr.schedule import NonUniformScheduler
+
+PredictBatch = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Network output at x_t [B,C,h,w] and train timesteps t [B]; the condition is inside."""
+
+
+def l_diff(
+    predict: PredictBatch,
+    scheduler: NonUniformScheduler,
+    x0: torch.Tensor,
+    t: torch.Tensor,
+    noise: torch.Tensor,
+) -> torch.Tensor:
+    """Denoising loss, CCSR Eq. (2), of what the network predicts: the noise, or v.
+
+    Args:
+        predict: The network.
+        scheduler: Its noise schedule and prediction type.
+        x0: Clean latents [B,C,h,w].
+        t: Train timesteps [B].
+        noise: Standard normal, [B,C,h,w].
+    """
+    prediction = predict(scheduler.add_noise(x0, noise, t), t)
+    return functional.mse_loss(prediction.float(), scheduler.target(x0, noise, t))
+
+
+def l_T_and_l_t_max(
+    predict: PredictBatch,
+    scheduler: NonUniformScheduler,
+    x0: torch.Tensor,
+    t_max: int,
+    noise_T: torch.Tensor,
+    noise_t_max: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Errors of the estimates at T and, after the jump, at t_max: CCSR Eq. (3).
+
+    Args:
+        predict: The network.
+        scheduler: Its noise schedule and prediction type.
+        x0: Clean latents [B,C,h,w].
+        t_max: Train timestep that the jump lands on.
+        noise_T: Standard normal, makes x_T.
+        noise_t_max: Standard normal, makes x_t_max of the estimate at T.
+    """
+    T = torch.full((len(x0),), scheduler.last_timestep, device=x0.device)
+    x_T = scheduler.add_noise(x0, noise_T, T)
+    x0_hat_T = scheduler.x0_hat(predict(x_T, T), x_T, T)
+    # Not detached: the estimate at T is to be one that the step at t_max can work with.
+    t = torch.full_like(T, t_max)
+    x_t_max = scheduler.add_noise(x0_hat_T, noise_t_max, t)
+    x0_hat_t_max = scheduler.x0_hat(predict(x_t_max, t), x_t_max, t)
+    return functional.mse_loss(x0_hat_T, x0), functional.mse_loss(x0_hat_t_max, x0)
+
+
+class PatchDiscriminator(nn.Module):
+    """Judges overlapping patches of a picture: [B,3,H,W] in [0,1] -> [B,1,H/8,W/8], real > 0.
+
+    The PatchGAN of https://arxiv.org/abs/1611.07004 with spectral normalisation, which needs no
+    statistics over the batch: ours are small.
+    """
+
+    def __init__(self, channels: int = 64) -> None:
+        super().__init__()
+        widths = (3, channels, 2 * channels, 4 * channels, 8 * channels)
+        layers: list[nn.Module] = []
+        for i, (inputs, outputs) in enumerate(pairwise(widths)):
+            conv = nn.Conv2d(inputs, outputs, 4, stride=2 if i < 3 else 1, padding=1)
+            layers += [spectral_norm(conv), nn.LeakyReLU(0.2)]
+        layers.append(spectral_norm(nn.Conv2d(widths[-1], 1, 4, padding=1)))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Verdict on every patch."""
+        return self.layers(2 * x - 1)
+
+
+def hinge_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """What the discriminator minimises, from its verdicts on true and made pictures."""
+    return 0.5 * (functional.relu(1 - real).mean() + functional.relu(1 + fake).mean())
+
+
+def adaptive_weight(
+    reconstruction_gradient: torch.Tensor, adversarial_gradient: torch.Tensor, largest: float = 1e4
+) -> torch.Tensor:
+    """Weight that makes both losses pull equally hard on the decoder's last layer.
+
+    Latent diffusion's rule: the ratio of the gradients' norms, at most `largest`.
+    """
+    ratio = reconstruction_gradient.norm() / (adversarial_gradient.norm() + 1e-4)
+    return ratio.clamp(0, largest).detach()

@@ -1,0 +1,124 @@
+"""Stage 2 of the paper: the decoder learns to add detail, adversarially (variant CCSR)."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ccsr.latents import Autoencoder, decode
+from ccsr.metrics import LPIPS
+from training.config import COMPRESSION, Stage2Config
+from training.data import Example, Stored
+from training.losses import PatchDiscriminator, adaptive_weight, hinge_loss
+from training.perceptual import load_lpips
+
+
+class Decoder(nn.Module):
+    """Player: L1, LPIPS and the discriminator's verdict on decoded estimates."""
+
+    def __init__(
+        self, vae: Autoencoder, discriminator: PatchDiscriminator, config: Stage2Config
+    ) -> None:
+        super().__init__()
+        self.vae, self.config = vae, config
+        vae.requires_grad_(False)
+        vae.decoder.requires_grad_(True)
+        # Out of reach of parameters(): the discriminator is trained by its own player.
+        self._discriminator = (discriminator,)
+        self.perceptual = nn.ModuleDict({name: _lpips(name) for name in trunks(config)})
+        self.sr: torch.Tensor | None = None
+        """What was decoded last [B,3,H,W], for the discriminator, without its graph."""
+
+    def forward(
+        self, batch: Example, progress: float, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """batch["x0_hat"] [B,C,h,w] and batch["hr"] [B,3,H,W] in [0,1] -> losses."""
+        hr = batch["hr"]
+        sr = decode(self.vae, batch["x0_hat"])
+        self.sr = sr.detach()
+        losses = {"l1": (sr - hr).abs().mean(), "lpips": self._distance(sr, hr, generator)}
+        reconstruction = losses["l1"] + self.config.perceptual_weight * losses["lpips"]
+        # The gradients with respect to the picture are taken once and used twice: to balance the
+        # two losses on the last layer, then to train the rest.
+        gradient = _gradient(reconstruction, sr)
+        if self.config.adversarial_weight > 0 and progress >= self.config.adversarial_from:
+            losses["verdict"] = self._discriminator[0](sr).mean()
+            adversarial = _gradient(-losses["verdict"], sr)
+            last = last_layer(self.vae.decoder)
+            losses["weight"] = self.config.adversarial_weight * adaptive_weight(
+                _gradient(sr, last, gradient), _gradient(sr, last, adversarial)
+            )
+            gradient = gradient + losses["weight"] * adversarial
+        # Its value says nothing; its gradient is that of the sum of all losses.
+        losses["loss"] = (sr * gradient).sum()
+        return losses
+
+    def _distance(
+        self, sr: torch.Tensor, hr: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """LPIPS, of one trunk a step when there are several."""
+        names = list(self.perceptual)
+        name = names[int(torch.randint(len(names), (1,), generator=generator))]
+        return self.perceptual[name](sr, hr).mean()
+
+
+class Discriminator(nn.Module):
+    """Player: tells true pictures from those that the decoder has just made."""
+
+    def __init__(self, discriminator: PatchDiscriminator, decoder: Decoder) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+        self._decoder = (decoder,)
+
+    def forward(
+        self, batch: Example, progress: float, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """batch["hr"] [B,3,H,W] in [0,1] -> the hinge loss."""
+        sr = self._decoder[0].sr
+        assert sr is not None  # the decoder has its turn first
+        return {"loss": hinge_loss(self.discriminator(batch["hr"]), self.discriminator(sr))}
+
+
+class DecoderObjective:
+    """Trains a decoder on stored roll-outs."""
+
+    def __init__(self, vae: Autoencoder, config: Stage2Config, rollouts: Path) -> None:
+        self.vae, self.config = vae, config
+        discriminator = PatchDiscriminator(config.discriminator_channels)
+        decoder = Decoder(vae, discriminator, config)
+        self.players: dict[str, nn.Module] = {"decoder": decoder}
+        if config.adversarial_weight > 0:
+            self.players["discriminator"] = Discriminator(discriminator, decoder)
+        loop = config.loop
+        self.dataset = Stored(rollouts, loop.crop_px // COMPRESSION, loop.seed, length=2**62)
+
+    def learning_rate(self, player: str) -> float:
+        """Peak learning rate of a player."""
+        own = self.config.discriminator_learning_rate
+        if player == "discriminator" and own is not None:
+            return own
+        return self.config.loop.learning_rate
+
+    def export(self, folder: Path) -> None:
+        """Save the autoencoder with the new decoder."""
+        self.vae.save_pretrained(folder)
+
+
+def trunks(config: Stage2Config) -> tuple[str, ...]:
+    """The LPIPS networks that a recipe trains with."""
+    return ("vgg", "alex") if config.perceptual == "both" else (config.perceptual,)
+
+
+def last_layer(decoder: nn.Module) -> nn.Parameter:
+    """Weight of the convolution that makes the picture."""
+    return [m for m in decoder.modules() if isinstance(m, nn.Conv2d)][-1].weight
+
+
+def _lpips(trunk: str) -> LPIPS:
+    return LPIPS.alex() if trunk == "alex" else load_lpips(trunk)
+
+
+def _gradient(
+    output: torch.Tensor, of: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    return torch.autograd.grad(output, of, weights, retain_graph=True)[0].detach()

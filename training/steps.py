@@ -1,0 +1,140 @@
+"""The steps of a recipe, each from the files of the one before: a run folder grows to a model.
+
+autoencoder -> pairs -> uniform -> stage1 -> rollouts -> stage2 -> export
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderDC
+
+from ccsr.pipeline import CCSRPipeline
+from training.autoencoder import AutoencoderObjective
+from training.config import PairsConfig, Recipe
+from training.data import Crops, Pairs, PictureFolder
+from training.degradation import mixture
+from training.loop import TrainStep, mixed_precision, train
+from training.network import Denoiser, build_denoiser, build_scheduler
+from training.stage1 import stage1_objective, uniform_objective
+from training.stage2 import DecoderObjective
+from training.store import encoded_pairs, roll_outs, store_name, write_store
+
+STEPS = ("autoencoder", "pairs", "uniform", "stage1", "rollouts", "stage2", "export")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a recipe reads pictures and keeps what it makes."""
+
+    recipe: Recipe
+    pictures: Path
+    folder: Path
+
+    def exported(self, step: str) -> Path:
+        """Where a training step leaves its networks.
+
+        Raises:
+            FileNotFoundError: If the step is not done yet.
+        """
+        folder = self.folder / step / "export"
+        if not folder.exists():
+            raise FileNotFoundError(f"{folder} is not there; run the step {step!r} first")
+        return folder
+
+    def autoencoder(self, step: str = "autoencoder") -> AutoencoderDC:
+        """The autoencoder, as pre-trained or after "stage2"."""
+        return AutoencoderDC.from_pretrained(self.exported(step))
+
+    def store(self, name: str, config: PairsConfig) -> Path:
+        """Folder of a store."""
+        return self.folder / f"{name}-{store_name(config)}"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Some examples are stored."""
+
+    done: int
+    total: int
+
+
+def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | Stored]:
+    """Do one step, telling of its progress; a step that was stopped goes on where it was.
+
+    Args:
+        run: Recipe and folders.
+        step: One of STEPS.
+        output: Where "export" puts the model.
+    """
+    recipe = run.recipe
+    if step == "autoencoder":
+        yield from _train(
+            run, step, AutoencoderObjective(recipe.autoencoder, recipe.data, run.pictures)
+        )
+    elif step == "pairs":
+        for config in {recipe.uniform.pairs, recipe.stage1.pairs}:
+            yield from _store(run, "pairs", config, encoded_pairs(run.autoencoder()))
+    elif step == "uniform":
+        denoiser = build_denoiser(recipe.network, recipe.autoencoder.latent_channels)
+        pairs = run.store("pairs", recipe.uniform.pairs)
+        scheduler = build_scheduler(recipe.network)
+        yield from _train(run, step, uniform_objective(denoiser, scheduler, recipe.uniform, pairs))
+    elif step == "stage1":
+        denoiser = Denoiser.load(run.exported("uniform"))
+        pairs = run.store("pairs", recipe.stage1.pairs)
+        scheduler = build_scheduler(recipe.network)
+        yield from _train(run, step, stage1_objective(denoiser, scheduler, recipe.stage1, pairs))
+    elif step == "rollouts":
+        denoiser = Denoiser.load(run.exported("stage1")).requires_grad_(False)
+        compute = roll_outs(
+            run.autoencoder(), denoiser, build_scheduler(recipe.network), recipe.stage2
+        )
+        yield from _store(run, "rollouts", recipe.stage2.rollouts, compute)
+    elif step == "stage2":
+        rollouts = run.store("rollouts", recipe.stage2.rollouts)
+        yield from _train(run, step, DecoderObjective(run.autoencoder(), recipe.stage2, rollouts))
+    elif step == "export":
+        export(run, output)
+    else:
+        raise ValueError(f"step must be one of {', '.join(STEPS)}, got {step!r}")
+
+
+def export(run: Run, output: Path) -> None:
+    """Write all variants as one diffusers folder, in float16.
+
+    V1's networks and the decoder as pre-trained lie beside the others as file variants.
+
+    Raises:
+        FileExistsError: If there is a model already.
+    """
+    if (output / "model_index.json").exists():
+        raise FileExistsError(f"{output} holds a model; move it away first")
+    scheduler = build_scheduler(run.recipe.network)
+    uniform, stage1 = (Denoiser.load(run.exported(step)) for step in ("uniform", "stage1"))
+    pipeline = CCSRPipeline(
+        unet=stage1.unet,
+        controlnet=stage1.controlnet,
+        vae=run.autoencoder("stage2"),
+        scheduler=scheduler,
+    )
+    pipeline.to(dtype=torch.float16).save_pretrained(output)
+    uniform.unet.half().save_pretrained(output / "unet", variant="v1")
+    uniform.controlnet.half().save_pretrained(output / "controlnet", variant="v1")
+    run.autoencoder().half().save_pretrained(output / "vae", variant="v2")
+
+
+def _train(run: Run, step: str, objective: object) -> Iterator[TrainStep]:
+    folder = run.folder / step
+    yield from train(objective, objective.config.loop, folder)
+    objective.export(folder / "export")
+
+
+def _store(run: Run, name: str, config: PairsConfig, compute: object) -> Iterator[Stored]:
+    data = run.recipe.data
+    crops = Crops(PictureFolder(run.pictures), config.crop_px, data, config.seed, config.count)
+    pairs = Pairs(crops, mixture(data.scale, data.bicubic_share))
+    dtype = torch.bfloat16 if mixed_precision("auto") == "bf16" else torch.float32
+    for done in write_store(run.store(name, config), pairs, config.count, compute, dtype):
+        yield Stored(done, config.count)
