@@ -10,8 +10,8 @@ import sys
 import uuid
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +35,13 @@ _OTHER_BYTE = {
     for order, other in (("B", "L"), ("L", "B"), ("N", _SWAPPED))
 }
 """Pillow's name of a 16-bit layout -> the name under which it keeps the other, lower byte."""
+
+
+# What Pillow's decoders are seen to raise for damaged files; AVIF's has RuntimeError.
+_DECODER_ERRORS = (
+    *(OSError, EOFError, SyntaxError, ValueError, LookupError, TypeError, RuntimeError),
+    struct.error,
+)
 
 
 class PictureError(ValueError):
@@ -134,7 +141,7 @@ def picture_from_array(array: np.ndarray) -> Picture:
     levels = array if array.ndim == 3 else array[..., None]
     if array.dtype == bool:
         return _picture_from_levels(levels.astype(np.float32), 8)
-    if array.dtype in (np.uint8, np.uint16):
+    if array.dtype.kind == "u" and array.itemsize <= 2:
         top = np.iinfo(array.dtype).max
         return _picture_from_levels(levels.astype(np.float32) / top, 8 * array.itemsize)
     if not np.issubdtype(array.dtype, np.floating):
@@ -153,7 +160,7 @@ def _picture_from_levels(levels: np.ndarray, bits: int, notes: tuple[str, ...] =
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[ImageFile.ImageFile]:
+def _reading(path: Path) -> Generator[ImageFile.ImageFile]:
     """Open a file with Pillow; whatever its decoders raise inside becomes a PictureError."""
     _check_file(path)
     try:
@@ -168,7 +175,7 @@ def _reading(path: Path) -> Iterator[ImageFile.ImageFile]:
         ) from error
     except Image.DecompressionBombError as error:
         raise PictureError(f"{path.name} has far too many pixels; make it smaller") from error
-    except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error) as e:
+    except _DECODER_ERRORS as e:
         raise PictureError(
             f"{path.name} is damaged or incomplete ({e}); save or download it again"
         ) from e
@@ -220,16 +227,21 @@ def _frame_notes(image: ImageFile.ImageFile) -> tuple[str, ...]:
 
 def _deep_levels(path: Path, image: ImageFile.ImageFile) -> np.ndarray | None:
     """Read a picture of more than 8 bits: [H,W,1|3|4] float32 in [0,1]; None if it has 8."""
-    layout = _layout(image)
-    if layout in _OTHER_BYTE and _foreign_profile(image) is None:
-        return _read_16_bit_colour(path, image)
-    if not image.mode.startswith(("I", "F")):
+    if _layout(image) in _OTHER_BYTE and _foreign_profile(image) is None:
+        values = _read_16_bit_colour(path, image)
+    elif image.mode.startswith(("I", "F")):
+        values = np.asarray(ImageOps.exif_transpose(image)).astype(np.float32)[..., None]
+    else:
         return None
-    levels = np.asarray(ImageOps.exif_transpose(image)).astype(np.float32)[..., None]
-    if image.mode != "F":
-        levels /= 65535
+    levels = values if image.mode == "F" else values / 65535
     _check_unit_range(path.name, levels)
-    return levels
+    clear = image.info.get("transparency")
+    if clear is None:
+        return levels
+    # A PNG without an alpha channel may name one colour that is transparent.
+    alpha = (values != clear).any(axis=2, keepdims=True)
+    rgb = np.broadcast_to(levels, (*levels.shape[:2], 3))
+    return np.concatenate([rgb, alpha], axis=2, dtype=np.float32)
 
 
 def _layout(image: ImageFile.ImageFile) -> str:
@@ -239,7 +251,7 @@ def _layout(image: ImageFile.ImageFile) -> str:
 
 
 def _read_16_bit_colour(path: Path, image: ImageFile.ImageFile) -> np.ndarray:
-    """Read 16-bit RGB(A): [H,W,3|4] float32 in [0,1].
+    """Read 16-bit RGB(A): [H,W,3|4] float32 in [0,65535].
 
     Pillow keeps one byte of each two. Which one it keeps follows from the byte order it takes
     the file for, so a second reading in the opposite order gives the lower bytes.
@@ -248,7 +260,7 @@ def _read_16_bit_colour(path: Path, image: ImageFile.ImageFile) -> np.ndarray:
         again.tile = [tile._replace(args=_in_other_order(tile.args)) for tile in again.tile]
         low = np.asarray(ImageOps.exif_transpose(again))
     high = np.asarray(ImageOps.exif_transpose(image))
-    return (high.astype(np.float32) * 256 + low) / 65535
+    return high.astype(np.float32) * 256 + low
 
 
 def _in_other_order(args: tuple[object, ...] | str | None) -> tuple[object, ...] | str:
@@ -290,22 +302,25 @@ def _foreign_profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
 def _to_srgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """Convert an 8-bit image without alpha to sRGB, through its profile if it has one."""
     profile = _foreign_profile(image)
-    space = profile.profile.xcolor_space.strip() if profile else None
-    mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(space or "")
+    # The header of a profile names the colours it is for.
+    space = profile.tobytes()[16:20] if profile else b""
+    mode = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}.get(space)
     # A profile of another kind than the pixels (a grey picture with an RGB profile is common)
     # still applies after a conversion that loses nothing.
     applies = mode == image.mode or (mode == "RGB" and image.mode != "CMYK")
     if profile is not None and mode is not None and applies:
-        converted = ImageCms.profileToProfile(
-            image.convert(mode),
-            profile,
-            ImageCms.createProfile("sRGB"),
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-        if converted is not None:
-            return converted, ()
+        # A profile without its tables, found only now, counts as none.
+        with suppress(ImageCms.PyCMSError):
+            converted = ImageCms.profileToProfile(
+                image.convert(mode),
+                profile,
+                ImageCms.createProfile("sRGB"),
+                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                outputMode="RGB",
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+            if converted is not None:
+                return converted, ()
     approximate = ("it is CMYK without a usable colour profile, so its colours are approximate",)
     return image.convert("RGB"), approximate if image.mode == "CMYK" else ()
 
@@ -331,7 +346,7 @@ def to_uint8(rgb: np.ndarray) -> np.ndarray:
 
 def to_uint16(rgb: np.ndarray) -> np.ndarray:
     """Round values in [0,1] to uint16, halves upwards; values outside are clamped."""
-    # float32 has no room for the added half near 65535.
+    # In float32 the product would be rounded itself, by up to 1/256 of a level.
     return np.floor(np.clip(rgb, 0, 1).astype(np.float64) * 65535 + 0.5).astype(np.uint16)
 
 
@@ -451,17 +466,28 @@ def _png_16(levels: np.ndarray, chunks: PngInfo) -> bytes:
 
 def _write_whole(path: Path, data: bytes, overwrite: bool) -> None:
     """Write data under a name of its own and move it to `path`: no reader sees half a file."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    part = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         part.write_bytes(data)
-        if not overwrite:
-            # Taking the name first decides which of two writers has it.
-            path.open("xb").close()
-        part.replace(path)
-    except FileExistsError as error:
-        raise FileExistsError(f"{path} exists; choose another name or overwrite it") from error
+        if overwrite:
+            part.replace(path)
+        else:
+            _move_to_free_name(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _move_to_free_name(part: Path, path: Path) -> None:
+    try:
+        # Taking the name first decides which of two writers has it.
+        path.open("xb").close()
+    except FileExistsError as error:
+        raise FileExistsError(f"{path} exists; choose another name or overwrite it") from error
+    try:
+        part.replace(path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def read_png_text(path: str | Path) -> dict[str, str]:
@@ -471,4 +497,5 @@ def read_png_text(path: str | Path) -> dict[str, str]:
         PictureError: If the file is missing, damaged or not a picture.
     """
     with _reading(Path(path)) as image:
-        return {key: str(value) for key, value in image.info.items() if isinstance(value, str)}
+        texts = {key: value for key, value in image.info.items() if isinstance(value, str)}
+        return {str(key): str(value) for key, value in texts.items()}
