@@ -93,6 +93,20 @@ class CCSRPipeline(DiffusionPipeline):
             empty_prompt=empty_prompt,
         )
 
+    @classmethod
+    def from_pretrained(cls, folder: str, **kwargs: Any) -> "CCSRPipeline":  # noqa: ANN401
+        """Load a model folder, `variant` "ccsr" (or None), "v2" or "v1".
+
+        Of "v1" the UNet and ControlNet, and of "v2" the decoder as pre-trained, lie beside the
+        weights of "ccsr" under diffusers' naming of file variants. V1 decodes as V2 does.
+        """
+        variant = kwargs.pop("variant", None)
+        if variant == "v1" and "vae" not in kwargs:
+            kwargs["vae"] = cls.from_pretrained(folder, variant="v2", **kwargs).vae
+        return super().from_pretrained(
+            folder, variant=None if variant == "ccsr" else variant, **kwargs
+        )
+
     @property
     def size_multiple(self) -> int:
         """Sides that the networks take are multiples of this many pixels."""
@@ -254,18 +268,3 @@ def _enlarged_alpha(picture: Picture, size: Size) -> np.ndarray | None:
         return None
     alpha = torch.from_numpy(np.ascontiguousarray(picture.alpha))[None, None].float()
     return resize(alpha, size)[0, 0].numpy()
-
-
-def load_variant(folder: str, variant: str, **kwargs: Any) -> CCSRPipeline:  # noqa: ANN401
-    """Load one variant of a model folder.
-
-    UNet and ControlNet of "v1" and the pre-trained decoder (file variant "v2") lie beside the
-    weights of "ccsr", under diffusers' naming of file variants.
-    """
-    if variant == "ccsr":
-        return CCSRPipeline.from_pretrained(folder, **kwargs)
-    if variant == "v1":
-        # V1 and V2 share the decoder as it was before fine-tuning.
-        vae = load_variant(folder, "v2", **kwargs).vae
-        return CCSRPipeline.from_pretrained(folder, variant="v1", vae=vae, **kwargs)
-    return CCSRPipeline.from_pretrained(folder, variant="v2", **kwargs)

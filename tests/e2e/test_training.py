@@ -6,7 +6,9 @@ import torch
 from safetensors.torch import load_file
 from skimage import data as pictures
 
+from ccsr.config import VARIANTS
 from ccsr.images import picture_from_array, save_png
+from ccsr.pipeline import CCSRPipeline
 from training.__main__ import main
 
 pytestmark = pytest.mark.e2e
@@ -74,12 +76,11 @@ def trained(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 
 
 def test_all_steps_make_a_model_of_three_variants(trained: Path) -> None:
-    from ccsr.pipeline import load_variant
-
     model = trained / "model"
     picture = picture_from_array(pictures.coffee()[:24, :37])
-    sizes = {v: load_variant(str(model), v)(picture).pictures[0].size for v in ("ccsr", "v2", "v1")}
-    assert sizes == dict.fromkeys(("ccsr", "v2", "v1"), (96, 148))
+    pipelines = {v: CCSRPipeline.from_pretrained(str(model), variant=v) for v in VARIANTS}
+    sizes = {v: pipeline(picture).pictures[0].size for v, pipeline in pipelines.items()}
+    assert sizes == dict.fromkeys(VARIANTS, (96, 148))
 
 
 def test_stage_1_logs_the_losses_of_the_paper(trained: Path) -> None:

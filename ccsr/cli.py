@@ -1,0 +1,235 @@
+"""Command line: `python -m ccsr upscale` and `python -m ccsr seeds`."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ccsr.config import (
+    DEFAULT_NUM_SEEDS,
+    DEFAULT_SEED,
+    MAX_SEED,
+    REFERENCE_HELP,
+    SEED,
+    SamplingConfig,
+    option,
+    parse_seeds,
+)
+from ccsr.events import Engine, Progress
+from ccsr.images import Picture, PictureError, load_picture, save_png
+from ccsr.metrics import measure
+from ccsr.pipeline import target_size
+from ccsr.report import REPORT_FILES, picture_name, refuse_existing, settings_text, write_report
+from ccsr.stability import StabilityReport
+from ccsr.weights import COMPACT, DTYPES, load_engine
+
+PICTURE_SUFFIXES = {
+    ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".avif",
+}  # fmt: skip
+"""Which files of a folder are taken as pictures."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is 0, 2 after a bad input, 130 when interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        config = SamplingConfig(**{name: getattr(options, name) for name in _fields()})
+        return options.command(options, config)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options, with the defaults and help texts of `SamplingConfig`."""
+    top = argparse.ArgumentParser(prog="python -m ccsr", description="Stable super-resolution.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    upscale_parser = commands.add_parser("upscale", help="upscale pictures")
+    upscale_parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT",
+                                help="pictures, or folders of pictures")  # fmt: skip
+    _add_common(upscale_parser)
+    upscale_parser.add_argument(
+        "--seed", type=_seed, default=DEFAULT_SEED, help=_text(SEED.help, 0)
+    )
+    upscale_parser.set_defaults(command=upscale)
+
+    seeds_parser = commands.add_parser("seeds", help="measure how much results vary over seeds")
+    seeds_parser.add_argument("input", type=Path, metavar="INPUT", help="a picture")
+    _add_common(seeds_parser)
+    everyday = f"{DEFAULT_SEED}-{DEFAULT_SEED + DEFAULT_NUM_SEEDS - 1}"
+    seeds_parser.add_argument("--seeds", default=everyday, metavar="LIST",
+                              help=_text('Seeds such as "0-9" or "3,5,8".', everyday))  # fmt: skip
+    seeds_parser.add_argument("--reference", type=Path, metavar="HR", help=REFERENCE_HELP)
+    seeds_parser.set_defaults(command=seeds)
+    return top
+
+
+def _fields() -> list[str]:
+    return [field.name for field in dataclasses.fields(SamplingConfig)]
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--output", type=Path, required=True, metavar="DIR",
+                         help="folder to write into; made if it is not there")  # fmt: skip
+    command.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    command.add_argument("--model", default=COMPACT,
+                         help=_text(f"{COMPACT}, a model folder, or owner/name on the Hugging Face "
+                                    "hub.", COMPACT))  # fmt: skip
+    command.add_argument("--device", default="auto", help=_text("auto, cpu, cuda, mps.", "auto"))
+    command.add_argument("--dtype", default="auto", choices=("auto", *DTYPES),
+                         help=_text("Number format.", "auto"))  # fmt: skip
+    for field in dataclasses.fields(SamplingConfig):
+        chosen = option(SamplingConfig, field.name)
+        kind: dict[str, Any] = {"type": type(field.default)}
+        if chosen.choices is not None:
+            kind["choices"] = chosen.choices
+        else:
+            kind["metavar"] = f"{chosen.minimum:g}..{chosen.maximum:g}"
+        flag = "--" + field.name.replace("_", "-")
+        command.add_argument(
+            flag, default=field.default, help=_text(chosen.help, field.default), **kind
+        )
+
+
+def _text(help: str, default: object) -> str:
+    # argparse formats help with %, so a literal one is doubled.
+    return f"{help} Default: {default}".replace("%", "%%")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) > MAX_SEED:
+        raise argparse.ArgumentTypeError(
+            f"a seed is a whole number from 0 to {MAX_SEED}, got {text!r}"
+        )
+    return int(text)
+
+
+def upscale(options: argparse.Namespace, config: SamplingConfig) -> int:
+    """Write DIR/<stem>.png for every input; a bad picture is told of and left out."""
+    inputs = find_pictures(options.inputs)
+    outputs = output_paths(inputs, options.output)
+    refuse_existing(outputs, options.overwrite)
+    engine = load_engine(options.model, options.device, options.dtype)
+    options.output.mkdir(parents=True, exist_ok=True)
+    failures = 0
+    for path, output in zip(inputs, outputs, strict=True):
+        try:
+            picture = load_picture(path)
+            _tell_notes(path, picture)
+            ((seed, result),) = _run(engine, picture, config, (options.seed,), path.name)
+            text = settings_text(config, seed, engine.info)
+            save_png(output, result, text, overwrite=options.overwrite)
+        except PictureError as error:
+            failures += 1
+            print(f"error: {error}", file=sys.stderr)
+            continue
+        print(output)
+    return 2 if failures else 0
+
+
+def seeds(options: argparse.Namespace, config: SamplingConfig) -> int:
+    """Write one picture a seed, and the report."""
+    chosen = parse_seeds(options.seeds)
+    names = [*(picture_name(seed) for seed in chosen), *REPORT_FILES]
+    refuse_existing([options.output / name for name in names], options.overwrite)
+    picture = load_picture(options.input)
+    _tell_notes(options.input, picture)
+    reference = _load_reference(options.reference, picture, config)
+    engine = load_engine(options.model, options.device, options.dtype)
+    options.output.mkdir(parents=True, exist_ok=True)
+    report = StabilityReport(config)
+    for seed, result in _run(engine, picture, config, chosen, options.input.name):
+        text = settings_text(config, seed, engine.info)
+        save_png(options.output / picture_name(seed), result, text, overwrite=options.overwrite)
+        scores = None if reference is None else measure(result.rgb, reference.rgb)
+        report.add(seed, result.rgb, scores)
+    write_report(options.output, report, overwrite=options.overwrite)
+    print(summary(report))
+    return 0
+
+
+def find_pictures(inputs: Sequence[Path]) -> list[Path]:
+    """The files meant by files and folders.
+
+    Raises:
+        ValueError: If one does not exist, or a folder holds no picture.
+    """
+    found: list[Path] = []
+    for path in inputs:
+        if not path.exists():
+            raise ValueError(f"there is no file or folder {path}; check the name")
+        inside = [path]
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+        if not inside:
+            raise ValueError(f"the folder {path} holds no pictures")
+        found += inside
+    return found
+
+
+def output_paths(inputs: Sequence[Path], folder: Path) -> list[Path]:
+    """Where the results go: folder/<stem>.png.
+
+    Raises:
+        ValueError: If two inputs would become the same file.
+    """
+    takers: dict[Path, Path] = {}
+    for path in inputs:
+        output = folder / f"{path.stem}.png"
+        if output in takers:
+            raise ValueError(
+                f"{takers[output]} and {path} would both become {output}; "
+                "rename one or run them apart"
+            )
+        takers[output] = path
+    return list(takers)
+
+
+def summary(report: StabilityReport) -> str:
+    """What a report says, in lines to read."""
+    lines = [f"L-STD over {len(report.seeds)} seeds: {report.pixels.l_std:.4f}"]
+    lines += [
+        f"{name}: mean {spread.mean:.4f}, G-STD {spread.g_std:.4f}"
+        for name, spread in report.spreads().items()
+    ]
+    return "\n".join(lines)
+
+
+def _load_reference(path: Path | None, picture: Picture, config: SamplingConfig) -> Picture | None:
+    """The true picture, checked before time is spent on results to compare with it."""
+    if path is None:
+        return None
+    expected = target_size(picture, config)
+    reference = load_picture(path, max_pixels=max(expected.height * expected.width, 1))
+    if reference.size != expected:
+        raise ValueError(
+            f"{path.name} is {reference.size} pixels; the reference must be {expected}, "
+            f"{config.scale:g} times the input"
+        )
+    return reference
+
+
+def _run(
+    engine: Engine, picture: Picture, config: SamplingConfig, seeds: Sequence[int], name: str
+) -> Iterator[tuple[int, Picture]]:
+    """Yield (seed, result) behind a progress bar over the network evaluations."""
+    with tqdm(desc=name, unit="eval", leave=False) as bar:
+        for event in engine.run(picture, config, seeds):
+            if isinstance(event, Progress):
+                bar.total = event.total
+                bar.update(event.evaluation - bar.n)
+            else:
+                yield event.seed, event.picture
+
+
+def _tell_notes(path: Path, picture: Picture) -> None:
+    for note in picture.notes:
+        print(f"{path.name}: {note}", file=sys.stderr)

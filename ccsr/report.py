@@ -1,0 +1,59 @@
+"""What is kept of a result: the settings inside a PNG, and the files of a stability report."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ccsr import heatmap
+from ccsr.config import SamplingConfig
+from ccsr.events import ModelInfo
+from ccsr.images import Picture, save_png
+from ccsr.stability import StabilityReport
+
+SETTINGS_KEY = "ccsr"
+"""Keyword of the PNG text that holds the settings as JSON."""
+
+REPORT_FILES = ("mean.png", "l_std.png", "l_std.npy", "report.json")
+
+
+def settings_text(config: SamplingConfig, seed: int, info: ModelInfo) -> dict[str, str]:
+    """Texts for the PNG of one result, enough to make it again."""
+    settings = {"model": info.name, "seed": seed, **dataclasses.asdict(config)}
+    return {"Software": "ccsr", SETTINGS_KEY: json.dumps(settings)}
+
+
+def picture_name(seed: int) -> str:
+    """File name of the result of a seed."""
+    return f"seed-{seed}.png"
+
+
+def write_report(folder: Path, report: StabilityReport, *, overwrite: bool = False) -> list[Path]:
+    """Write mean picture, L-STD map (as a picture with a scale, and as numbers), and figures.
+
+    Returns:
+        The files written, REPORT_FILES in `folder`.
+
+    Raises:
+        FileExistsError: If one is there and may not be replaced; then none is written.
+    """
+    paths = [folder / name for name in REPORT_FILES]
+    refuse_existing(paths, overwrite)
+    mean, picture, numbers, figures = paths
+    save_png(mean, Picture(report.pixels.mean.astype(np.float32)), overwrite=overwrite)
+    save_png(picture, Picture(heatmap.with_scale(report.pixels.l_std_map)), overwrite=overwrite)
+    np.save(numbers, report.pixels.l_std_map.astype(np.float32))
+    figures.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    return paths
+
+
+def refuse_existing(paths: list[Path], overwrite: bool) -> None:
+    """Raise FileExistsError if one of `paths` exists, unless it may be overwritten."""
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise FileExistsError(
+            f"{existing[0]}{more} would be overwritten; "
+            "choose another output folder or allow overwriting"
+        )

@@ -1,0 +1,200 @@
+"""Where a model comes from: the compact one that ships, a folder, or the Hugging Face hub."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from diffusers.utils import is_xformers_available
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.utils import HFValidationError
+
+from ccsr.config import VARIANTS, SamplingConfig, Variant
+from ccsr.events import ModelInfo, Progress, Restored
+from ccsr.images import Picture
+from ccsr.pipeline import CCSRPipeline
+
+COMPACT = "compact"
+COMPACT_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "compact"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Weights as safetensors only: pickles can run code when they are loaded.
+HUB_FILES = ("*.json", "*.safetensors")
+SEPARATE_FILES = {"ccsr": "unet/*.safetensors", "v2": "vae/*.v2.*", "v1": "unet/*.v1.*"}
+"""What a model folder has of each variant."""
+
+
+class WeightsNotFound(ValueError):
+    """There is no model where one was asked for."""
+
+
+def load_engine(model: str = COMPACT, device: str = "auto", dtype: str = "auto") -> "ModelEngine":
+    """Load a model.
+
+    Args:
+        model: "compact", a folder in diffusers layout, or a repository of the hub ("owner/name").
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+        dtype: "auto" (float16 on GPUs, else float32), or a name in DTYPES.
+
+    Raises:
+        WeightsNotFound: If there is no such model.
+        ValueError: If device or dtype is unknown or not available.
+    """
+    folder = model_folder(model)
+    chosen = choose_device(device)
+    return ModelEngine(model, folder, chosen, choose_dtype(dtype, chosen))
+
+
+def model_folder(model: str) -> Path:
+    """The folder that holds `model`, fetched from the hub if that is where it is.
+
+    Raises:
+        WeightsNotFound: If there is none.
+    """
+    folder = COMPACT_FOLDER if model == COMPACT else Path(model).expanduser()
+    if folder.is_dir() and not (folder / "model_index.json").is_file():
+        raise WeightsNotFound(
+            f"{folder} holds no model_index.json; give a model folder in diffusers layout"
+        )
+    if folder.is_dir():
+        return folder
+    if model == COMPACT:
+        raise WeightsNotFound(f"the compact model is not in {folder}; get the whole repository")
+    try:
+        return Path(snapshot_download(model, allow_patterns=list(HUB_FILES)))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise WeightsNotFound(
+            f"{model!r} is neither a folder here nor a repository that the hub gives ({reason}); "
+            f"give {COMPACT!r}, a model folder, or owner/name"
+        ) from error
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ValueError: If it is unknown or not available.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and torch.backends.mps.is_available():
+            name = "mps"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"device {name!r} cannot be used ({reason}); try auto or cpu") from error
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The number format of that name, or the one that suits the device.
+
+    Raises:
+        ValueError: If it is unknown.
+    """
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.float16
+    if name not in DTYPES:
+        raise ValueError(f"dtype must be auto or one of {', '.join(DTYPES)}, got {name!r}")
+    return DTYPES[name]
+
+
+def variants_in(folder: Path) -> tuple[Variant, ...]:
+    """The variants that a model folder holds.
+
+    Raises:
+        WeightsNotFound: If the weights of the main one are missing.
+    """
+    found = tuple(v for v in VARIANTS if any(folder.glob(SEPARATE_FILES[v])))
+    if "ccsr" not in found:
+        raise WeightsNotFound(
+            f"{folder} holds no {SEPARATE_FILES['ccsr']}; its weights are missing"
+        )
+    # V1 decodes with the decoder of V2.
+    return tuple(v for v in found if v != "v1" or "v2" in found)
+
+
+class ModelEngine:
+    """A model whose variants are loaded when they are first asked for; they share what is equal."""
+
+    def __init__(self, name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+        self.folder, self.device, self.dtype = folder, device, dtype
+        self._pipelines: dict[str, CCSRPipeline] = {}
+        variants = variants_in(folder)
+        main = self.pipeline("ccsr")
+        networks = [main.unet, main.controlnet, main.vae]
+        self.info = ModelInfo(
+            name=name,
+            variants=variants,
+            device=str(device),
+            dtype=str(dtype).removeprefix("torch."),
+            attention=attention_of(main, device),
+            parameters=sum(p.numel() for network in networks for p in network.parameters()),
+        )
+
+    def pipeline(self, variant: Variant) -> CCSRPipeline:
+        """The pipeline of a variant.
+
+        Raises:
+            WeightsNotFound: If files of it are missing or damaged.
+        """
+        if variant not in self._pipelines:
+            self._pipelines[variant] = self._load(variant)
+        return self._pipelines[variant]
+
+    def _load(self, variant: Variant) -> CCSRPipeline:
+        shared = {}
+        if variant == "v2":
+            main = self.pipeline("ccsr")
+            shared = {"unet": main.unet, "controlnet": main.controlnet}
+        elif variant == "v1":
+            shared = {"vae": self.pipeline("v2").vae}
+        try:
+            pipeline = CCSRPipeline.from_pretrained(
+                str(self.folder),
+                variant=variant,
+                torch_dtype=self.dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                **shared,
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise WeightsNotFound(
+                f"variant {variant!r} cannot be loaded from {self.folder} ({reason}); "
+                "get its files again"
+            ) from error
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline.to(self.device)
+
+    def run(
+        self,
+        picture: Picture,
+        config: SamplingConfig,
+        seeds: Sequence[int],
+        *,
+        preview: bool = False,
+    ) -> Iterator[Progress | Restored]:
+        """Upscale `picture` once for each seed; see `CCSRPipeline.run`.
+
+        Raises:
+            ValueError: If the model has no such variant.
+        """
+        if config.variant not in self.info.variants:
+            raise ValueError(
+                f"this model has no variant {config.variant!r}; "
+                f"it has {', '.join(self.info.variants)}"
+            )
+        yield from self.pipeline(config.variant).run(picture, config, seeds, preview=preview)
+
+
+def attention_of(pipeline: CCSRPipeline, device: torch.device) -> str:
+    """Switch to xformers' attention where it can work, and say what is in use."""
+    if pipeline.empty_prompt is None:
+        return "none"
+    if device.type == "cuda" and is_xformers_available():
+        pipeline.enable_xformers_memory_efficient_attention()
+        return "xformers"
+    return "torch SDPA"
