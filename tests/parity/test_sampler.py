@@ -1,0 +1,135 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from safetensors.torch import load_file
+
+from ccsr.sampler import SeededNoise, sample
+from ccsr.schedule import NonUniformScheduler, non_uniform_path, uniform_path
+from training.losses import l_diff, l_T_and_l_t_max
+
+pytestmark = pytest.mark.parity
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="module")
+def trace() -> dict[str, torch.Tensor]:
+    return load_file(DATA / "sampler_trace.safetensors")
+
+
+def test_grid_is_that_of_the_authors(trace: dict[str, torch.Tensor]) -> None:
+    grid = NonUniformScheduler().grid(45)
+    assert list(grid.timesteps) == trace["sched_timesteps"].tolist()
+    for ours, theirs in (
+        (grid.alpha_bar, "alphas_cumprod"),
+        (grid.beta, "betas"),
+        (grid.coef_x0, "posterior_mean_coef1"),
+        (grid.coef_xt, "posterior_mean_coef2"),
+        (grid.variance, "posterior_variance"),
+    ):
+        np.testing.assert_allclose(ours, trace[f"sched_{theirs}"].numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_published_check_values_of_the_grid() -> None:
+    grid = NonUniformScheduler().grid(45)
+    found = [grid.alpha_bar[15], grid.alpha_bar[16], grid.alpha_bar[29], grid.alpha_bar[44]]
+    assert found == pytest.approx([0.521539821, 0.484864636, 0.110976452, 0.004660095], abs=1e-8)
+    at_15 = [grid.beta[15], grid.variance[15], grid.coef_x0[15], grid.coef_xt[15]]
+    assert at_15 == pytest.approx([0.069004037, 0.063429063, 0.107944008, 0.886926626], abs=1e-9)
+
+
+def replayed(calls: list[tuple[torch.Tensor, torch.Tensor]]) -> Callable[..., torch.Tensor]:
+    """A network that gives recorded outputs, and fails when it is shown another input."""
+    remaining = iter(calls)
+
+    def predict(x_t: torch.Tensor, t: object) -> torch.Tensor:
+        x, eps = next(remaining)
+        torch.testing.assert_close(x_t, x, rtol=1e-4, atol=1e-4)
+        return eps
+
+    return predict
+
+
+def test_sampler_shows_the_network_what_the_authors_sampler_does(
+    trace: dict[str, torch.Tensor],
+) -> None:
+    calls = [(trace[f"net_{i:03d}_x"], trace[f"net_{i:03d}_eps"]) for i in range(16)]
+    draws = [trace["noise_000"], *(trace[f"noise_{i:03d}"] for i in range(2, 18))]
+    path = non_uniform_path(45, 0.6667, 0.3333)
+    steps = list(
+        sample(
+            replayed(calls),
+            NonUniformScheduler(),
+            path,
+            lambda draw, shape: draws[draw],
+            draws[0].shape,
+        )
+    )
+    assert [step.timestep for step in steps][:3] == [999, 658, 636]
+    assert steps[-1].timestep == 341
+    # What went to the decoder is the last estimate, not a sample below it.
+    torch.testing.assert_close(steps[-1].x0_hat, trace["dec_in_00"], rtol=1e-4, atol=1e-3)
+
+
+def test_stage_1_losses_are_those_of_the_authors() -> None:
+    recorded = load_file(DATA / "losses_stage1.safetensors")
+    calls = [(recorded[f"net_{i:03d}_x"], recorded[f"net_{i:03d}_eps"]) for i in range(3)]
+    scheduler, x0 = NonUniformScheduler(), recorded["x_start"]
+    t = torch.tensor([120, 530])
+    noise = [recorded[f"noise_{i:03d}"] for i in range(3)]
+    assert float(l_diff(replayed(calls[:1]), scheduler, x0, t, noise[0])) == pytest.approx(
+        1.3275878429412842, rel=1e-4
+    )
+    l_T, l_t_max = l_T_and_l_t_max(replayed(calls[1:]), scheduler, x0, 667, noise[1], noise[2])
+    assert float(l_T) == pytest.approx(276.49853515625, rel=1e-4)
+    assert float(l_t_max) == pytest.approx(302.02508544921875, rel=1e-4)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_uniform_sampling_equals_the_ancestral_sampler_of_diffusers(prediction_type: str) -> None:
+    weight = torch.randn(4, 4, 1, 1, generator=torch.Generator().manual_seed(1)) / 4
+
+    def network(x_t: torch.Tensor, t: int) -> torch.Tensor:
+        return torch.nn.functional.conv2d(x_t, weight).tanh() + t / 1000
+
+    shape, count = (1, 4, 8, 8), 7
+    noise = SeededNoise([3])
+    draws = [noise(i, shape) for i in range(count)]
+    steps = list(
+        sample(
+            network,
+            NonUniformScheduler(prediction_type=prediction_type),
+            uniform_path(count),
+            lambda draw, _: draws[draw],
+            shape,
+        )
+    )
+
+    theirs = DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        prediction_type=prediction_type,
+    )
+    timesteps = list(NonUniformScheduler().grid(count).timesteps)[::-1]
+    theirs.set_timesteps(timesteps=timesteps)
+    x = draws[0]
+    for i, t in enumerate(timesteps):
+        out = theirs.step(network(x, t), t, x, return_dict=True)
+        torch.testing.assert_close(steps[i].x0_hat, out.pred_original_sample, rtol=1e-3, atol=1e-3)
+        if i + 1 < count:
+            # Its own noise is taken out and ours put in.
+            silent = theirs.step(network(x, t), t, x, generator=torch.Generator().manual_seed(0))
+            noise_free = silent.prev_sample - _std(theirs, t) * torch.randn(
+                shape, generator=torch.Generator().manual_seed(0)
+            )
+            x = noise_free + _std(theirs, t) * draws[i + 1]
+
+
+def _std(scheduler: DDPMScheduler, t: int) -> float:
+    return float(scheduler._get_variance(t)) ** 0.5

@@ -1,0 +1,72 @@
+import dataclasses
+
+import pytest
+
+from ccsr.cli import parser
+from ccsr.config import MAX_SEED, MAX_SEEDS_PER_RUN, SamplingConfig, option, parse_seeds
+
+FIELDS = [field.name for field in dataclasses.fields(SamplingConfig)]
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("0-9", range(10)), ("3,5,8-10", (3, 5, 8, 9, 10)), (" 7 ", (7,)), ("2,1,2", (2, 1))],
+)
+def test_seed_lists_are_read(text: str, seeds: object) -> None:
+    assert parse_seeds(text) == tuple(seeds)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a-b", "must look like"),
+        ("", "must look like"),
+        ("1-", "must look like"),
+        ("-1", "must look like"),
+        ("1.5", "must look like"),
+        ("9-0", "must rise"),
+        (f"0-{MAX_SEEDS_PER_RUN}", "at most"),
+        ("0-999999999999", "at most"),
+        (f"{MAX_SEED + 1}", "at most"),
+        (",".join(str(i) for i in range(MAX_SEEDS_PER_RUN + 1)), "at most"),
+    ],
+)
+def test_bad_seed_lists_say_what_is_wrong(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_seeds(text)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_has_a_label_and_a_help_text(name: str) -> None:
+    assert option(SamplingConfig, name).label
+    assert option(SamplingConfig, name).help.endswith(".")
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_command_line_takes_its_default_from_the_field(name: str) -> None:
+    options = parser().parse_args(["upscale", "in.png", "--output", "out"])
+    assert getattr(options, name) == getattr(SamplingConfig(), name)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_values_outside_the_range_are_refused(name: str) -> None:
+    limits = option(SamplingConfig, name)
+    wrong = "sideways" if limits.choices else limits.maximum + 1
+    with pytest.raises(ValueError, match=name):
+        SamplingConfig(**{name: wrong})
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), None, "0.5", True])
+def test_only_numbers_are_numbers(wrong: object) -> None:
+    with pytest.raises(ValueError, match="t_max"):
+        SamplingConfig(t_max=wrong)
+
+
+def test_t_min_above_t_max_is_refused_with_both_values() -> None:
+    with pytest.raises(ValueError, match=r"t_min=0.9 and t_max=0.6667"):
+        SamplingConfig(t_min=0.9)
+
+
+def test_part_of_a_step_is_refused() -> None:
+    with pytest.raises(ValueError, match="whole number"):
+        SamplingConfig(num_steps=4.5)
