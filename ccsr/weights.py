@@ -155,7 +155,7 @@ class ModelEngine:
             pipeline = CCSRPipeline.from_pretrained(
                 str(self.folder),
                 variant=variant,
-                torch_dtype=self.dtype,
+                dtype=self.dtype,
                 use_safetensors=True,
                 local_files_only=True,
                 **shared,

@@ -1,3 +1,5 @@
+from pathlib import Path as FilePath
+
 import numpy as np
 import pytest
 import torch
@@ -124,7 +126,7 @@ def test_unknown_settings_are_refused(wrong: dict[str, str]) -> None:
         NonUniformScheduler(**wrong)
 
 
-def test_config_survives_saving(tmp_path: object) -> None:
+def test_config_survives_saving(tmp_path: FilePath) -> None:
     scheduler = NonUniformScheduler(prediction_type="v_prediction", loop_start="official")
     scheduler.save_pretrained(str(tmp_path))
     again = NonUniformScheduler.from_pretrained(str(tmp_path))

@@ -1,0 +1,84 @@
+"""Networks of the smallest size, untrained but not silent, for tests of everything around them."""
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+
+from ccsr.controlnet import LatentControlNetModel
+from ccsr.latents import Autoencoder
+from ccsr.pipeline import CCSRPipeline
+from ccsr.prompt import EmptyPrompt
+from ccsr.schedule import NonUniformScheduler
+from training.autoencoder import build_autoencoder
+from training.config import AutoencoderConfig, LoopConfig
+
+LATENT_CHANNELS = 4
+WIDTH = 8
+TOKENS, TOKEN_WIDTH = 5, 16
+
+
+def tiny_vae(kind: str) -> Autoencoder:
+    """An f8 autoencoder, of class AutoencoderKL ("kl") or AutoencoderDC ("dc")."""
+    if kind == "dc":
+        loop = LoopConfig(max_steps=1, batch_size=1, learning_rate=1e-3, crop_px=64)
+        return build_autoencoder(
+            AutoencoderConfig(
+                loop=loop,
+                block_out_channels=(8, 8, 16, 16),
+                latent_channels=LATENT_CHANNELS,
+            )
+        )
+    return AutoencoderKL(
+        block_out_channels=(WIDTH,) * 4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        norm_num_groups=4,
+        latent_channels=LATENT_CHANNELS,
+        scaling_factor=0.5,
+    )
+
+
+def tiny_unet(attention: bool) -> UNet2DConditionModel:
+    """A UNet of two levels, with cross-attention or without."""
+    kind = "CrossAttn" if attention else ""
+    return UNet2DConditionModel(
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=(WIDTH, 2 * WIDTH),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=(f"{kind}DownBlock2D", "DownBlock2D"),
+        mid_block_type="UNetMidBlock2DCrossAttn" if attention else "UNetMidBlock2D",
+        up_block_types=("UpBlock2D", f"{kind}UpBlock2D"),
+        cross_attention_dim=TOKEN_WIDTH,
+        attention_head_dim=4,
+    )
+
+
+def tiny_pipeline(vae: str = "dc", attention: bool = False, seed: int = 0) -> CCSRPipeline:
+    """A whole pipeline, the same for the same seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet = tiny_unet(attention)
+        controlnet = LatentControlNetModel.from_unet(unet, conditioning_channels=LATENT_CHANNELS)
+        # Its connections to the UNet begin at zero, so that the condition would not count.
+        for module in [*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block]:
+            nn.init.normal_(module.weight, std=0.1)
+        prompt = EmptyPrompt(TOKENS, TOKEN_WIDTH) if attention else None
+        if prompt is not None:
+            nn.init.normal_(prompt.states)
+        pipeline = CCSRPipeline(unet, controlnet, tiny_vae(vae), NonUniformScheduler(), prompt)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def save_tiny_model(folder: Path) -> Path:
+    """A model folder with all three variants, each of other weights."""
+    tiny_pipeline().save_pretrained(folder)
+    v1, v2 = tiny_pipeline(seed=1), tiny_pipeline(seed=2)
+    v1.unet.save_pretrained(folder / "unet", variant="v1")
+    v1.controlnet.save_pretrained(folder / "controlnet", variant="v1")
+    v2.vae.save_pretrained(folder / "vae", variant="v2")
+    return folder

@@ -1,0 +1,182 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ccsr.config import VARIANTS, SamplingConfig
+from ccsr.events import Progress, Restored
+from ccsr.images import Picture, Size, picture_from_array
+from ccsr.pipeline import CCSRPipeline, seeds_at_once
+from ccsr.schedule import path_for
+from tests.tiny import save_tiny_model, tiny_pipeline
+
+FAST = SamplingConfig(num_steps=6)
+KINDS = [("dc", False), ("dc", True), ("kl", False), ("kl", True)]
+
+
+def noise_picture(height: int, width: int, channels: int = 3, seed: int = 0) -> Picture:
+    rng = np.random.default_rng(seed)
+    return picture_from_array(rng.integers(0, 256, (height, width, channels), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> CCSRPipeline:
+    return tiny_pipeline()
+
+
+@pytest.mark.parametrize(("vae", "attention"), KINDS)
+def test_any_combination_of_networks_upscales(vae: str, attention: bool) -> None:
+    (result,) = tiny_pipeline(vae, attention)(noise_picture(20, 24), FAST).pictures
+    assert result.size == (80, 96)
+    assert result.rgb.std() > 0
+
+
+@pytest.mark.parametrize(("vae", "attention"), KINDS)
+def test_saved_pipeline_gives_the_same_pixels(vae: str, attention: bool, tmp_path: Path) -> None:
+    picture = noise_picture(16, 16)
+    made = tiny_pipeline(vae, attention)
+    made.save_pretrained(tmp_path)
+    again = CCSRPipeline.from_pretrained(str(tmp_path))
+    expected, found = (p(picture, FAST).pictures[0].rgb for p in (made, again))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_variants_load_their_own_files(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path)
+    for variant in VARIANTS:
+        loaded = CCSRPipeline.from_pretrained(str(folder), variant=variant)
+        networks = ".v1" if variant == "v1" else ""
+        decoder = "" if variant == "ccsr" else ".v2"
+        for name, suffix in (("unet", networks), ("controlnet", networks), ("vae", decoder)):
+            file = folder / name / f"diffusion_pytorch_model{suffix}.safetensors"
+            state = getattr(loaded, name).state_dict()
+            assert all(torch.equal(state[key], value) for key, value in load_file(file).items())
+
+
+def test_pipeline_moves_to_another_number_format(pipeline: CCSRPipeline) -> None:
+    half = tiny_pipeline().to(torch.bfloat16)
+    assert half.unet.dtype == torch.bfloat16
+    expected, found = (p(noise_picture(16, 16), FAST).pictures[0].rgb for p in (pipeline, half))
+    assert np.abs(expected - found).mean() < 0.05
+
+
+def test_unet_with_attention_needs_its_prompt() -> None:
+    made = tiny_pipeline(attention=True)
+    with pytest.raises(ValueError, match="give `empty_prompt`"):
+        CCSRPipeline(made.unet, made.controlnet, made.vae, made.scheduler)
+
+
+@pytest.mark.parametrize("height", [16, 17, 23, 32, 33, 51])
+@pytest.mark.parametrize("width", [16, 19, 40])
+def test_result_is_exactly_four_times_the_input(
+    pipeline: CCSRPipeline, height: int, width: int
+) -> None:
+    config = SamplingConfig(num_steps=1)
+    (result,) = pipeline(noise_picture(height, width), config).pictures
+    assert result.size == (4 * height, 4 * width)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0, 2.5, 8.0])
+def test_other_scales_are_exact_too(pipeline: CCSRPipeline, scale: float) -> None:
+    config = SamplingConfig(scale=scale, num_steps=1)
+    (result,) = pipeline(noise_picture(20, 18), config).pictures
+    assert result.size == (round(20 * scale), round(18 * scale))
+
+
+def test_seed_gives_the_same_picture_alone_and_among_others(
+    pipeline: CCSRPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = noise_picture(16, 20)
+    alone = pipeline(picture, FAST, (5,)).pictures[0].rgb
+    monkeypatch.setattr("ccsr.pipeline.seeds_at_once", lambda *_: 3)
+    among = pipeline(picture, FAST, (1, 2, 3, 5)).pictures[3].rgb
+    batched = pipeline(picture, FAST, (4, 5, 6)).pictures[1].rgb
+    assert np.abs(among - alone).max() <= 1 / 255
+    assert np.abs(batched - alone).max() <= 1 / 255
+
+
+def test_seeds_and_condition_both_change_the_picture(pipeline: CCSRPipeline) -> None:
+    first, second = pipeline(noise_picture(16, 16), FAST, (0, 1)).pictures
+    other = pipeline(noise_picture(16, 16, seed=1), FAST, (0,)).pictures[0]
+    assert np.abs(first.rgb - second.rgb).max() > 1 / 255
+    assert np.abs(first.rgb - other.rgb).max() > 1 / 255
+
+
+def test_every_evaluation_is_told_of_and_every_seed_given(
+    pipeline: CCSRPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ccsr.pipeline.seeds_at_once", lambda *_: 2)
+    events = list(pipeline.run(noise_picture(16, 16), FAST, (3, 4, 5), preview=True))
+    progress = [event for event in events if isinstance(event, Progress)]
+    restored = [event for event in events if isinstance(event, Restored)]
+    total = 2 * path_for(FAST).num_evaluations
+    assert [event.evaluation for event in progress] == list(range(1, total + 1))
+    assert {event.total for event in progress} == {total}
+    assert [event.seed for event in restored] == [3, 4, 5]
+    assert all(event.seconds > 0 for event in restored)
+    looks = [event.preview for event in progress if event.preview is not None]
+    assert looks
+    assert looks[0].dtype == np.uint8
+
+
+def test_picture_is_encoded_once_for_all_seeds(
+    pipeline: CCSRPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[object] = []
+    original = pipeline.vae.encode
+    monkeypatch.setattr(
+        pipeline.vae, "encode", lambda x: (encoded.append(x), original(x))[1], raising=True
+    )
+    pipeline(noise_picture(16, 16), FAST, (0, 1, 2))
+    assert len(encoded) == 1
+
+
+def test_stopping_stops_the_network(
+    pipeline: CCSRPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+    original = pipeline.unet.forward
+    monkeypatch.setattr(
+        pipeline.unet, "forward", lambda *a, **k: (calls.append(a), original(*a, **k))[1]
+    )
+    events = pipeline.run(noise_picture(16, 16), SamplingConfig(), (0, 1))
+    next(events)
+    events.close()
+    assert len(calls) == 1
+
+
+def test_alpha_and_bit_depth_are_kept(pipeline: CCSRPipeline) -> None:
+    rgba = np.random.default_rng(0).integers(0, 65536, (16, 18, 4), dtype=np.uint16)
+    rgba[..., 3] = 65535
+    (result,) = pipeline(picture_from_array(rgba), FAST).pictures
+    assert result.bits == 16
+    assert result.alpha is not None
+    np.testing.assert_allclose(result.alpha, np.ones(Size(64, 72)), atol=1e-6)
+
+
+@pytest.mark.parametrize("change", [
+    {"t_max": 0.9}, {"t_min": 0.1}, {"num_steps": 12}, {"color": "wavelet"}, {"color": "none"},
+    {"variant": "v1"}, {"scale": 2.0},
+], ids=lambda change: next(iter(change)))  # fmt: skip
+def test_every_setting_changes_the_picture(
+    pipeline: CCSRPipeline, change: dict[str, object]
+) -> None:
+    picture = noise_picture(16, 16)
+    before, after = (
+        pipeline(picture, config).pictures[0].rgb
+        for config in (FAST, SamplingConfig(**({"num_steps": 6} | change)))
+    )
+    assert before.shape != after.shape or np.abs(before - after).max() > 1 / 255
+
+
+def test_at_least_one_seed_is_needed(pipeline: CCSRPipeline) -> None:
+    with pytest.raises(ValueError, match="at least one seed"):
+        pipeline(noise_picture(16, 16), FAST, ())
+
+
+def test_gpu_batches_seeds_of_small_pictures_and_not_of_large_ones() -> None:
+    gpu = torch.device("cuda")
+    assert seeds_at_once(gpu, (4, 64, 64)) > seeds_at_once(gpu, (4, 256, 256)) == 1
+    assert seeds_at_once(torch.device("cpu"), (4, 64, 64)) == 1

@@ -1,0 +1,125 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from ccsr import weights
+from ccsr.config import SamplingConfig
+from ccsr.events import Restored
+from ccsr.images import Picture, picture_from_array
+from ccsr.weights import WeightsNotFound, load_engine
+from tests.tiny import save_tiny_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def picture() -> Picture:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    return picture_from_array(pixels)
+
+
+def copy_without(folder: Path, target: Path, pattern: str) -> Path:
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.match(pattern):
+            (target / file.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
+            (target / file.relative_to(folder)).symlink_to(file)
+    return target
+
+
+def test_engine_runs_every_variant_of_a_folder(folder: Path) -> None:
+    engine = load_engine(str(folder), device="cpu")
+    assert engine.info.variants == ("ccsr", "v2", "v1")
+    results = {}
+    for variant in engine.info.variants:
+        config = SamplingConfig(variant=variant, num_steps=6)
+        (*_, last) = engine.run(picture(), config, (0,))
+        assert isinstance(last, Restored)
+        results[variant] = last.picture.rgb
+    assert not np.allclose(results["ccsr"], results["v2"], atol=1 / 255)
+    assert not np.allclose(results["v2"], results["v1"], atol=1 / 255)
+
+
+def test_variants_share_what_is_equal(folder: Path) -> None:
+    engine = load_engine(str(folder), device="cpu")
+    assert engine.pipeline("v2").unet is engine.pipeline("ccsr").unet
+    assert engine.pipeline("v1").vae is engine.pipeline("v2").vae
+    assert engine.pipeline("v1").unet is not engine.pipeline("ccsr").unet
+
+
+@pytest.mark.parametrize(
+    ("pattern", "variants"),
+    [("*.v1.safetensors", ("ccsr", "v2")), ("*.v2.safetensors", ("ccsr",))],
+)
+def test_only_variants_that_are_there_are_offered(
+    folder: Path, tmp_path: Path, pattern: str, variants: tuple[str, ...]
+) -> None:
+    engine = load_engine(str(copy_without(folder, tmp_path, pattern)), device="cpu")
+    assert engine.info.variants == variants
+    with pytest.raises(ValueError, match="has no variant 'v1'"):
+        list(engine.run(picture(), SamplingConfig(variant="v1"), (0,)))
+
+
+def test_missing_weights_are_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsNotFound, match="weights are missing"):
+        load_engine(str(copy_without(folder, tmp_path, "*.safetensors")), device="cpu")
+
+
+def test_damaged_weights_are_named(folder: Path, tmp_path: Path) -> None:
+    broken = copy_without(folder, tmp_path, "unet/diffusion_pytorch_model.safetensors")
+    (broken / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(WeightsNotFound, match="cannot be loaded"):
+        load_engine(str(broken), device="cpu")
+
+
+def test_pickled_weights_are_never_loaded(folder: Path, tmp_path: Path) -> None:
+    broken = copy_without(folder, tmp_path, "vae/diffusion_pytorch_model.safetensors")
+    (broken / "vae" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(WeightsNotFound, match="cannot be loaded"):
+        load_engine(str(broken), device="cpu")
+
+
+def test_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsNotFound, match="holds no model_index"):
+        load_engine(str(tmp_path))
+
+
+def test_hub_repository_is_fetched_as_safetensors_only(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def fake_download(repository: str, allow_patterns: list[str]) -> str:
+        asked.update(repository=repository, patterns=allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr(weights, "snapshot_download", fake_download)
+    assert load_engine("owner/name", device="cpu").info.name == "owner/name"
+    assert asked == {"repository": "owner/name", "patterns": ["*.json", "*.safetensors"]}
+
+
+@pytest.mark.parametrize("error", [HfHubHTTPError, LocalEntryNotFoundError, OSError])
+def test_hub_that_does_not_answer_is_told_of(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise error.__new__(error)
+
+    monkeypatch.setattr(weights, "snapshot_download", fail)
+    with pytest.raises(WeightsNotFound, match="neither a folder here nor a repository"):
+        load_engine("owner/name")
+
+
+def test_name_that_cannot_be_a_repository_is_told_of() -> None:
+    with pytest.raises(WeightsNotFound, match="neither a folder here nor a repository"):
+        load_engine("no/such/folder/here")
+
+
+def test_unknown_device_and_dtype_are_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="device 'abacus' cannot be used"):
+        load_engine(str(folder), device="abacus")
+    with pytest.raises(ValueError, match="dtype must be auto or one of"):
+        load_engine(str(folder), device="cpu", dtype="float8")
