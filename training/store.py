@@ -46,8 +46,9 @@ def write_store(
             parts: list[dict[str, torch.Tensor]] = []
             for start in range(0, len(numbers), BATCH):
                 batch = numbers[start : start + BATCH]
+                examples = [dataset[i] for i in batch]
                 with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                    parts.append(compute([dataset[i] for i in batch], batch))
+                    parts.append(compute(examples, batch))
                 yield first + start + len(batch)
             tensors = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
             partial = path.with_suffix(".partial")
