@@ -1,0 +1,105 @@
+"""Where the time goes: python -m ccsr.benchmark.
+
+Prints the time of one picture after loading, with the share of each part, and what ten seeds cost
+compared with ten runs. Runs alternate, so that a busy machine slows all of them alike.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from torch import nn
+
+from ccsr.config import SamplingConfig
+from ccsr.images import Picture, picture_from_array
+from ccsr.pipeline import CCSRPipeline, target_size
+from ccsr.schedule import path_for
+from ccsr.weights import COMPACT, load_engine
+
+PARTS = ("encode", "network", "decode", "rest")
+NUM_SEEDS = 10
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m ccsr.benchmark", description=__doc__)
+    parser.add_argument("--model", default=COMPACT, help="default: %(default)s")
+    parser.add_argument("--device", default="auto", help="default: %(default)s")
+    parser.add_argument("--side", type=int, default=128, help="of the input; default: %(default)s")
+    parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    engine = load_engine(options.model, options.device)
+    pipeline = engine.pipeline("ccsr")
+    noise = np.random.default_rng(0).integers(0, 256, (options.side, options.side, 3), np.uint8)
+    picture, config = picture_from_array(noise), SamplingConfig()
+    pipeline(picture, config)  # the first run pays for setting up
+
+    runs, single, together = [], [], []
+    for _ in range(options.repeats):
+        runs.append(parts_of_a_run(pipeline, picture, config))
+        single.append(_seconds(lambda: [pipeline(picture, config, (s,)) for s in range(NUM_SEEDS)]))
+        together.append(_seconds(lambda: pipeline(picture, config, range(NUM_SEEDS))))
+
+    evaluations = path_for(config).num_evaluations
+    print(f"{picture.size} -> {target_size(picture, config)}, {evaluations} network evaluations, "
+          f"{engine.info.device} {engine.info.dtype}, median of {options.repeats}")  # fmt: skip
+    total = statistics.median(sum(run.values()) for run in runs)
+    for part in PARTS:
+        seconds = statistics.median(run[part] for run in runs)
+        print(f"{part:8} {seconds:7.3f} s {100 * seconds / total:4.0f} %")
+    print(f"{'total':8} {total:7.3f} s")
+    ratio = statistics.median(t / s for t, s in zip(together, single, strict=True))
+    print(f"{NUM_SEEDS} seeds in one run take {ratio:.2f} of the time of {NUM_SEEDS} runs")
+
+
+def parts_of_a_run(
+    pipeline: CCSRPipeline, picture: Picture, config: SamplingConfig
+) -> dict[str, float]:
+    """Seconds that one run spends in each of PARTS."""
+    spent = dict.fromkeys(PARTS, 0.0)
+    modules = [
+        (pipeline.vae.encoder, "encode"),
+        (pipeline.controlnet, "network"),
+        (pipeline.unet, "network"),
+        (pipeline.vae.decoder, "decode"),
+    ]
+    with _timed(modules, spent):
+        total = _seconds(lambda: pipeline(picture, config))
+    spent["rest"] = total - sum(spent.values())
+    return spent
+
+
+@contextmanager
+def _timed(modules: Sequence[tuple[nn.Module, str]], spent: dict[str, float]) -> Iterator[None]:
+    """Add the time inside each module to its part."""
+    starts: dict[nn.Module, float] = {}
+
+    def begin(module: nn.Module, *_: object) -> None:
+        starts[module] = time.perf_counter()
+
+    def end(part: str) -> Callable[..., None]:
+        def add(module: nn.Module, *_: object) -> None:
+            spent[part] += time.perf_counter() - starts[module]
+
+        return add
+
+    handles = [module.register_forward_pre_hook(begin) for module, _ in modules]
+    handles += [module.register_forward_hook(end(part)) for module, part in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from ccsr.cli import main
+from ccsr.config import SamplingConfig
+from ccsr.images import load_picture, picture_from_array, read_png_text, save_png
+from ccsr.report import REPORT_FILES
+from tests.tiny import save_tiny_model
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_tiny_model(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.png"
+    save_png(path, picture_from_array(data.astronaut()[100:124, 200:230]))
+    return path
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def fast(model: str, output: Path) -> list[object]:
+    return ["--model", model, "--device", "cpu", "--num-steps", 6, "--output", output]
+
+
+def test_upscale_writes_a_picture_four_times_as_large_with_its_settings(
+    model: str, small: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "new" / "out"
+    assert run("upscale", small, *fast(model, out), "--seed", 3, "--t-max", 0.8) == 0
+    assert load_picture(out / "small.png").size == (96, 120)
+    settings = json.loads(read_png_text(out / "small.png")["ccsr"])
+    assert (settings["seed"], settings["t_max"], settings["num_steps"]) == (3, 0.8, 6)
+
+
+def test_settings_inside_a_picture_make_it_again(model: str, small: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run("upscale", small, *fast(model, first), "--color", "wavelet", "--seed", 5) == 0
+    settings = json.loads(read_png_text(first / "small.png")["ccsr"])
+    flags = [
+        text for key, value in settings.items() for text in (f"--{key.replace('_', '-')}", value)
+    ]
+    assert run("upscale", small, *flags, "--device", "cpu", "--output", second) == 0
+    one, two = (load_picture(folder / "small.png").rgb for folder in (first, second))
+    np.testing.assert_allclose(one, two, atol=1.1 / 255)
+
+
+def test_folders_are_taken_whole(model: str, small: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(small.read_bytes())
+    (folder / "notes.txt").write_text("not a picture")
+    out = tmp_path / "out"
+    assert run("upscale", folder, small, *fast(model, out)) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "small.png"]
+
+
+def test_nothing_is_overwritten_unless_asked(
+    model: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    taken = tmp_path / "out" / "small.png"
+    taken.write_bytes(b"mine")
+    assert run("upscale", small, *fast(model, tmp_path / "out")) == 2
+    assert taken.read_bytes() == b"mine"
+    assert "would be overwritten" in capsys.readouterr().err
+    assert run("upscale", small, *fast(model, tmp_path / "out"), "--overwrite") == 0
+    assert load_picture(taken).size == (96, 120)
+
+
+def test_inputs_of_one_name_are_refused_before_any_work(
+    model: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twin = tmp_path / "twin" / "small.jpg"
+    twin.parent.mkdir()
+    Image.open(small).save(twin)
+    assert run("upscale", small, twin, *fast(model, tmp_path / "out")) == 2
+    assert "would both become" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bad_picture_does_not_stop_the_others(
+    model: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(small.read_bytes()[:200])
+    assert run("upscale", bad, small, *fast(model, tmp_path / "out")) == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["small.png"]
+    assert "bad.png is damaged or incomplete" in capsys.readouterr().err
+
+
+def test_seeds_writes_pictures_and_a_report(model: str, small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    reference = tmp_path / "hr.png"
+    save_png(reference, picture_from_array(data.astronaut()[100:196, 200:320]))
+    assert run("seeds", small, *fast(model, out), "--seeds", "3-5", "--reference", reference) == 0
+    expected = {"seed-3.png", "seed-4.png", "seed-5.png", *REPORT_FILES}
+    assert {path.name for path in out.iterdir()} == expected
+    report = json.loads((out / "report.json").read_text())
+    assert report["seeds"] == [3, 4, 5]
+    assert report["config"]["num_steps"] == 6
+    assert set(report["metrics"]) == {"psnr", "ssim", "lpips"}
+    assert len(report["metrics"]["psnr"]["per_seed"]) == 3
+
+    stack = np.stack([load_picture(out / f"seed-{seed}.png").rgb for seed in (3, 4, 5)])
+    spread = stack.astype(np.float64).std(0)
+    # The files are rounded to 8 bits, the report is not.
+    assert report["l_std"] == pytest.approx(spread[4:-4, 4:-4].mean(), abs=1e-3)
+    numbers = np.load(out / "l_std.npy")
+    assert numbers.shape == (96, 120)
+    np.testing.assert_allclose(numbers, spread.mean(2), atol=4e-3)
+
+
+def test_reference_of_another_size_is_refused_before_any_work(
+    model: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run("seeds", small, *fast(model, out), "--reference", small) == 2
+    assert "the reference must be 120x96" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["upscale", "nowhere.png"], "there is no file or folder nowhere.png"),
+        (["seeds", "nowhere.png"], "there is no file nowhere.png"),
+        (["seeds", "nowhere.png", "--seeds", "a-b"], 'seeds must look like "0-9"'),
+        (["upscale", "nowhere.png", "--t-min", "0.9"], "t_min must not be above t_max"),
+        (["upscale", "nowhere.png", "--scale", "9"], "scale must be from 1 to 8, got 9.0"),
+    ],
+)
+def test_bad_arguments_give_one_line_and_exit_code_2(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments, "--output", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_model_gives_one_line_and_exit_code_2(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("upscale", small, "--model", tmp_path, "--output", tmp_path / "out") == 2
+    assert "holds no model_index.json" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_compact_model_runs_as_a_program_and_hardly_depends_on_the_seed(tmp_path: Path) -> None:
+    """What ships, as a user starts it: closer to the truth than what it was given looks."""
+    hr = data.astronaut()[:256, 128:384]
+    save_png(tmp_path / "hr.png", picture_from_array(hr))
+    lr = np.asarray(Image.fromarray(hr).resize((64, 64), Image.Resampling.BICUBIC))
+    save_png(tmp_path / "lr.png", picture_from_array(lr))
+    command = [sys.executable, "-m", "ccsr", "seeds", tmp_path / "lr.png", "--seeds", "0-2",
+               "--reference", tmp_path / "hr.png", "--output", tmp_path / "out"]  # fmt: skip
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["config"]["t_max"] == SamplingConfig().t_max
+    assert 0 < report["l_std"] < 0.03
+    assert report["metrics"]["psnr"]["mean"] > 23
+    assert report["metrics"]["lpips"]["mean"] < 0.35
