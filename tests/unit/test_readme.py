@@ -1,0 +1,36 @@
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from ccsr.config import SamplingConfig, option
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def row(name: str) -> str:
+    """The line of the table of options that a field stands for."""
+    limits = option(SamplingConfig, name)
+    values = (
+        ", ".join(limits.choices) if limits.choices else f"{limits.minimum:g} to {limits.maximum:g}"
+    )
+    flag = "--" + name.replace("_", "-")
+    return f"| `{flag}` | {getattr(SamplingConfig(), name)} | {values} | {limits.help} |"
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(SamplingConfig)])
+def test_table_of_options_says_what_the_config_says(name: str) -> None:
+    assert row(name) in README
+
+
+def test_space_installs_the_gradio_that_is_pinned() -> None:
+    (pinned,) = re.findall(r"^gradio==(.+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    assert f"sdk_version: {pinned}" in README
+
+
+def test_every_path_that_is_named_exists() -> None:
+    named = re.findall(r"`((?:ccsr|training|tests|assets)/[\w./-]*)`", README)
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []

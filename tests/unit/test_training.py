@@ -1,0 +1,161 @@
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from skimage import data
+
+from ccsr.images import picture_from_array, save_png
+from training.__main__ import COMPACT
+from training.config import DataConfig, load_recipe
+from training.data import Crops, Pairs, PictureFolder, Stored, random_crop
+from training.degradation import mixture
+from training.loop import rate_factor
+from training.losses import PatchDiscriminator, adaptive_weight, hinge_loss
+from training.network import build_denoiser
+from training.stage1 import random_timesteps
+from training.store import write_store
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("coffee", "chelsea"):
+        save_png(tmp_path / f"{name}.png", picture_from_array(getattr(data, name)()[:150, :200]))
+    return tmp_path
+
+
+def crops(folder: Path, seed: int = 0) -> Crops:
+    return Crops(PictureFolder(folder), 64, DataConfig(), seed, length=100)
+
+
+def test_shipped_recipe_is_read_and_fits_the_size_limit_of_the_model() -> None:
+    recipe = load_recipe(COMPACT)
+    denoiser = build_denoiser(recipe.network, recipe.autoencoder.latent_channels)
+    # Two variants in float16; the autoencoder takes the rest of 60 MB.
+    assert 2 * 2 * sum(p.numel() for p in denoiser.parameters()) < 34e6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[uniform", "not a TOML file"),
+        ("[typo]", r"unknown \['typo'\]"),
+        ("[data]", "must be given"),
+        (COMPACT.read_text().replace("[data]\nscale = 4", "[data]\nscale = 'four'"),
+         "scale must be int, got 'four'"),
+        (COMPACT.read_text().replace("perceptual = ", "preceptual = "), "unknown .'preceptual'"),
+        (COMPACT.read_text().replace("loop = {", "loop = 3 #", 1), "loop must be a table, got 3"),
+    ],
+)  # fmt: skip
+def test_bad_recipes_say_what_is_wrong(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_recipe(path)
+
+
+def test_example_depends_on_seed_and_number_alone(folder: Path) -> None:
+    first, again, other = crops(folder), crops(folder), crops(folder, seed=1)
+    _ = again[5]
+    assert torch.equal(first[7]["hr"], again[7]["hr"])
+    assert not torch.equal(first[7]["hr"], first[8]["hr"])
+    assert not torch.equal(first[7]["hr"], other[7]["hr"])
+
+
+def test_pairs_hold_the_input_as_the_model_receives_it(folder: Path) -> None:
+    pair = Pairs(crops(folder), mixture(4, 1.0))[3]
+    assert pair["hr"].shape == pair["lr_up"].shape == (3, 64, 64)
+    assert (pair["hr"] - pair["lr_up"]).abs().mean() < 0.1
+
+
+def test_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no pictures"):
+        PictureFolder(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (40, 90), (500, 300), (8, 8)])
+def test_crop_of_any_picture_fills_the_square(shape: tuple[int, int]) -> None:
+    picture = np.full((*shape, 3), 77, np.uint8)
+    crop = random_crop(picture, 64, 0.5, torch.Generator().manual_seed(0))
+    assert crop.shape == (3, 64, 64)
+    torch.testing.assert_close(crop, torch.full_like(crop, 77 / 255))
+
+
+def test_stored_windows_of_latents_and_pixels_show_the_same_place(tmp_path: Path) -> None:
+    latent = torch.arange(36.0).view(1, 1, 6, 6)
+    pixels = latent.repeat_interleave(8, 2).repeat_interleave(8, 3).byte()
+    save_file({"x0_hat": latent.half(), "hr": pixels}, tmp_path / "shard-0.safetensors")
+    stored = Stored(tmp_path, window=3, seed=0, length=20)
+    seen = set()
+    for example in (stored[i] for i in range(20)):
+        assert example["x0_hat"].shape == (1, 3, 3)
+        torch.testing.assert_close(255 * example["hr"][:, ::8, ::8], example["x0_hat"])
+        seen.add(float(example["x0_hat"][0, 0, 0]))
+    assert len(seen) > 5
+
+
+def test_stored_windows_must_fit(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no stored examples"):
+        Stored(tmp_path, 3, 0, 1)
+    save_file({"x": torch.zeros(1, 1, 6, 6)}, tmp_path / "shard-0.safetensors")
+    with pytest.raises(ValueError, match="smaller than 7"):
+        Stored(tmp_path, 7, 0, 1)
+
+
+def test_store_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    class Numbers(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+        def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+            asked.append(index)
+            return {"x": torch.full((1, 2, 2), float(index))}
+
+    def compute(examples: list[dict[str, torch.Tensor]], _: list[int]) -> dict[str, torch.Tensor]:
+        return {"x": torch.stack([example["x"] for example in examples])}
+
+    def write() -> object:
+        return write_store(tmp_path, Numbers(), 100, compute, torch.float32)
+
+    stopped = write()
+    assert list(itertools.islice(stopped, 20)) == list(range(4, 84, 4))
+    stopped.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["shard-00000.safetensors"]
+    asked.clear()
+    assert list(write())[-1] == 100
+    assert asked == list(range(64, 100))
+    tensors = Stored(tmp_path, 2, 0, 1).tensors["x"]
+    assert tensors[:, 0, 0, 0].tolist() == list(range(100))
+
+
+def test_timesteps_cover_their_range_evenly() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x0 = torch.zeros(10, 1, 1, 1)
+    for _ in range(50):
+        t = random_timesteps(x0, 667, generator)
+        assert sorted((t * 10 // 667).tolist()) == list(range(10))
+
+
+def test_learning_rate_warms_up_and_ends_at_zero() -> None:
+    rates = [rate_factor(step, 10, 100) for step in range(101)]
+    assert rates[9] == 1
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[100] == pytest.approx(0, abs=1e-12)
+
+
+def test_hinge_loss_of_a_sure_and_a_wrong_judge() -> None:
+    sure, wrong = torch.full((4,), 2.0), torch.full((4,), -2.0)
+    assert hinge_loss(real=sure, fake=-sure) == 0
+    assert hinge_loss(real=wrong, fake=-wrong) == 3
+
+
+def test_adaptive_weight_is_the_ratio_of_the_gradients() -> None:
+    small, large = torch.full((4,), 0.5), torch.full((4,), 2.0)
+    assert float(adaptive_weight(large, small)) == pytest.approx(4, rel=1e-3)
+    assert float(adaptive_weight(large, torch.zeros(4))) == 1e4
+
+
+def test_discriminator_judges_patches() -> None:
+    assert PatchDiscriminator(4)(torch.rand(2, 3, 64, 96)).shape == (2, 1, 6, 10)
