@@ -11,11 +11,12 @@ from diffusers import AutoencoderDC, AutoencoderKL, DiffusionPipeline, UNet2DCon
 from torch.nn import functional
 
 from ccsr.color import align_color
-from ccsr.config import SamplingConfig
+from ccsr.config import MAX_RESULT_PIXELS, SamplingConfig
 from ccsr.controlnet import LatentControlNetModel
 from ccsr.events import Progress, Restored
 from ccsr.images import (
     Picture,
+    PictureError,
     Size,
     crop_to,
     pad_to_multiple,
@@ -244,8 +245,18 @@ class CCSRPipeline(DiffusionPipeline):
 
 
 def target_size(picture: Picture, config: SamplingConfig) -> Size:
-    """Size of the result: the input's times `scale`, rounded."""
-    return Size(round(picture.size.height * config.scale), round(picture.size.width * config.scale))
+    """Size of the result: the input's times `scale`, rounded.
+
+    Raises:
+        PictureError: If it is too large for the memory of an ordinary computer.
+    """
+    size = Size(round(picture.size.height * config.scale), round(picture.size.width * config.scale))
+    if size.height * size.width > MAX_RESULT_PIXELS:
+        raise PictureError(
+            f"a picture of {picture.size} pixels would become {size}, and the limit is "
+            f"{MAX_RESULT_PIXELS:,} pixels; cut out a part, make it smaller, or lower the scale"
+        )
+    return size
 
 
 def seeds_at_once(device: torch.device, latent_shape: tuple[int, int, int]) -> int:

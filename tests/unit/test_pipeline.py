@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 
 from ccsr.config import VARIANTS, SamplingConfig
 from ccsr.events import Progress, Restored
-from ccsr.images import Picture, Size, picture_from_array
-from ccsr.pipeline import CCSRPipeline, seeds_at_once
+from ccsr.images import Picture, PictureError, Size, picture_from_array
+from ccsr.pipeline import CCSRPipeline, seeds_at_once, target_size
 from ccsr.schedule import path_for
 from tests.tiny import save_tiny_model, tiny_pipeline
 
@@ -169,6 +169,13 @@ def test_every_setting_changes_the_picture(
         for config in (FAST, SamplingConfig(**({"num_steps": 6} | change)))
     )
     assert before.shape != after.shape or np.abs(before - after).max() > 1 / 255
+
+
+def test_result_too_large_for_memory_is_refused_before_any_work(pipeline: CCSRPipeline) -> None:
+    large = Picture(np.zeros((1024, 1025, 3), np.float32))
+    with pytest.raises(PictureError, match="1025x1024 pixels would become 4100x4096"):
+        next(pipeline.run(large, SamplingConfig(), (0,)))
+    assert target_size(large, SamplingConfig(scale=2.0)) == (2048, 2050)
 
 
 def test_at_least_one_seed_is_needed(pipeline: CCSRPipeline) -> None:
