@@ -1,0 +1,52 @@
+"""The page as a program: `python app.py`, also what a Hugging Face Space runs."""
+
+import argparse
+import logging
+import os
+import sys
+
+from ccsr.weights import COMPACT, load_engine
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Load a model, build the page and serve it until it is stopped.
+
+    Returns:
+        The exit code: 2 if the model cannot be loaded.
+    """
+    parser = argparse.ArgumentParser(prog="app.py", description="The CCSR page.")
+    parser.add_argument(
+        "--model",
+        default=COMPACT,
+        help='"compact" (ships with the product), a folder, or a Hugging Face repository',
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
+    parser.add_argument("--host", help="address to listen on; 0.0.0.0 for the whole network")
+    parser.add_argument("--port", type=int, help="port to listen on; by default a free one")
+    parser.add_argument("--share", action="store_true", help="make a public link through Gradio")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+
+    try:
+        engine = load_engine(options.model, options.device, options.dtype)
+    except ValueError as error:
+        print(f"app.py: {error}", file=sys.stderr)
+        return 2
+
+    # Read when Gradio is imported.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    from ccsr.ui.page import LAUNCH_KWARGS, build_page
+
+    build_page(engine).launch(
+        server_name=options.host,
+        server_port=options.port,
+        share=options.share,
+        **LAUNCH_KWARGS,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Files that the page hands out.
+
+Each run has a folder of its own inside Gradio's temporary folder: files there are served as they
+are, without another copy, and removed by age.
+"""
+
+import shutil
+import time
+import uuid
+import zipfile
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+from ccsr.images import Picture, Size, resize, save_png, to_array, to_tensor, to_uint8
+
+KEEP_SECONDS = 24 * 3600
+"""How long the files of a run stay."""
+
+
+def new_folder() -> Path:
+    """Make the folder of a run, and remove those that have been there for too long."""
+    runs = Path(get_upload_folder()).resolve() / "ccsr"
+    runs.mkdir(parents=True, exist_ok=True)
+    for old in runs.iterdir():
+        # Another run may be removing it too.
+        with suppress(FileNotFoundError):
+            if old.stat().st_mtime < time.time() - KEEP_SECONDS:
+                remove_folder(old)
+    folder = runs / uuid.uuid4().hex
+    folder.mkdir()
+    return folder
+
+
+def remove_folder(folder: Path | None) -> None:
+    """Remove the folder of a run, if there is one."""
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def bicubic(picture: Picture, size: Size) -> Picture:
+    """The picture as plainly enlarged, to compare with; 8 bits."""
+    rgb = to_array(resize(to_tensor(picture.rgb), size))
+    alpha = None
+    if picture.alpha is not None:
+        alpha = to_array(resize(to_tensor(np.repeat(picture.alpha[..., None], 3, 2)), size))[..., 0]
+        alpha = np.ascontiguousarray(alpha)
+    return Picture(rgb, alpha)
+
+
+def write_bicubic(folder: Path, picture: Picture, size: Size) -> Path:
+    """Write the enlarged picture and return where it is."""
+    path = folder / "bicubic.png"
+    save_png(path, bicubic(picture, size))
+    return path
+
+
+def write_look(path: Path, rgb: np.ndarray) -> Path:
+    """Write something to look at, [H,W,3] uint8 or float in [0,1], fast rather than small."""
+    levels = rgb if rgb.dtype == np.uint8 else to_uint8(rgb)
+    Image.fromarray(levels).save(path, "PNG", compress_level=1)
+    return path
+
+
+def result_name(source: str, config_scale: float, seed: int) -> str:
+    """File name of a result: that of the input, the scale and the seed."""
+    return f"{Path(source).stem}_x{config_scale:g}_seed-{seed}.png"
+
+
+def write_zip(path: Path, files: Iterable[Path]) -> Path:
+    """Pack files under their names; PNGs do not get smaller, so nothing is compressed."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for file in files:
+            archive.write(file, file.name)
+    return path

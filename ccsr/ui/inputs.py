@@ -1,0 +1,212 @@
+"""What a person chooses on the page, and how it is read.
+
+Components hand their values on as they are. They are checked here, by the options of
+`ccsr.config`, so that a person and a program calling the page get the same clear messages.
+"""
+
+import dataclasses
+import math
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import ImageData
+
+from ccsr.config import Option, SamplingConfig, option
+from ccsr.images import Picture, load_picture
+
+logger = getLogger(__name__)
+
+FIELDS = tuple(field.name for field in dataclasses.fields(SamplingConfig))
+"""Names of the settings, in the order of their components and values."""
+
+
+def picture_input(label: str, elem_id: str, height: int) -> gr.Image:
+    """Make an upload of a picture that arrives as the untouched file.
+
+    Gradio would open the file first, and fail without a message on what it cannot read.
+    """
+    picture = gr.Image(
+        label=label,
+        type="filepath",
+        image_mode=None,
+        format="png",
+        sources=["upload", "clipboard"],
+        buttons=["fullscreen"],
+        height=height,
+        elem_id=elem_id,
+    )
+
+    def path_of(payload: ImageData | None) -> str | None:
+        return payload.path if payload else None
+
+    picture.preprocess = path_of
+    return picture
+
+
+def _number(payload: float | None) -> float:
+    """The number in a box, or NaN for an empty one, to be checked later."""
+    return math.nan if payload is None else payload
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The components of a `SamplingConfig`, one a field."""
+
+    components: dict[str, gr.Slider | gr.Radio]
+
+    def values(self) -> list[gr.Slider | gr.Radio]:
+        """The components in the order of `FIELDS`, as inputs of an event."""
+        return [self.components[name] for name in FIELDS]
+
+
+def settings_controls(variants: Sequence[str]) -> Settings:
+    """Make the components of all settings.
+
+    Args:
+        variants: What the model can do; with one only there is nothing to choose.
+    """
+    made: dict[str, gr.Slider | gr.Radio] = {
+        name: setting_slider(name) for name in ("t_max", "t_min", "num_steps")
+    }
+    with gr.Accordion("Scale, colours, variant", open=False):
+        made["scale"] = setting_slider("scale")
+        made["color"] = _choice("color", option(SamplingConfig, "color").choices or ())
+        made["variant"] = _choice("variant", variants)
+    with gr.Accordion("What these do", open=False):
+        gr.HTML(f'<dl class="explained">{_explained([*made])}</dl>')
+    return Settings(made)
+
+
+def setting_slider(name: str) -> gr.Slider:
+    """A slider of one field of the settings."""
+    return number_slider(option(SamplingConfig, name), getattr(SamplingConfig(), name))
+
+
+def number_slider(about: Option, value: float, min_width: int = 160) -> gr.Slider:
+    """A slider with the range and the help of an option."""
+    assert about.minimum is not None
+    assert about.maximum is not None
+    slider = gr.Slider(
+        about.minimum,
+        about.maximum,
+        value,
+        step=about.step,
+        label=about.label,
+        info=short_help(about),
+        min_width=min_width,
+    )
+    slider.preprocess = _number
+    return slider
+
+
+def number_box(about: Option, value: int, label: str | None = None) -> gr.Number:
+    """A number box with the help of an option."""
+    box = gr.Number(
+        value,
+        label=label or about.label,
+        info=short_help(about),
+        step=about.step or 1,
+        min_width=140,
+    )
+    box.preprocess = _number
+    return box
+
+
+def short_help(about: Option) -> str:
+    """The first sentence of an option's help; `_explained` has all of it."""
+    first, end, _ = about.help.partition(". ")
+    return first + end.strip()
+
+
+def _explained(names: Sequence[str]) -> str:
+    options = [option(SamplingConfig, name) for name in names]
+    return "".join(
+        f"<dt>{escape(about.label)}</dt><dd>{escape(about.help)}</dd>" for about in options
+    )
+
+
+def _choice(name: str, choices: Sequence[str]) -> gr.Radio:
+    about = option(SamplingConfig, name)
+    default = getattr(SamplingConfig(), name)
+    return gr.Radio(
+        list(choices),
+        value=default if default in choices else choices[0],
+        label=about.label,
+        info=short_help(about),
+        visible=len(choices) > 1,
+    )
+
+
+def read_config(values: Sequence[Any]) -> SamplingConfig:
+    """Make the settings of the values of `Settings.values`.
+
+    Raises:
+        ValueError: If a value is missing or out of its range, or they do not fit together.
+    """
+    read = dict(zip(FIELDS, values, strict=True))
+    for name, value in read.items():
+        _refuse_empty(option(SamplingConfig, name), value)
+    # The browser sends every number as a float.
+    if isinstance(read["num_steps"], float) and read["num_steps"].is_integer():
+        read["num_steps"] = int(read["num_steps"])
+    return SamplingConfig(**read)
+
+
+def read_whole(about: Option, value: Any) -> int:  # noqa: ANN401 - this is the type check
+    """Read a whole number.
+
+    Raises:
+        ValueError: If it is missing, not whole or out of its range.
+    """
+    _refuse_empty(about, value)
+    about.check(about.label, value)
+    if value != int(value):
+        raise ValueError(f"{about.label} must be a whole number, got {value}")
+    return int(value)
+
+
+def _refuse_empty(about: Option, value: Any) -> None:  # noqa: ANN401
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise ValueError(f"{about.label} is empty; enter a number")
+
+
+def read_picture(path: str | None) -> Picture:
+    """Read the chosen picture.
+
+    Raises:
+        ValueError: If none was chosen, or the file is no picture that can be upscaled.
+    """
+    if not path:
+        raise ValueError("Choose a picture first: drop a file on the picture field, or paste one")
+    return load_picture(path)
+
+
+def example_pictures() -> list[Path]:
+    """The example pictures that ship with the product, by name; none if there is no folder."""
+    folder = Path(__file__).resolve().parents[2] / "assets" / "examples"
+    return sorted(p for p in folder.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+
+
+@contextmanager
+def errors_shown() -> Generator[None]:
+    """Turn errors inside into messages on the page.
+
+    A ValueError is about the picture or the settings, and its text is for the person. Anything
+    else is logged, and the person only told that it happened.
+    """
+    try:
+        yield
+    except gr.Error:
+        raise
+    except ValueError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+    except Exception as error:
+        logger.exception("a run failed")
+        message = "The run failed, and the log of the server says why. Try a smaller picture."
+        raise gr.Error(message, print_exception=False) from error

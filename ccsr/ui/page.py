@@ -1,0 +1,110 @@
+"""The page: a picture and its settings beside two tabs."""
+
+from typing import Any
+
+import gradio as gr
+
+from ccsr.events import Engine
+from ccsr.pipeline import target_size
+from ccsr.ui import snippets
+from ccsr.ui.files import KEEP_SECONDS
+from ccsr.ui.inputs import (
+    Settings,
+    example_pictures,
+    picture_input,
+    read_config,
+    read_picture,
+    settings_controls,
+)
+from ccsr.ui.runs import LIGHT
+from ccsr.ui.seeds import build_seeds_tab
+from ccsr.ui.theme import CSS, THEME
+from ccsr.ui.upscale import build_upscale_tab
+
+MAX_WAITING = 20
+"""Runs that may wait for the model before further ones are refused."""
+
+LAUNCH_KWARGS: dict[str, Any] = {
+    "theme": THEME,
+    "css": CSS,
+    "footer_links": ["api", "settings"],
+    "run_history": False,
+    "show_error": False,
+    "max_file_size": "50mb",
+}
+"""What `launch` needs to show the page as it is meant."""
+
+
+def build_page(engine: Engine) -> gr.Blocks:
+    """Build the page around a model."""
+    info = engine.info
+    # Files are looked at every hour.
+    with gr.Blocks(
+        title="CCSR", analytics_enabled=False, delete_cache=(3600, KEEP_SECONDS), fill_width=True
+    ) as page:
+        gr.HTML(
+            '<div class="heading"><h1>CCSR</h1><p>Super-resolution, stable over seeds</p>'
+            f'<p class="model">{snippets.model_line(info)}</p></div>'
+        )
+        with gr.Row(elem_classes="workspace"):
+            with gr.Column(elem_classes="picture", min_width=280):
+                picture, about = _picture_side()
+            with gr.Column(elem_classes="settings", min_width=280):
+                settings = _settings_side(info.variants)
+            with gr.Column(elem_classes="tabs-side", min_width=280), gr.Tabs():
+                with gr.Tab("Upscale", id="upscale"):
+                    build_upscale_tab(engine, picture, settings)
+                with gr.Tab("Seed consistency", id="seeds"):
+                    build_seeds_tab(engine, picture, settings)
+        gr.on(
+            [picture.change, settings.components["scale"].change],
+            _about_picture,
+            [picture, *settings.values()],
+            about,
+            trigger_mode="always_last",
+            **LIGHT,
+        )
+    page.queue(max_size=MAX_WAITING)
+    return page
+
+
+def _picture_side() -> tuple[gr.Image, gr.HTML]:
+    picture = picture_input("Picture", "picture", 260)
+    about = gr.HTML(elem_id="about-picture")
+    if examples := example_pictures():
+        gr.Examples(
+            [[str(path)] for path in examples], picture, label="Examples", api_visibility="private"
+        )
+    return picture, about
+
+
+def _settings_side(variants: tuple[str, ...]) -> Settings:
+    evaluations = gr.HTML(elem_id="evaluations")
+    settings = settings_controls(variants)
+    gr.on(
+        [component.change for component in settings.values()],
+        _evaluations,
+        settings.values(),
+        evaluations,
+        trigger_mode="always_last",
+        **LIGHT,
+    )
+    evaluations.value = _evaluations(*(component.value for component in settings.values()))
+    return settings
+
+
+def _evaluations(*values: Any) -> str:  # noqa: ANN401
+    try:
+        return snippets.evaluations_line(read_config(values))
+    except ValueError as error:
+        return snippets.line(str(error), "error")
+
+
+def _about_picture(path: str | None, *values: Any) -> str:  # noqa: ANN401
+    if not path:
+        return ""
+    try:
+        picture = read_picture(path)
+        return snippets.picture_line(picture, target_size(picture, read_config(values)))
+    except ValueError as error:
+        return snippets.line(str(error), "error")

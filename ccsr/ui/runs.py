@@ -1,0 +1,147 @@
+"""How the page starts, follows and stops a run of the model."""
+
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+from gradio.blocks import BlockContext
+from gradio.components.base import Component
+
+from ccsr.events import Engine, Progress, Restored
+from ccsr.ui import snippets
+
+Block = Component | BlockContext
+
+MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+"""Events with these use the model one after another, whoever started them."""
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""Events with these are the page's own."""
+LIGHT: dict[str, Any] = {**PRIVATE, "queue": False}
+"""Events with these answer at once, in any order."""
+IN_ORDER: dict[str, Any] = {**PRIVATE, "concurrency_limit": 1}
+"""Events with these answer one after another, so that the last one asked has the last word."""
+
+UNFINISHED = snippets.line("The run did not finish.", "quiet")
+"""Status of a run that failed; what was wrong is told in a message."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the page shows of a run at one moment.
+
+    A browser that is given two of them at once may act on parts of the second only, so each
+    says everything, and what must not be lost also goes into a `gr.State` whose change shows it.
+    """
+
+    values: tuple[Any, ...]
+    """Values of all outputs."""
+    ended: bool = False
+
+
+@dataclass(eq=False)
+class Run:
+    """One press of the button that starts a run."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set by the button that stops it."""
+    begun: bool = False
+    """Whether it is its turn at the model, or was."""
+
+
+@contextmanager
+def running(
+    engine: Engine,
+    *args: Any,  # noqa: ANN401 - those of `Engine.run`
+    preview: bool = False,
+) -> Generator[Iterator[Progress | Restored]]:
+    """Run the engine, and end its work when the block is left, however that happens."""
+    events = engine.run(*args, preview=preview)
+    try:
+        yield events
+    finally:
+        if isinstance(events, Generator):
+            events.close()
+
+
+def run_buttons(label: str) -> tuple[gr.Button, gr.Button]:
+    """Make the buttons that start and stop a run."""
+    start = gr.Button(label, variant="primary", min_width=120, scale=3)
+    stop = gr.Button("Stop", variant="stop", interactive=False, min_width=80, scale=1)
+    return start, stop
+
+
+def wire_run(
+    buttons: tuple[gr.Button, gr.Button],
+    check: Callable[..., None],
+    work: Callable[..., Generator[Look]],
+    stopped: Callable[[Look | None], Look],
+    inputs: Sequence[Block],
+    outputs: Sequence[Block],
+) -> None:
+    """Connect the buttons with a run.
+
+    A run ends itself when it sees that Stop was pressed, and has the last word on what is shown.
+    Gradio's own cancelling would leave it running for a while, and show what it still yields.
+
+    Args:
+        buttons: Those of `run_buttons`.
+        check: Raises if the inputs will not do; asked before waiting for the model.
+        work: The run.
+        stopped: What a stopped run shows, given its last look.
+        inputs: Of `check` and `work`.
+        outputs: Of `work`; the first is the status line.
+    """
+    start, stop = buttons
+    status = outputs[0]
+    assert isinstance(status, gr.HTML)
+    current = gr.State(None)
+
+    def begin(*values: Any) -> tuple[Any, ...]:  # noqa: ANN401
+        check(*values)
+        return *_busy(), snippets.waiting(), Run()
+
+    def follow(run: Run, *values: Any) -> Generator[tuple[Any, ...]]:  # noqa: ANN401
+        run.begun = True
+        if run.stop.is_set():
+            return
+        look: Look | None = None
+        with closing(work(*values)) as looks:
+            for look in looks:
+                if run.stop.is_set() and not look.ended:
+                    break
+                yield *(_idle() if look.ended else _busy()), *look.values
+            else:
+                return
+        yield *_idle(), *stopped(look).values
+
+    def halt(run: Run) -> tuple[Any, ...]:
+        run.stop.set()
+        if run.begun:
+            return gr.skip(), gr.update(interactive=False), gr.skip()
+        return *_idle(), snippets.line("Stopped before it began.", "quiet")
+
+    # In the queue, unlike LIGHT: only there does a refusal reach the person as a message.
+    started = start.click(
+        begin, list(inputs), [start, stop, status, current], concurrency_limit=None, **PRIVATE
+    )
+    started.success(
+        follow,
+        [current, *inputs],
+        [start, stop, *outputs],
+        api_visibility="private",
+        show_progress="minimal",
+        show_progress_on=status,
+        **MODEL,
+    )
+    stop.click(halt, current, [start, stop, status], **LIGHT)
+
+
+def _busy() -> tuple[Any, Any]:
+    return gr.update(interactive=False), gr.update(interactive=True)
+
+
+def _idle() -> tuple[Any, Any]:
+    return gr.update(interactive=True), gr.update(interactive=False)

@@ -1,0 +1,106 @@
+"""Colours, fonts and spacing of the page, light and dark."""
+
+import gradio as gr
+
+THEME = gr.themes.Default(
+    primary_hue=gr.themes.colors.violet,
+    secondary_hue=gr.themes.colors.violet,
+    neutral_hue=gr.themes.colors.slate,
+    # Bundled with Gradio: nothing is fetched. Its file for weight 600 lacks most letters.
+    font=(
+        gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)),
+        "ui-sans-serif",
+        "system-ui",
+        "sans-serif",
+    ),
+    radius_size=gr.themes.sizes.radius_md,
+)
+
+CSS = """
+.gradio-container > main { max-width: 1400px !important; margin: 0 auto; padding: 20px 24px; }
+.heading { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 16px; }
+.heading h1 { font-size: 1.5rem; font-weight: 600; margin: 0; }
+.heading p { margin: 0; color: var(--body-text-color-subdued); }
+.heading .model { margin-left: auto; font-size: var(--text-sm); }
+
+/* Picture and settings on the left, the tabs on the right; below 900 px one column. */
+.workspace {
+    display: grid !important;
+    grid-template: "picture tabs" auto "settings tabs" 1fr / minmax(300px, 360px) minmax(0, 1fr);
+    gap: 16px 28px;
+}
+.workspace > .picture { grid-area: picture; }
+.workspace > .settings { grid-area: settings; }
+.workspace > .tabs-side { grid-area: tabs; min-width: 0 !important; }
+@media (max-width: 900px) {
+    .workspace {
+        grid-template: "picture" auto "tabs" auto "settings" auto / minmax(0, 1fr);
+    }
+    .workspace > * { min-width: 0 !important; }
+}
+
+.gradio-container .html-container { padding: 0; }
+.block:has(> .html-container > .prose:empty) { display: none; }
+
+.line { margin: 0; line-height: 1.45; }
+.line.quiet { color: var(--body-text-color-subdued); font-size: var(--text-sm); }
+.line.error { color: var(--error-text-color, #b91c1c); }
+.dark .line.error { color: #fca5a5; }
+
+.run .bar {
+    height: 6px; border-radius: 3px; overflow: hidden; margin-bottom: 6px;
+    background: var(--border-color-primary);
+}
+.run .bar > div { height: 100%; background: var(--color-accent); transition: width .2s; }
+.run .line { font-variant-numeric: tabular-nums; }
+
+.hint {
+    border: 1px dashed var(--border-color-primary); border-radius: var(--block-radius);
+    padding: 72px 24px; text-align: center; color: var(--body-text-color-subdued);
+}
+.prose .hint p { margin: 0 auto; max-width: 50ch; color: var(--body-text-color-subdued); }
+.prose .hint p:first-child { color: var(--body-text-color); font-size: var(--text-lg); }
+
+.facts { display: flex; flex-wrap: wrap; gap: 6px 28px; margin: 0 0 6px; }
+.facts dt { font-size: var(--text-sm); color: var(--body-text-color-subdued); }
+.facts dd { margin: 0; font-weight: 500; font-variant-numeric: tabular-nums; }
+
+.stability { display: flex; flex-wrap: wrap; gap: 12px 28px; align-items: flex-start; }
+.stability > div { flex: 1 1 300px; }
+.curve { flex: 0 1 320px; margin: 0; color: var(--body-text-color-subdued); }
+.curve svg { width: 100%; font-size: 11px; overflow: visible; }
+.curve text { fill: currentColor; }
+.curve line { stroke: currentColor; opacity: .6; }
+.curve line.grid { stroke-dasharray: 2 4; opacity: .4; }
+.curve polyline { fill: none; stroke: var(--color-accent); stroke-width: 2; }
+.curve circle { fill: var(--color-accent); }
+
+.scores { overflow-x: auto; margin-bottom: 8px; }
+.prose .scores table { width: auto; border: 0; border-collapse: collapse; margin: 0; }
+.prose .scores tr { border: 0; }
+.prose .scores :is(th, td) {
+    border: 0; border-top: 1px solid var(--border-color-primary);
+    padding: 5px 0 5px 28px; text-align: right; font-weight: 400;
+    font-variant-numeric: tabular-nums;
+}
+.prose .scores thead th { border-top: 0; }
+.prose .scores :is(th[scope=row], thead th:first-child) { padding-left: 0; text-align: left; }
+.prose .scores tbody tr:nth-child(-n+2) > * { font-weight: 600; }
+
+.explained dt { font-weight: 600; }
+.explained dd { margin: 0 0 10px; font-size: var(--text-sm); line-height: 1.5; }
+
+#seeds-gallery { height: auto !important; }
+#seeds-gallery .grid-wrap { height: auto !important; max-height: 300px; min-height: 0 !important; }
+#seeds-gallery .grid-container {
+    grid-template-columns: repeat(auto-fill, minmax(70px, 1fr)) !important;
+}
+
+button.stop:disabled { filter: grayscale(1); opacity: .5; }
+.actions { align-items: stretch; }
+.with-dice { flex-wrap: nowrap !important; align-items: flex-end; gap: 8px !important; }
+.dice { flex: 0 0 auto !important; padding-inline: 14px !important; }
+.run-buttons { align-items: flex-end; }
+.looks .form { min-height: 92px; }
+.below-result { align-items: center; }
+"""

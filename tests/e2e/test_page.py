@@ -1,0 +1,480 @@
+"""The page as a person uses it, in a real browser, and as a program calls it."""
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from ccsr.config import L_STD_HELP, SamplingConfig
+from ccsr.heatmap import with_scale
+from ccsr.images import load_picture, read_png_text
+from ccsr.schedule import path_for
+from ccsr.weights import load_engine
+from tests.conftest import Serve
+from tests.fakes import FakeEngine
+
+pytestmark = pytest.mark.e2e
+
+EVALUATIONS = path_for(SamplingConfig()).num_evaluations
+
+
+def open_page(page: Page, url: str) -> None:
+    page.goto(url)
+    expect(page.get_by_role("button", name="Upscale", exact=True)).to_be_enabled()
+
+
+def choose_picture(page: Page, path: Path, field: str = "picture") -> None:
+    page.locator(f"#{field} input[type=file]").set_input_files(str(path))
+    expect(page.locator(f"#{field} img")).to_be_visible()
+
+
+def set_number(page: Page, label: str, value: str) -> None:
+    box = page.get_by_label(f"number input for {label}")
+    box.fill(value)
+    box.press("Enter")
+
+
+def expect_size(image: Locator, width: int, height: int) -> None:
+    """Wait until a picture of this size is loaded, whatever size it is shown in."""
+    expect(image).to_be_visible()
+    expect(image).to_have_js_property("naturalWidth", width)
+    expect(image).to_have_js_property("naturalHeight", height)
+
+
+def upscale(page: Page) -> None:
+    page.get_by_role("button", name="Upscale", exact=True).click()
+
+
+def run_seeds(page: Page, number: int) -> None:
+    page.get_by_role("tab", name="Seed consistency").click()
+    set_number(page, "Number of seeds", str(number))
+    page.get_by_role("button", name="Run seeds").click()
+
+
+def test_a_picture_is_upscaled_and_shown_at_the_right_size(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    expect(page.locator("#about-picture")).to_contain_text("60x40 pixels, result 240x160")
+    upscale(page)
+    expect(page.locator("#upscale-facts")).to_contain_text("240x160")
+    images = page.locator("#upscale-result img")
+    expect(images).to_have_count(2)
+    expect_size(images.nth(0), 240, 160)
+    expect_size(images.nth(1), 240, 160)
+    assert engine.evaluations == EVALUATIONS
+    expect(page.get_by_role("button", name="Upscale", exact=True)).to_be_enabled()
+    expect(page.get_by_role("button", name="Stop").first).to_be_disabled()
+
+
+def test_the_result_is_in_sight_on_a_desktop(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    upscale(page)
+    expect(page.locator("#upscale-facts")).to_be_in_viewport()
+    expect(page.locator("#upscale-result")).to_be_in_viewport(ratio=1)
+
+
+def test_progress_and_a_preview_are_seen_while_it_works(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    engine.delay = 60
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    upscale(page)
+    expect(page.locator("#upscale-status")).to_contain_text("Waiting")
+    engine.delay = 0.3
+    engine.released.set()
+    engine.released.clear()
+    expect(page.locator("#upscale-status")).to_contain_text(f"of {EVALUATIONS} · t = ")
+    # The preview has half the size of the input.
+    after = page.locator("#upscale-result img").nth(1)
+    expect_size(after, 30, 20)
+    engine.released.set()
+    expect(page.locator("#upscale-facts")).to_contain_text("240x160")
+
+
+def test_stop_stops_the_work_and_leaves_nothing_behind(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    engine.delay = 0.5
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    upscale(page)
+    expect(page.locator("#upscale-status")).to_contain_text("Evaluation 2 of")
+    page.get_by_role("button", name="Stop").first.click()
+    expect(page.locator("#upscale-status")).to_contain_text("Stopped")
+    expect(page.locator("#upscale-result")).to_be_hidden()
+    expect(page.get_by_role("button", name="Upscale", exact=True)).to_be_enabled()
+    assert engine.closed.wait(10)
+    assert engine.evaluations < EVALUATIONS
+
+    # The page is as before, and a new run works.
+    engine.delay = 0
+    upscale(page)
+    expect(page.locator("#upscale-facts")).to_contain_text("240x160")
+
+
+def test_the_downloaded_png_has_the_settings_inside(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path, tmp_path: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    page.get_by_label("Seed", exact=True).fill("7")
+    upscale(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download PNG").click()
+    path = tmp_path / "downloaded.png"
+    download.value.save_as(path)
+    assert download.value.suggested_filename == "cat_x4_seed-7.png"
+    assert load_picture(path).size == (160, 240)
+    settings = json.loads(read_png_text(path)["ccsr"])
+    assert settings["seed"] == 7
+    assert settings["t_max"] == SamplingConfig().t_max
+
+
+def test_the_dice_throws_a_new_seed(page: Page, serve: Serve, engine: FakeEngine) -> None:
+    open_page(page, serve(engine))
+    seed = page.get_by_label("Seed", exact=True)
+    expect(seed).to_have_value("0")
+    page.get_by_role("button", name="Random").click()
+    expect(seed).not_to_have_value("0")
+
+
+def test_the_line_of_evaluations_follows_the_sliders(
+    page: Page, serve: Serve, engine: FakeEngine
+) -> None:
+    open_page(page, serve(engine))
+    line = page.locator("#evaluations")
+    expect(line).to_have_text("15 refinement steps, 16 network evaluations")
+    set_number(page, "t_max", "0.5")
+    expect(line).to_have_text("8 refinement steps, 9 network evaluations")
+    set_number(page, "t_min", "0.5")
+    expect(line).to_have_text("First estimate only, no refinement: 1 network evaluation")
+    set_number(page, "t_min", "0.6")
+    expect(line).to_contain_text("t_min must not be above t_max")
+
+
+def test_settings_that_do_not_fit_are_refused_before_any_work(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    set_number(page, "t_min", "0.9")
+    upscale(page)
+    expect(page.get_by_test_id("toast-body")).to_contain_text("t_min must not be above t_max")
+    assert engine.evaluations == 0
+
+
+def test_without_a_picture_the_page_asks_for_one(
+    page: Page, serve: Serve, engine: FakeEngine
+) -> None:
+    open_page(page, serve(engine))
+    upscale(page)
+    expect(page.get_by_test_id("toast-body")).to_contain_text("Choose a picture first")
+    expect(page.get_by_role("button", name="Upscale", exact=True)).to_be_enabled()
+
+
+def test_an_empty_seed_gets_a_clear_message(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    page.get_by_label("Seed", exact=True).fill("")
+    upscale(page)
+    expect(page.get_by_test_id("toast-body")).to_contain_text("Seed is empty")
+
+
+def test_a_file_that_is_no_picture_gets_a_clear_message(
+    page: Page, serve: Serve, engine: FakeEngine, tmp_path: Path
+) -> None:
+    bad = tmp_path / "notes.png"
+    bad.write_text("This is not a picture.")
+    open_page(page, serve(engine))
+    page.locator("#picture input[type=file]").set_input_files(str(bad))
+    expect(page.locator("#about-picture")).to_contain_text("notes.png is not a picture")
+    upscale(page)
+    expect(page.get_by_test_id("toast-body")).to_contain_text("notes.png is not a picture")
+
+
+def test_an_unexpected_failure_is_told_without_its_details(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    engine.failure = RuntimeError("secret/path/of/the/server")
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    upscale(page)
+    toast = page.get_by_test_id("toast-body")
+    expect(toast).to_contain_text("The run failed")
+    expect(toast).not_to_contain_text("secret")
+    expect(page.locator("#upscale-status")).to_contain_text("The run did not finish")
+    expect(page.get_by_role("button", name="Upscale", exact=True)).to_be_enabled()
+
+
+def test_only_the_variants_of_the_model_are_offered(page: Page, serve: Serve) -> None:
+    open_page(page, serve(FakeEngine(variants=("ccsr", "v2"))))
+    page.get_by_text("Scale, colours, variant").click()
+    expect(page.get_by_role("radio", name="v2")).to_be_visible()
+    expect(page.get_by_role("radio", name="v1")).to_have_count(0)
+
+
+def test_seeds_are_compared_and_their_spread_is_shown(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path, tmp_path: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    run_seeds(page, 4)
+    facts = page.locator("#seeds-facts")
+    expect(facts).to_contain_text("4 of 4")
+    expect(facts).to_contain_text(L_STD_HELP)
+    expect(facts.locator("svg")).to_be_visible()
+    expect(page.locator("#seeds-gallery img")).to_have_count(4)
+    # The map has the colour bar below.
+    scaled = with_scale(np.zeros((160, 240)), 1.0)
+    expect_size(page.locator("#seeds-map img"), scaled.shape[1], scaled.shape[0])
+    first = page.locator("#seeds-map img").get_attribute("src")
+    page.get_by_label("Over the picture").check()
+    expect(page.locator("#seeds-map img")).not_to_have_attribute("src", first or "")
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download report").click()
+    path = tmp_path / "report.zip"
+    download.value.save_as(path)
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+        report = json.loads(archive.read("report.json"))
+    assert names >= {f"seed-{n}.png" for n in range(4)} | {"mean.png", "l_std.png", "report.json"}
+    assert report["seeds"] == [0, 1, 2, 3]
+    expect(facts).to_contain_text(f"{report['l_std']:.4f}")
+
+
+def test_clicking_a_seed_compares_it(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    run_seeds(page, 3)
+    expect(page.locator("#seeds-facts")).to_contain_text("3 of 3")
+    right = page.locator("#seeds-pair img").nth(1)
+    left = page.locator("#seeds-pair img").nth(0)
+    expect(left).to_have_attribute("src", re_name("mean.png"))
+    expect(right).to_have_attribute("src", re_name("seed-0.png"))
+    page.locator("#seeds-gallery img").nth(2).click()
+    expect(right).to_have_attribute("src", re_name("seed-2.png"))
+    page.get_by_label("Left").click()
+    page.get_by_role("option", name="seed 1").click()
+    expect(left).to_have_attribute("src", re_name("seed-1.png"))
+
+
+def re_name(name: str) -> re.Pattern[str]:
+    return re.compile(re.escape(name) + "$")
+
+
+def test_stopping_the_seeds_keeps_what_has_arrived(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path, tmp_path: Path
+) -> None:
+    engine.delay = 0.1
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    set_number(page, "t_max", "0.4")
+    run_seeds(page, 20)
+    expect(page.locator("#seeds-facts")).to_contain_text("2 of 20")
+    page.get_by_role("button", name="Stop").last.click()
+    status = page.locator("#seeds-status")
+    expect(status).to_contain_text(re.compile(r"Stopped\. \d+ of 20 seeds are kept"))
+    assert engine.closed.wait(10)
+    assert engine.evaluations < 10 * path_for(SamplingConfig(t_max=0.4)).num_evaluations
+    kept = page.locator("#seeds-gallery img").count()
+    assert 2 <= kept < 20
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download report").click()
+    path = tmp_path / "report.zip"
+    download.value.save_as(path)
+    with zipfile.ZipFile(path) as archive:
+        assert len([n for n in archive.namelist() if n.startswith("seed-")]) == kept
+
+
+def test_a_reference_gives_a_table_of_scores(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path, reference_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    page.get_by_role("tab", name="Seed consistency").click()
+    page.get_by_role("button", name="Reference picture").click()
+    choose_picture(page, reference_file, "reference")
+    run_seeds(page, 2)
+    table = page.locator("#seeds-scores table")
+    for name in ("PSNR (dB)", "SSIM", "LPIPS"):
+        expect(table.get_by_role("columnheader", name=name)).to_be_visible()
+    for name in ("Mean", "G-STD", "Bicubic", "Seed 0", "Seed 1"):
+        expect(table.get_by_role("rowheader", name=name)).to_be_visible()
+
+
+def test_a_reference_of_the_wrong_size_is_refused_before_any_work(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    page.get_by_role("tab", name="Seed consistency").click()
+    page.get_by_role("button", name="Reference picture").click()
+    choose_picture(page, picture_file, "reference")
+    run_seeds(page, 2)
+    toast = page.get_by_test_id("toast-body")
+    expect(toast).to_contain_text("the reference must have the size of the result, 240x160")
+    assert engine.evaluations == 0
+
+
+@pytest.mark.parametrize("tab", ["Upscale", "Seed consistency"])
+def test_a_narrow_page_does_not_scroll_sideways(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path, tab: str
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    if tab == "Upscale":
+        upscale(page)
+        expect(page.locator("#upscale-facts")).to_contain_text("240x160")
+    else:
+        run_seeds(page, 3)
+        expect(page.locator("#seeds-facts")).to_contain_text("3 of 3")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_page_asks_nothing_of_other_hosts(page: Page, serve: Serve, engine: FakeEngine) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    url = serve(engine)
+    open_page(page, url)
+    assert [address for address in asked if not address.startswith((url, "data:", "blob:"))] == []
+
+
+def test_a_program_upscales_through_the_api(
+    serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    client = Client(serve(engine), verbose=False, analytics_enabled=False)
+    arguments = {"picture": handle_file(str(picture_file)), "seed": 3, "scale": 2}
+    result, details = client.predict(**arguments, api_name="/upscale")
+    assert load_picture(result).size == (80, 120)
+    assert json.loads(read_png_text(result)["ccsr"])["seed"] == 3
+    assert details["size"] == "120x80"
+    again, _ = client.predict(**arguments, api_name="/upscale")
+    assert Path(again).read_bytes() == Path(result).read_bytes()
+
+
+def test_a_program_runs_seeds_through_the_api(
+    serve: Serve, engine: FakeEngine, picture_file: Path, reference_file: Path
+) -> None:
+    client = Client(serve(engine), verbose=False, analytics_enabled=False)
+    archive, l_std_map, report = client.predict(
+        picture=handle_file(str(picture_file)),
+        first_seed=5,
+        num_seeds=3,
+        reference=handle_file(str(reference_file)),
+        api_name="/seeds",
+    )
+    with zipfile.ZipFile(archive) as files:
+        assert "seed-7.png" in files.namelist()
+    assert Image.open(l_std_map).width == 240
+    assert report["seeds"] == [5, 6, 7]
+    assert set(report["metrics"]) == {"psnr", "ssim", "lpips"}
+
+
+def test_a_program_gets_the_same_messages(
+    serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    client = Client(serve(engine), verbose=False, analytics_enabled=False)
+    picture = handle_file(str(picture_file))
+    with pytest.raises(AppError, match=r"t_max must be from 0 to 1, got 1\.5"):
+        client.predict(picture=picture, t_max=1.5, api_name="/upscale")
+    with pytest.raises(AppError, match="Number of seeds must be from 2 to 50"):
+        client.predict(picture=picture, num_seeds=51, api_name="/seeds")
+    assert engine.evaluations == 0
+
+
+def test_the_api_names_its_parameters_and_hides_the_rest(serve: Serve, engine: FakeEngine) -> None:
+    client = Client(serve(engine), verbose=False, analytics_enabled=False)
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(endpoints) == {"/upscale", "/seeds"}
+    names = [p["parameter_name"] for p in endpoints["/upscale"]["parameters"]]
+    assert names == ["picture", "seed", "scale", "variant", "num_steps", "t_max", "t_min", "color"]
+    assert [r["label"] for r in endpoints["/seeds"]["returns"]] == [
+        "Report and pictures",
+        "L-STD map",
+        "Report",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "L", "P", "CMYK", "I;16", "LA"])
+def test_pictures_of_all_kinds_are_upscaled(
+    serve: Serve, engine: FakeEngine, picture_file: Path, tmp_path: Path, mode: str
+) -> None:
+    path = tmp_path / ("kind.tif" if mode == "CMYK" else "kind.png")
+    picture = Image.open(picture_file)
+    if mode == "I;16":
+        grey = np.asarray(picture.convert("L"), np.uint16) * 257
+        Image.fromarray(grey).save(path)
+    else:
+        picture.convert(mode).save(path)
+    client = Client(serve(engine), verbose=False, analytics_enabled=False)
+    result, _ = client.predict(picture=handle_file(str(path)), api_name="/upscale")
+    restored = load_picture(result)
+    assert restored.size == (160, 240)
+    assert (restored.alpha is not None) == (mode in ("RGBA", "LA"))
+    assert restored.bits == (16 if mode == "I;16" else 8)
+
+
+def test_a_turned_photograph_is_shown_upright(
+    serve: Serve, engine: FakeEngine, picture_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "turned.jpg"
+    picture = Image.open(picture_file)
+    exif = picture.getexif()
+    exif[274] = 6
+    picture.convert("RGB").save(path, exif=exif)
+    client = Client(serve(engine), verbose=False, analytics_enabled=False)
+    result, _ = client.predict(picture=handle_file(str(path)), api_name="/upscale")
+    assert load_picture(result).size == (240, 160)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("empty.png", "is empty"),
+        ("cut.png", "damaged or incomplete"),
+        ("tiny.png", "1x1 pixels"),
+        ("wide.png", "20000x300 pixels"),
+    ],
+)
+def test_pictures_that_cannot_be_upscaled_get_a_clear_message(
+    serve: Serve, engine: FakeEngine, picture_file: Path, tmp_path: Path, name: str, message: str
+) -> None:
+    path = tmp_path / name
+    whole = picture_file.read_bytes()
+    if name == "wide.png":
+        Image.new("RGB", (20_000, 300)).save(path)
+    elif name == "tiny.png":
+        Image.new("RGB", (1, 1)).save(path)
+    else:
+        path.write_bytes(b"" if name == "empty.png" else whole[: len(whole) // 2])
+    client = Client(serve(engine), verbose=False, analytics_enabled=False)
+    with pytest.raises(AppError, match=message):
+        client.predict(picture=handle_file(str(path)), api_name="/upscale")
+    assert engine.evaluations == 0
+
+
+def test_compact_model_upscales_on_the_page(page: Page, serve: Serve, picture_file: Path) -> None:
+    open_page(page, serve(load_engine("compact")))
+    choose_picture(page, picture_file)
+    upscale(page)
+    expect(page.locator("#upscale-facts")).to_contain_text("240x160", timeout=120_000)
+    expect_size(page.locator("#upscale-result img").nth(1), 240, 160)

@@ -1,0 +1,82 @@
+"""An engine without a model, for tests of what stands on one."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ccsr.config import VARIANTS, SamplingConfig
+from ccsr.events import ModelInfo, Progress, Restored
+from ccsr.images import Picture, resize, to_array, to_tensor, to_uint8
+from ccsr.pipeline import target_size
+from ccsr.schedule import path_for
+
+
+@dataclass
+class FakeEngine:
+    """Bicubic enlargement plus seeded noise that grows with t_max - t_min.
+
+    Args:
+        delay: Seconds each evaluation takes.
+        failure: Raised by every run after its first evaluation.
+        variants: What it claims to be able to do.
+    """
+
+    delay: float = 0.0
+    failure: Exception | None = None
+    variants: tuple[str, ...] = VARIANTS
+    evaluations: int = 0
+    """Network evaluations done so far, over all runs."""
+    worked: threading.Event = field(default_factory=threading.Event)
+    """Set once an evaluation has been done."""
+    closed: threading.Event = field(default_factory=threading.Event)
+    """Set once a run was closed before its end."""
+    released: threading.Event = field(default_factory=threading.Event)
+    """Ends all delays at once."""
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo("fake", self.variants, "cpu", "float32", "none", 1_000)
+
+    def run(
+        self,
+        picture: Picture,
+        config: SamplingConfig,
+        seeds: Sequence[int],
+        *,
+        preview: bool = False,
+    ) -> Iterator[Progress | Restored]:
+        size = target_size(picture, config)
+        enlarged = to_array(resize(to_tensor(picture.rgb), size))
+        alpha = None
+        if picture.alpha is not None:
+            grey = np.repeat(picture.alpha[..., None], 3, axis=2)
+            alpha = np.ascontiguousarray(to_array(resize(to_tensor(grey), size))[..., 0])
+        each = path_for(config).num_evaluations
+        total = each * len(seeds)
+        try:
+            for number, seed in enumerate(seeds):
+                for step in range(1, each + 1):
+                    self.released.wait(self.delay)
+                    self.evaluations += 1
+                    self.worked.set()
+                    if self.failure is not None:
+                        raise self.failure
+                    look = to_uint8(picture.rgb[::2, ::2]) if preview else None
+                    timestep = round(999 * (1 - (step - 1) / each))
+                    yield Progress(number * each + step, total, timestep, (seed,), look)
+                noise = np.random.default_rng(seed).normal(size=enlarged.shape)
+                # Noise on the right half only, so that a map has something to show.
+                noise[:, : size.width // 2] *= 0.1
+                noisy = enlarged + 0.05 * (config.t_max - config.t_min) * noise
+                rgb = np.clip(noisy, 0, 1).astype(np.float32)
+                yield Restored(
+                    seed,
+                    Picture(rgb, alpha, picture.bits, picture.notes),
+                    config,
+                    self.delay * each,
+                )
+        except GeneratorExit:
+            self.closed.set()
+            raise

@@ -1,0 +1,102 @@
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ccsr.config import NUM_SEEDS, SEED, SamplingConfig
+from ccsr.events import Progress
+from ccsr.images import Picture, Size
+from ccsr.ui import files, snippets
+from ccsr.ui.inputs import FIELDS, read_config, read_picture, read_whole
+from ccsr.ui.seeds import read_seeds
+
+DEFAULTS = tuple(getattr(SamplingConfig(), name) for name in FIELDS)
+
+
+def changed(**values: object) -> list[object]:
+    return [values.get(name, value) for name, value in zip(FIELDS, DEFAULTS, strict=True)]
+
+
+def test_the_values_of_the_controls_make_the_settings() -> None:
+    assert read_config(DEFAULTS) == SamplingConfig()
+    assert read_config(changed(num_steps=30.0)).num_steps == 30
+
+
+@pytest.mark.parametrize("empty", [None, math.nan])
+def test_an_empty_number_is_named_in_the_message(empty: float | None) -> None:
+    with pytest.raises(ValueError, match="t_max is empty"):
+        read_config(changed(t_max=empty))
+    with pytest.raises(ValueError, match="Seed is empty"):
+        read_whole(SEED, empty)
+
+
+def test_numbers_out_of_range_and_fractions_are_refused() -> None:
+    with pytest.raises(ValueError, match="Number of seeds must be from 2 to 50, got 51"):
+        read_whole(NUM_SEEDS, 51)
+    with pytest.raises(ValueError, match=r"Seed must be a whole number, got 1\.5"):
+        read_whole(SEED, 1.5)
+    with pytest.raises(ValueError, match="Seed must be a number"):
+        read_whole(SEED, "many")
+
+
+def test_seeds_are_counted_from_the_first() -> None:
+    assert read_seeds(4.0, 3.0) == [4, 5, 6]
+    with pytest.raises(ValueError, match="last seed must be at most"):
+        read_seeds(2**31 - 1, 2)
+
+
+def test_no_picture_is_a_clear_message() -> None:
+    with pytest.raises(ValueError, match="Choose a picture first"):
+        read_picture(None)
+
+
+def test_the_cost_of_a_setting_is_told() -> None:
+    assert "15 refinement steps, 16 network evaluations" in snippets.evaluations_line(
+        SamplingConfig()
+    )
+    same = SamplingConfig(t_max=0.5, t_min=0.5)
+    assert "no refinement: 1 network evaluation<" in snippets.evaluations_line(same)
+    assert "Uniform diffusion: 16" in snippets.evaluations_line(SamplingConfig(variant="v1"))
+
+
+def test_progress_tells_what_is_left_once_it_is_known() -> None:
+    first = Progress(1, 16, 999, (3,), None)
+    assert "left" not in snippets.progress(first, 4.0)
+    middle = Progress(8, 16, 500, (3,), None)
+    assert "about 4.0 s left" in snippets.progress(middle, 4.0)
+    assert 'aria-valuenow="50.0"' in snippets.progress(middle, 4.0)
+
+
+def test_texts_of_others_are_escaped() -> None:
+    assert "<b>" not in snippets.line("<b>bold</b>")
+    assert "<b>" not in snippets.facts({"<b>": "<b>"}, ["<b>"])
+
+
+def test_the_curve_has_a_point_for_every_number_of_seeds_from_two() -> None:
+    assert snippets.curve([0.0]) == ""
+    assert snippets.curve([0.0, 0.01, 0.02]).count("<circle") == 2
+    assert "nan" not in snippets.curve([0.0, 0.0])
+
+
+def test_the_bicubic_enlargement_keeps_transparency() -> None:
+    rgb = np.full((20, 30, 3), 0.5, np.float32)
+    alpha = np.zeros((20, 30), np.float32)
+    alpha[:, 15:] = 1
+    enlarged = files.bicubic(Picture(rgb, alpha, bits=16), Size(40, 60))
+    assert enlarged.size == (40, 60)
+    assert enlarged.alpha is not None
+    assert enlarged.alpha[:, :20].max() < 0.01
+    assert enlarged.alpha[:, 40:].min() > 0.99
+
+
+def test_files_of_old_runs_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    old, recent = files.new_folder(), files.new_folder()
+    long_ago = time.time() - files.KEEP_SECONDS - 60
+    os.utime(old, (long_ago, long_ago))
+    files.new_folder()
+    assert not old.exists()
+    assert recent.exists()
