@@ -5,6 +5,11 @@ import logging
 import os
 import sys
 
+# Read when these libraries are imported: no call goes out.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+from ccsr.ui.page import LAUNCH_KWARGS, build_page
 from ccsr.weights import COMPACT, load_engine
 
 
@@ -33,11 +38,6 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2
-
-    # Read when Gradio is imported.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    from ccsr.ui.page import LAUNCH_KWARGS, build_page
 
     build_page(engine).launch(
         server_name=options.host,

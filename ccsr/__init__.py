@@ -5,7 +5,18 @@ in [0,1], latents are scaled, t_max and t_min are fractions of the diffusion pro
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ccsr.config import SamplingConfig as SamplingConfig
+    from ccsr.images import Picture as Picture
+    from ccsr.images import PictureError as PictureError
+    from ccsr.images import load_picture as load_picture
+    from ccsr.images import save_png as save_png
+    from ccsr.pipeline import CCSRPipeline as CCSRPipeline
+    from ccsr.schedule import NonUniformScheduler as NonUniformScheduler
+    from ccsr.stability import StabilityReport as StabilityReport
+    from ccsr.weights import load_engine as load_engine
 
 _HOMES = {
     "CCSRPipeline": "ccsr.pipeline",
@@ -18,8 +29,6 @@ _HOMES = {
     "load_picture": "ccsr.images",
     "save_png": "ccsr.images",
 }
-
-__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

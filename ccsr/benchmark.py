@@ -7,7 +7,7 @@ compared with ten runs. Runs alternate, so that a busy machine slows all of them
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,7 +19,7 @@ from ccsr.pipeline import CCSRPipeline, target_size
 from ccsr.schedule import path_for
 from ccsr.weights import COMPACT, load_engine
 
-PARTS = ("encode", "network", "decode", "rest")
+PARTS: tuple[str, ...] = ("encode", "network", "decode", "rest")
 NUM_SEEDS = 10
 
 
@@ -73,7 +73,7 @@ def parts_of_a_run(
 
 
 @contextmanager
-def _timed(modules: Sequence[tuple[nn.Module, str]], spent: dict[str, float]) -> Iterator[None]:
+def _timed(modules: Sequence[tuple[nn.Module, str]], spent: dict[str, float]) -> Generator[None]:
     """Add the time inside each module to its part."""
     starts: dict[nn.Module, float] = {}
 

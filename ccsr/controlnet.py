@@ -4,7 +4,8 @@ import functools
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel, ModelMixin  # noqa: F401 - see below
+from diffusers import ControlNetModel
+from diffusers import ModelMixin as ModelMixin
 from torch import nn
 
 # A pipeline that loads a class from this module looks up how to load it by the names of the base

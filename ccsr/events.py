@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ccsr.config import SamplingConfig
+from ccsr.config import SamplingConfig, Variant
 from ccsr.images import Picture
 
 
@@ -47,7 +47,7 @@ class ModelInfo:
     """What is loaded, for people to read."""
 
     name: str
-    variants: tuple[str, ...]
+    variants: tuple[Variant, ...]
     device: str
     dtype: str
     attention: str

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,9 @@ class LPIPS(nn.Module):
     Args:
         trunk: "alex" (the one to report) or "vgg" (the one to train with).
     """
+
+    shift: torch.Tensor
+    spread: torch.Tensor
 
     def __init__(self, trunk: str) -> None:
         super().__init__()
@@ -103,22 +107,21 @@ def psnr(sr: np.ndarray, hr: np.ndarray) -> float:
 
 def ssim(sr: np.ndarray, hr: np.ndarray) -> float:
     """Structural similarity of the luma (Gaussian window, sigma 1.5), at most 1."""
-    return float(
-        structural_similarity(
-            luma(hr),
-            luma(sr),
-            data_range=1.0,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-        )
+    similarity: Any = structural_similarity(
+        luma(hr),
+        luma(sr),
+        data_range=1.0,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
     )
+    return float(similarity)
 
 
 @torch.no_grad()
 def lpips(sr: np.ndarray, hr: np.ndarray) -> float:
     """LPIPS (AlexNet) distance, 0 for equal pictures."""
-    a, b = (torch.from_numpy(x).permute(2, 0, 1)[None].float() for x in (sr, hr))
+    a, b = (torch.tensor(x).permute(2, 0, 1)[None].float() for x in (sr, hr))
     return float(_alex()(a, b))
 
 

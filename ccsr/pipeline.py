@@ -3,7 +3,8 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from os import PathLike
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -95,7 +96,11 @@ class CCSRPipeline(DiffusionPipeline):
         )
 
     @classmethod
-    def from_pretrained(cls, folder: str, **kwargs: Any) -> "CCSRPipeline":  # noqa: ANN401
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | PathLike[str],
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Self:
         """Load a model folder, `variant` "ccsr" (or None), "v2" or "v1".
 
         Of "v1" the UNet and ControlNet, and of "v2" the decoder as pre-trained, lie beside the
@@ -103,9 +108,12 @@ class CCSRPipeline(DiffusionPipeline):
         """
         variant = kwargs.pop("variant", None)
         if variant == "v1" and "vae" not in kwargs:
-            kwargs["vae"] = cls.from_pretrained(folder, variant="v2", **kwargs).vae
+            kwargs["vae"] = cls.from_pretrained(
+                pretrained_model_name_or_path, variant="v2", **kwargs
+            ).vae
+        file_variant = None if variant == "ccsr" else variant
         return super().from_pretrained(
-            folder, variant=None if variant == "ccsr" else variant, **kwargs
+            pretrained_model_name_or_path, variant=file_variant, **kwargs
         )
 
     @property

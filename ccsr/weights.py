@@ -107,7 +107,7 @@ def variants_in(folder: Path) -> tuple[Variant, ...]:
     Raises:
         WeightsNotFound: If the weights of the main one are missing.
     """
-    found = tuple(v for v in VARIANTS if any(folder.glob(SEPARATE_FILES[v])))
+    found: list[Variant] = [v for v in VARIANTS if any(folder.glob(SEPARATE_FILES[v]))]
     if "ccsr" not in found:
         raise WeightsNotFound(
             f"{folder} holds no {SEPARATE_FILES['ccsr']}; its weights are missing"

@@ -16,8 +16,8 @@ def build_autoencoder(config: AutoencoderConfig) -> AutoencoderDC:
     levels = len(config.block_out_channels)
     return AutoencoderDC(
         latent_channels=config.latent_channels,
-        encoder_block_types=("ResBlock",) * levels,
-        decoder_block_types=("ResBlock",) * levels,
+        encoder_block_types="ResBlock",
+        decoder_block_types="ResBlock",
         encoder_block_out_channels=config.block_out_channels,
         decoder_block_out_channels=config.block_out_channels,
         encoder_layers_per_block=config.encoder_layers_per_block,
@@ -42,12 +42,13 @@ class Reconstruction(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """batch["hr"] [B,3,P,P] in [0,1] -> losses."""
         hr = batch["hr"]
-        latent = self.autoencoder.encode(2 * hr - 1).latent
+        (latent,) = self.autoencoder.encode(2 * hr - 1, return_dict=False)
         # Noise makes neighbouring latents decode alike, which the diffusion network needs: its
         # estimates are never exact. Relative, or the encoder would escape by growing its output.
         noise = torch.randn(latent.shape, generator=generator).to(latent)
         noisy = latent + self.config.latent_noise * latent.detach().std() * noise
-        reconstruction = (self.autoencoder.decode(noisy).sample.float() + 1) / 2
+        (decoded,) = self.autoencoder.decode(noisy, return_dict=False)
+        reconstruction = (decoded.float() + 1) / 2
         losses = {"l1": (reconstruction - hr).abs().mean()}
         losses["loss"] = losses["l1"]
         if progress >= self.config.perceptual_from:
@@ -75,7 +76,7 @@ class AutoencoderObjective:
     def export(self, folder: Path) -> None:
         """Save the autoencoder, scaled so that latents have unit spread."""
         examples = (self.crops[-1 - i]["hr"] for i in range(64))
-        latents = [self.autoencoder.encode(2 * x[None] - 1).latent for x in examples]
+        latents = [self.autoencoder.encode(2 * x[None] - 1, return_dict=False)[0] for x in examples]
         root_mean_square = torch.cat(latents).square().mean().sqrt()
         self.autoencoder.register_to_config(scaling_factor=float(1 / root_mean_square))
         self.autoencoder.save_pretrained(folder)

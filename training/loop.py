@@ -30,13 +30,25 @@ KEPT_CHECKPOINTS = 2
 class Objective(Protocol):
     """What a stage trains, on what."""
 
-    players: Mapping[str, nn.Module]
-    """Each called as player(batch, progress, generator) -> {"loss": scalar, others to log};
-    its parameters that require a gradient are trained on "loss"."""
-    dataset: Dataset[Example]
+    @property
+    def players(self) -> Mapping[str, nn.Module]:
+        """Each called as player(batch, progress, generator) -> {"loss": scalar, others to log}.
+
+        Those of its parameters that require a gradient are trained on "loss".
+        """
+        ...
+
+    @property
+    def dataset(self) -> Dataset[Example]:
+        """The examples; number i is drawn at the same step of every run."""
+        ...
 
     def learning_rate(self, player: str) -> float:
         """Peak learning rate of a player."""
+        ...
+
+    def export(self, folder: Path) -> None:
+        """Save what was trained, for the next step."""
         ...
 
 
@@ -46,7 +58,8 @@ class TrainStep:
 
     step: int
     losses: Mapping[str, float]
-    learning_rate: float
+    learning_rates: Mapping[str, float]
+    """One a player."""
     seconds: float
 
 
@@ -136,18 +149,18 @@ class _Run:
         while self.step < self.config.max_steps:
             started = time.perf_counter()
             factor = rate_factor(self.step, self.config.warmup_steps, self.config.max_steps)
+            rates = {name: factor * self.objective.learning_rate(name) for name in self.players}
             for name, optimizer in self.optimizers.items():
                 for group in optimizer.param_groups:
-                    group["lr"] = factor * self.objective.learning_rate(name)
+                    group["lr"] = rates[name]
+            losses: dict[str, float] = {}
             for micro in range(self.config.gradient_accumulation_steps):
                 losses = self.micro_step(next(batches), micro)
             self.step += 1
             if self.step % self.config.checkpoint_every == 0:
                 self.save()
             seconds = time.perf_counter() - started
-            done = TrainStep(
-                self.step, losses, factor * self.objective.learning_rate(name), seconds
-            )
+            done = TrainStep(self.step, losses, rates, seconds)
             self.log(done)
             yield done
 

@@ -109,7 +109,7 @@ def trunks(config: Stage2Config) -> tuple[str, ...]:
     return ("vgg", "alex") if config.perceptual == "both" else (config.perceptual,)
 
 
-def last_layer(decoder: nn.Module) -> nn.Parameter:
+def last_layer(decoder: nn.Module) -> torch.Tensor:
     """Weight of the convolution that makes the picture."""
     return [m for m in decoder.modules() if isinstance(m, nn.Conv2d)][-1].weight
 

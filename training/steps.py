@@ -12,14 +12,14 @@ from diffusers import AutoencoderDC
 
 from ccsr.pipeline import CCSRPipeline
 from training.autoencoder import AutoencoderObjective
-from training.config import PairsConfig, Recipe
+from training.config import LoopConfig, PairsConfig, Recipe
 from training.data import Crops, Pairs, PictureFolder
 from training.degradation import mixture
-from training.loop import TrainStep, mixed_precision, train
+from training.loop import Objective, TrainStep, mixed_precision, train
 from training.network import Denoiser, build_denoiser, build_scheduler
 from training.stage1 import stage1_objective, uniform_objective
 from training.stage2 import DecoderObjective
-from training.store import encoded_pairs, roll_outs, store_name, write_store
+from training.store import Compute, encoded_pairs, roll_outs, store_name, write_store
 
 STEPS = ("autoencoder", "pairs", "uniform", "stage1", "rollouts", "stage2", "export")
 
@@ -70,9 +70,8 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | Stored]:
     """
     recipe = run.recipe
     if step == "autoencoder":
-        yield from _train(
-            run, step, AutoencoderObjective(recipe.autoencoder, recipe.data, run.pictures)
-        )
+        objective = AutoencoderObjective(recipe.autoencoder, recipe.data, run.pictures)
+        yield from _train(run, step, objective, recipe.autoencoder.loop)
     elif step == "pairs":
         for config in {recipe.uniform.pairs, recipe.stage1.pairs}:
             yield from _store(run, "pairs", config, encoded_pairs(run.autoencoder()))
@@ -80,12 +79,14 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | Stored]:
         denoiser = build_denoiser(recipe.network, recipe.autoencoder.latent_channels)
         pairs = run.store("pairs", recipe.uniform.pairs)
         scheduler = build_scheduler(recipe.network)
-        yield from _train(run, step, uniform_objective(denoiser, scheduler, recipe.uniform, pairs))
+        objective = uniform_objective(denoiser, scheduler, recipe.uniform, pairs)
+        yield from _train(run, step, objective, recipe.uniform.loop)
     elif step == "stage1":
         denoiser = Denoiser.load(run.exported("uniform"))
         pairs = run.store("pairs", recipe.stage1.pairs)
         scheduler = build_scheduler(recipe.network)
-        yield from _train(run, step, stage1_objective(denoiser, scheduler, recipe.stage1, pairs))
+        objective = stage1_objective(denoiser, scheduler, recipe.stage1, pairs)
+        yield from _train(run, step, objective, recipe.stage1.loop)
     elif step == "rollouts":
         denoiser = Denoiser.load(run.exported("stage1")).requires_grad_(False)
         compute = roll_outs(
@@ -94,7 +95,8 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | Stored]:
         yield from _store(run, "rollouts", recipe.stage2.rollouts, compute)
     elif step == "stage2":
         rollouts = run.store("rollouts", recipe.stage2.rollouts)
-        yield from _train(run, step, DecoderObjective(run.autoencoder(), recipe.stage2, rollouts))
+        objective = DecoderObjective(run.autoencoder(), recipe.stage2, rollouts)
+        yield from _train(run, step, objective, recipe.stage2.loop)
     elif step == "export":
         export(run, output)
     else:
@@ -125,13 +127,13 @@ def export(run: Run, output: Path) -> None:
     run.autoencoder().half().save_pretrained(output / "vae", variant="v2")
 
 
-def _train(run: Run, step: str, objective: object) -> Iterator[TrainStep]:
+def _train(run: Run, step: str, objective: Objective, loop: LoopConfig) -> Iterator[TrainStep]:
     folder = run.folder / step
-    yield from train(objective, objective.config.loop, folder)
+    yield from train(objective, loop, folder)
     objective.export(folder / "export")
 
 
-def _store(run: Run, name: str, config: PairsConfig, compute: object) -> Iterator[Stored]:
+def _store(run: Run, name: str, config: PairsConfig, compute: Compute) -> Iterator[Stored]:
     data = run.recipe.data
     crops = Crops(PictureFolder(run.pictures), config.crop_px, data, config.seed, config.count)
     pairs = Pairs(crops, mixture(data.scale, data.bicubic_share))

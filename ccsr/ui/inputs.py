@@ -190,7 +190,9 @@ def read_picture(path: str | None) -> Picture:
 def example_pictures() -> list[Path]:
     """The example pictures that ship with the product, by name; none if there is no folder."""
     folder = Path(__file__).resolve().parents[2] / "assets" / "examples"
-    return sorted(p for p in folder.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    pictures = (p for p in folder.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    # The true pictures of some examples lie beside them, to be given as references.
+    return sorted(p for p in pictures if not p.stem.endswith("-reference"))
 
 
 @contextmanager

@@ -73,7 +73,11 @@ def _picture_side() -> tuple[gr.Image, gr.HTML]:
     about = gr.HTML(elem_id="about-picture")
     if examples := example_pictures():
         gr.Examples(
-            [[str(path)] for path in examples], picture, label="Examples", api_visibility="private"
+            [[str(path)] for path in examples],
+            picture,
+            label="Examples",
+            elem_id="examples",
+            api_visibility="private",
         )
     return picture, about
 

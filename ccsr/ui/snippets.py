@@ -9,8 +9,6 @@ from ccsr.events import ModelInfo, Progress
 from ccsr.images import Picture, Size
 from ccsr.schedule import path_for
 
-PRESS_STOP = "Stop ends the run before its next network evaluation."
-
 
 def counted(number: int, noun: str) -> str:
     """A number and its noun: "1 step", "2 steps"."""

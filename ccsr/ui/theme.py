@@ -101,6 +101,6 @@ button.stop:disabled { filter: grayscale(1); opacity: .5; }
 .with-dice { flex-wrap: nowrap !important; align-items: flex-end; gap: 8px !important; }
 .dice { flex: 0 0 auto !important; padding-inline: 14px !important; }
 .run-buttons { align-items: flex-end; }
-.looks .form { min-height: 92px; }
+.looks .form > * { min-height: 92px; }
 .below-result { align-items: center; }
 """

@@ -75,6 +75,13 @@ def test_a_picture_is_upscaled_and_shown_at_the_right_size(
     expect(page.get_by_role("button", name="Stop").first).to_be_disabled()
 
 
+def test_an_example_is_chosen_by_a_click(page: Page, serve: Serve, engine: FakeEngine) -> None:
+    open_page(page, serve(engine))
+    page.locator("#examples img").first.click()
+    expect(page.locator("#picture img")).to_be_visible()
+    expect(page.locator("#about-picture")).to_contain_text("pixels, result")
+
+
 def test_the_result_is_in_sight_on_a_desktop(
     page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
 ) -> None:
@@ -294,8 +301,9 @@ def test_stopping_the_seeds_keeps_what_has_arrived(
     expect(status).to_contain_text(re.compile(r"Stopped\. \d+ of 20 seeds are kept"))
     assert engine.closed.wait(10)
     assert engine.evaluations < 10 * path_for(SamplingConfig(t_max=0.4)).num_evaluations
-    kept = page.locator("#seeds-gallery img").count()
+    kept = int(status.inner_text().split()[1])
     assert 2 <= kept < 20
+    expect(page.locator("#seeds-gallery img")).to_have_count(kept)
     with page.expect_download() as download:
         page.get_by_role("button", name="Download report").click()
     path = tmp_path / "report.zip"

@@ -127,7 +127,10 @@ def test_picture_is_encoded_once_for_all_seeds(
     encoded: list[object] = []
     original = pipeline.vae.encode
     monkeypatch.setattr(
-        pipeline.vae, "encode", lambda x: (encoded.append(x), original(x))[1], raising=True
+        pipeline.vae,
+        "encode",
+        lambda *a, **k: (encoded.append(a), original(*a, **k))[1],
+        raising=True,
     )
     pipeline(noise_picture(16, 16), FAST, (0, 1, 2))
     assert len(encoded) == 1
