@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderDC
+from diffusers import AutoencoderDC, ConfigMixin
 
 from ccsr.pipeline import CCSRPipeline
 from training.autoencoder import AutoencoderObjective
@@ -115,16 +115,25 @@ def export(run: Run, output: Path) -> None:
         raise FileExistsError(f"{output} holds a model; move it away first")
     scheduler = build_scheduler(run.recipe.network)
     uniform, stage1 = (Denoiser.load(run.exported(step)) for step in ("uniform", "stage1"))
+    pretrained, finetuned = run.autoencoder(), run.autoencoder("stage2")
+    networks = [uniform.unet, uniform.controlnet, stage1.unet, stage1.controlnet]
+    for part in (*networks, pretrained, finetuned):
+        _forget_origin(part)
     pipeline = CCSRPipeline(
         unet=stage1.unet,
         controlnet=stage1.controlnet,
-        vae=run.autoencoder("stage2"),
+        vae=finetuned,
         scheduler=scheduler,
     )
     pipeline.to(dtype=torch.float16).save_pretrained(output)
     uniform.unet.half().save_pretrained(output / "unet", variant="v1")
     uniform.controlnet.half().save_pretrained(output / "controlnet", variant="v1")
-    run.autoencoder().half().save_pretrained(output / "vae", variant="v2")
+    pretrained.half().save_pretrained(output / "vae", variant="v2")
+
+
+def _forget_origin(part: ConfigMixin) -> None:
+    """Keep the path that a network was read from out of the files that are given away."""
+    part.register_to_config(_name_or_path="")
 
 
 def _train(run: Run, step: str, objective: Objective, loop: LoopConfig) -> Iterator[TrainStep]:

@@ -83,6 +83,11 @@ def test_all_steps_make_a_model_of_three_variants(trained: Path) -> None:
     assert sizes == dict.fromkeys(VARIANTS, (96, 148))
 
 
+def test_exported_model_does_not_say_where_it_was_made(trained: Path) -> None:
+    for file in (trained / "model").rglob("*.json"):
+        assert str(trained) not in file.read_text()
+
+
 def test_stage_1_logs_the_losses_of_the_paper(trained: Path) -> None:
     names = {name.removeprefix("denoiser/") for name in log_of(trained, "stage1")[-1]["losses"]}
     assert names == {"l_diff", "l_T", "l_t_max", "loss"}
