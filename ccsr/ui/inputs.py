@@ -18,7 +18,7 @@ import gradio as gr
 from gradio.data_classes import ImageData
 
 from ccsr.config import Option, SamplingConfig, option
-from ccsr.images import Picture, load_picture
+from ccsr.images import MAX_INPUT_PIXELS, Picture, load_picture
 
 logger = getLogger(__name__)
 
@@ -176,15 +176,15 @@ def _refuse_empty(about: Option, value: Any) -> None:  # noqa: ANN401
         raise ValueError(f"{about.label} is empty; enter a number")
 
 
-def read_picture(path: str | None) -> Picture:
-    """Read the chosen picture.
+def read_picture(path: str | None, max_pixels: int = MAX_INPUT_PIXELS) -> Picture:
+    """Read the chosen picture of at most `max_pixels`.
 
     Raises:
         ValueError: If none was chosen, or the file is no picture that can be upscaled.
     """
     if not path:
         raise ValueError("Choose a picture first: drop a file on the picture field, or paste one")
-    return load_picture(path)
+    return load_picture(path, max_pixels=max_pixels)
 
 
 def example_pictures() -> list[Path]:

@@ -15,6 +15,7 @@ from ccsr.config import (
     DEFAULT_SEED,
     G_STD_HELP,
     L_STD_HELP,
+    MAX_RESULT_PIXELS,
     MAX_SEED,
     NUM_SEEDS,
     REFERENCE_HELP,
@@ -137,7 +138,7 @@ def build_seeds_tab(engine: Engine, picture: gr.Image, settings: Settings) -> No
             read_seeds(first, number)
             read_config(values)
             if reference_path:
-                read_picture(reference_path)
+                read_picture(reference_path, MAX_RESULT_PIXELS)
 
     def work(
         path: str,
@@ -340,7 +341,7 @@ def surveyed(
     picture = read_picture(path)
     plain = bicubic(picture, target_size(picture, config))
     # Measured before the model works, so that a reference of the wrong size costs nothing.
-    reference = read_picture(reference_path) if reference_path else None
+    reference = read_picture(reference_path, MAX_RESULT_PIXELS) if reference_path else None
     baseline = measure(plain.rgb, reference.rgb) if reference else {}
 
     folder = new_folder()

@@ -37,8 +37,11 @@ def choose_picture(page: Page, path: Path, field: str = "picture") -> None:
 
 def set_number(page: Page, label: str, value: str) -> None:
     box = page.get_by_label(f"number input for {label}")
+    # A tab that has just opened fills in its defaults a moment later.
+    expect(box).not_to_have_value("")
     box.fill(value)
     box.press("Enter")
+    expect(box).to_have_value(value)
 
 
 def expect_size(image: Locator, width: int, height: int) -> None:
