@@ -17,7 +17,7 @@ COLOR_ALIGNMENTS: tuple[ColorAlignment, ...] = get_args(ColorAlignment)
 MAX_SEED = 2**31 - 1
 MAX_SEEDS_PER_RUN = 50
 MAX_RESULT_PIXELS = 4096 * 4096
-"""Pictures are processed whole, in about 500 bytes of memory for each pixel of the result."""
+"""Pictures are processed whole; at this size the process holds 6 GB on a CPU."""
 
 
 @dataclass(frozen=True)
