@@ -18,11 +18,6 @@ def compression(vae: Autoencoder) -> int:
     return 2 ** (len(channels) - 1)
 
 
-def latent_channels(vae: Autoencoder) -> int:
-    """Channels of a latent."""
-    return vae.config["latent_channels"]
-
-
 def encode(vae: Autoencoder, pixels: torch.Tensor) -> torch.Tensor:
     """Pixels [B,3,H,W] in [0,1] -> scaled latents [B,C,h,w], float32; no random draw."""
     (encoded,) = vae.encode((2 * pixels - 1).to(vae.dtype), return_dict=False)
