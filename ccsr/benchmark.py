@@ -8,7 +8,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 from torch import nn
@@ -19,7 +19,7 @@ from ccsr.pipeline import CCSRPipeline, target_size
 from ccsr.schedule import path_for
 from ccsr.weights import COMPACT, load_engine
 
-PARTS: tuple[str, ...] = ("encode", "network", "decode", "rest")
+PARTS: tuple[str, ...] = ("encode", "condition", "network", "decode", "rest")
 NUM_SEEDS = 10
 
 
@@ -60,39 +60,38 @@ def parts_of_a_run(
 ) -> dict[str, float]:
     """Seconds that one run spends in each of PARTS."""
     spent = dict.fromkeys(PARTS, 0.0)
-    modules = [
-        (pipeline.vae.encoder, "encode"),
-        (pipeline.controlnet, "network"),
-        (pipeline.unet, "network"),
-        (pipeline.vae.decoder, "decode"),
+    calls = [
+        (pipeline.vae, "encode", "encode"),
+        (pipeline.controlnet, "condition_features", "condition"),
+        (pipeline.controlnet, "forward", "network"),
+        (pipeline.unet, "forward", "network"),
+        (pipeline.vae, "decode", "decode"),
     ]
-    with _timed(modules, spent):
+    with ExitStack() as stack:
+        for network, method, part in calls:
+            stack.enter_context(_timed(network, method, part, spent))
         total = _seconds(lambda: pipeline(picture, config))
     spent["rest"] = total - sum(spent.values())
     return spent
 
 
 @contextmanager
-def _timed(modules: Sequence[tuple[nn.Module, str]], spent: dict[str, float]) -> Generator[None]:
-    """Add the time inside each module to its part."""
-    starts: dict[nn.Module, float] = {}
+def _timed(network: nn.Module, method: str, part: str, spent: dict[str, float]) -> Generator[None]:
+    """Add the time inside a method of a network to its part."""
+    original: Callable[..., object] = getattr(network, method)
 
-    def begin(module: nn.Module, *_: object) -> None:
-        starts[module] = time.perf_counter()
+    def timed(*args: object, **kwargs: object) -> object:
+        started = time.perf_counter()
+        result = original(*args, **kwargs)
+        spent[part] += time.perf_counter() - started
+        return result
 
-    def end(part: str) -> Callable[..., None]:
-        def add(module: nn.Module, *_: object) -> None:
-            spent[part] += time.perf_counter() - starts[module]
-
-        return add
-
-    handles = [module.register_forward_pre_hook(begin) for module, _ in modules]
-    handles += [module.register_forward_hook(end(part)) for module, part in modules]
+    # On the instance, in front of the method of its class.
+    setattr(network, method, timed)
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        delattr(network, method)
 
 
 def _seconds(work: Callable[[], object]) -> float:

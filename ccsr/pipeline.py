@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ccsr.color import align_color
 from ccsr.config import MAX_RESULT_PIXELS, SamplingConfig
-from ccsr.controlnet import LatentControlNetModel
+from ccsr.controlnet import LatentControlNetModel, PictureControlNetModel, Residuals
 from ccsr.events import Progress, Restored
 from ccsr.images import (
     Picture,
@@ -53,8 +53,8 @@ class Condition:
 
     lr_up: torch.Tensor
     """The picture bicubically enlarged, [1,3,H,W] in [0,1]; not padded."""
-    features: torch.Tensor
-    """ControlNet features of its latent, [1,F,h,w], of the padded picture."""
+    features: torch.Tensor | Residuals
+    """What the ControlNet makes of the latent of the padded picture, [1,...]."""
     latent_shape: tuple[int, int, int]
     """(C,h,w) of the padded picture."""
 
@@ -76,7 +76,7 @@ class CCSRPipeline(DiffusionPipeline):
     def __init__(
         self,
         unet: UNet2DConditionModel,
-        controlnet: LatentControlNetModel,
+        controlnet: LatentControlNetModel | PictureControlNetModel,
         vae: AutoencoderKL | AutoencoderDC,
         scheduler: NonUniformScheduler,
         empty_prompt: EmptyPrompt | None = None,

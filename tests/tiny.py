@@ -6,7 +6,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
-from ccsr.controlnet import LatentControlNetModel
+from ccsr.controlnet import LatentControlNetModel, PictureControlNetModel
 from ccsr.latents import Autoencoder
 from ccsr.pipeline import CCSRPipeline
 from ccsr.prompt import EmptyPrompt
@@ -40,14 +40,14 @@ def tiny_vae(kind: str) -> Autoencoder:
     )
 
 
-def tiny_unet(attention: bool) -> UNet2DConditionModel:
+def tiny_unet(attention: bool, layers_per_block: int = 1) -> UNet2DConditionModel:
     """A UNet of two levels, with cross-attention or without."""
     kind = "CrossAttn" if attention else ""
     return UNet2DConditionModel(
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
         block_out_channels=(WIDTH, 2 * WIDTH),
-        layers_per_block=1,
+        layers_per_block=layers_per_block,
         norm_num_groups=4,
         down_block_types=(f"{kind}DownBlock2D", "DownBlock2D"),
         mid_block_type="UNetMidBlock2DCrossAttn" if attention else "UNetMidBlock2D",
@@ -57,15 +57,33 @@ def tiny_unet(attention: bool) -> UNet2DConditionModel:
     )
 
 
+def tiny_latent_controlnet(unet: UNet2DConditionModel) -> LatentControlNetModel:
+    """The kind that looks at x_t too, as at full size."""
+    controlnet = LatentControlNetModel.from_unet(unet, conditioning_channels=LATENT_CHANNELS)
+    # Its connections to the UNet begin at zero, so that the condition would not count.
+    for module in [*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block]:
+        nn.init.normal_(module.weight, std=0.1)
+    return controlnet
+
+
+def tiny_picture_controlnet(layers_per_block: int = 1) -> PictureControlNetModel:
+    """The kind that looks at the picture alone, as in the compact model."""
+    return PictureControlNetModel(
+        conditioning_channels=LATENT_CHANNELS,
+        unet_channels=(WIDTH, 2 * WIDTH),
+        unet_layers_per_block=layers_per_block,
+        block_out_channels=(12, 24),
+        layers_per_block=(3, 2),
+        norm_num_groups=4,
+    )
+
+
 def tiny_pipeline(vae: str = "dc", attention: bool = False, seed: int = 0) -> CCSRPipeline:
-    """A whole pipeline, the same for the same seed."""
+    """A whole pipeline, the same for the same seed; of the full size's kind with "kl"."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         unet = tiny_unet(attention)
-        controlnet = LatentControlNetModel.from_unet(unet, conditioning_channels=LATENT_CHANNELS)
-        # Its connections to the UNet begin at zero, so that the condition would not count.
-        for module in [*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block]:
-            nn.init.normal_(module.weight, std=0.1)
+        controlnet = tiny_latent_controlnet(unet) if vae == "kl" else tiny_picture_controlnet()
         prompt = EmptyPrompt(TOKENS, TOKEN_WIDTH) if attention else None
         if prompt is not None:
             nn.init.normal_(prompt.states)

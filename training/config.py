@@ -67,8 +67,12 @@ class AutoencoderConfig:
 class NetworkConfig:
     """UNet and ControlNet of the compact model."""
 
-    block_out_channels: tuple[int, ...] = (96, 128, 160)
+    block_out_channels: tuple[int, ...] = (64, 96, 128)
     layers_per_block: int = 1
+    controlnet_channels: tuple[int, ...] = (128, 160, 192)
+    controlnet_layers: tuple[int, ...] = (6, 2, 2)
+    """The ControlNet is evaluated once a picture and the UNet at every step of every seed: depth
+    costs least here."""
     norm_num_groups: int = 32
     prediction_type: Literal["epsilon", "v_prediction"] = "v_prediction"
 
@@ -88,6 +92,8 @@ class UniformConfig:
 
     loop: LoopConfig
     pairs: PairsConfig
+    noise_levels: int = 2
+    """Timesteps tried on each example of a batch; they share the features of the condition."""
 
 
 @dataclass(frozen=True)

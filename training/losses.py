@@ -15,8 +15,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ccsr.schedule import NonUniformScheduler
 
-PredictBatch = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Network output at x_t [B,C,h,w] and train timesteps t [B]; the condition is inside."""
+PredictBatch = Callable[[torch.Tensor, torch.Tensor | int], torch.Tensor]
+"""Network output at x_t [B,C,h,w] and train timestep t, one or [B]; the condition is inside."""
 
 
 def l_diff(

@@ -1,4 +1,4 @@
-"""The denoising network of the compact model: UNet and ControlNet as one function."""
+"""The denoising network of the compact model: UNet and ControlNet together."""
 
 from pathlib import Path
 
@@ -6,32 +6,37 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
 
-from ccsr.controlnet import LatentControlNetModel
+from ccsr.controlnet import PictureControlNetModel
 from ccsr.schedule import NonUniformScheduler
 from training.config import NetworkConfig
+from training.losses import PredictBatch
 
 
 class Denoiser(nn.Module):
-    """UNet and ControlNet together, (x_t, t, lr_latent) -> prediction."""
+    """UNet and ControlNet together."""
 
-    def __init__(self, unet: UNet2DConditionModel, controlnet: LatentControlNetModel) -> None:
+    def __init__(self, unet: UNet2DConditionModel, controlnet: PictureControlNetModel) -> None:
         super().__init__()
         self.unet, self.controlnet = unet, controlnet
 
-    def forward(
-        self, x_t: torch.Tensor, t: torch.Tensor | int, lr_latent: torch.Tensor
-    ) -> torch.Tensor:
-        """Network output [B,C,h,w] for x_t and lr_latent [B,C,h,w]; t one timestep or [B]."""
-        features = self.controlnet.condition_features(lr_latent)
-        down, middle = self.controlnet(x_t, t, None, controlnet_cond=features, return_dict=False)
-        return self.unet(
-            x_t,
-            t,
-            None,
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=middle,
-            return_dict=False,
-        )[0]
+    def predictor(self, lr_latent: torch.Tensor) -> PredictBatch:
+        """The network with a condition [B,C,h,w]: a function of x_t [B,C,h,w] and t.
+
+        What it knows of the condition is computed once, here.
+        """
+        down, middle = self.controlnet.condition_features(lr_latent)
+
+        def predict(x_t: torch.Tensor, t: torch.Tensor | int) -> torch.Tensor:
+            return self.unet(
+                x_t,
+                t,
+                None,
+                down_block_additional_residuals=down,
+                mid_block_additional_residual=middle,
+                return_dict=False,
+            )[0]
+
+        return predict
 
     def save(self, folder: Path) -> None:
         """Write both networks, each to its own folder."""
@@ -43,7 +48,7 @@ class Denoiser(nn.Module):
         """Read what `save` wrote."""
         return cls(
             UNet2DConditionModel.from_pretrained(folder / "unet"),
-            LatentControlNetModel.from_pretrained(folder / "controlnet"),
+            PictureControlNetModel.from_pretrained(folder / "controlnet"),
         )
 
 
@@ -60,7 +65,14 @@ def build_denoiser(config: NetworkConfig, latent_channels: int) -> Denoiser:
         layers_per_block=config.layers_per_block,
         norm_num_groups=config.norm_num_groups,
     )
-    controlnet = LatentControlNetModel.from_unet(unet, conditioning_channels=latent_channels)
+    controlnet = PictureControlNetModel(
+        conditioning_channels=latent_channels,
+        unet_channels=config.block_out_channels,
+        unet_layers_per_block=config.layers_per_block,
+        block_out_channels=config.controlnet_channels,
+        layers_per_block=config.controlnet_layers,
+        norm_num_groups=config.norm_num_groups,
+    )
     return Denoiser(unet, controlnet)
 
 

@@ -8,40 +8,48 @@ from torch import nn
 from ccsr.schedule import NonUniformScheduler
 from training.config import COMPRESSION, Stage1Config, UniformConfig
 from training.data import Example, Stored
-from training.losses import PredictBatch, l_diff, l_T_and_l_t_max
+from training.losses import l_diff, l_T_and_l_t_max
 from training.network import Denoiser
 
 
 class Uniform(nn.Module):
     """Player: the denoising loss at any timestep, CCSR Eq. (2)."""
 
-    def __init__(self, denoiser: Denoiser, scheduler: NonUniformScheduler) -> None:
+    def __init__(
+        self, denoiser: Denoiser, scheduler: NonUniformScheduler, config: UniformConfig
+    ) -> None:
         super().__init__()
         self.denoiser, self.scheduler = denoiser, scheduler
+        self.noise_levels = config.noise_levels
 
     def forward(
         self, batch: Example, progress: float, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
         """batch["hr_latent"], batch["lr_latent"] [B,C,h,w] -> losses."""
         x0 = batch["hr_latent"]
-        t = random_timesteps(x0, self.scheduler.last_timestep + 1, generator)
-        loss = l_diff(
-            self.predictor(batch["lr_latent"]), self.scheduler, x0, t, noise_like(x0, generator)
-        )
-        return {"loss": loss}
+        predict = self.denoiser.predictor(batch["lr_latent"])
+        below = self.scheduler.last_timestep + 1
+        losses = [
+            l_diff(
+                predict,
+                self.scheduler,
+                x0,
+                random_timesteps(x0, below, generator),
+                noise_like(x0, generator),
+            )
+            for _ in range(self.noise_levels)
+        ]
+        return {"loss": torch.stack(losses).mean()}
 
-    def predictor(self, lr_latent: torch.Tensor) -> PredictBatch:
-        """The network with this condition."""
-        return lambda x_t, t: self.denoiser(x_t, t, lr_latent)
 
-
-class NonUniform(Uniform):
+class NonUniform(nn.Module):
     """Player: the losses of stage 1, CCSR Eq. (3), in equal parts."""
 
     def __init__(
         self, denoiser: Denoiser, scheduler: NonUniformScheduler, config: Stage1Config
     ) -> None:
-        super().__init__(denoiser, scheduler)
+        super().__init__()
+        self.denoiser, self.scheduler = denoiser, scheduler
         self.t_max = round(config.t_max * (scheduler.last_timestep + 1))
 
     def forward(
@@ -49,7 +57,7 @@ class NonUniform(Uniform):
     ) -> dict[str, torch.Tensor]:
         """batch["hr_latent"], batch["lr_latent"] [B,C,h,w] -> losses."""
         x0 = batch["hr_latent"]
-        predict = self.predictor(batch["lr_latent"])
+        predict = self.denoiser.predictor(batch["lr_latent"])
         # Between T and t_max the sampler visits nothing, so nothing is learned there.
         t = random_timesteps(x0, self.t_max, generator)
         losses = {"l_diff": l_diff(predict, self.scheduler, x0, t, noise_like(x0, generator))}
@@ -69,7 +77,11 @@ class DenoiserObjective:
     """Trains a denoiser on stored pairs of latents."""
 
     def __init__(
-        self, denoiser: Denoiser, player: Uniform, config: UniformConfig | Stage1Config, pairs: Path
+        self,
+        denoiser: Denoiser,
+        player: Uniform | NonUniform,
+        config: UniformConfig | Stage1Config,
+        pairs: Path,
     ) -> None:
         self.denoiser, self.config = denoiser, config
         self.players = {"denoiser": player}
@@ -89,7 +101,7 @@ def uniform_objective(
     denoiser: Denoiser, scheduler: NonUniformScheduler, config: UniformConfig, pairs: Path
 ) -> DenoiserObjective:
     """Variant V1: UNet and ControlNet learn together, at all timesteps."""
-    return DenoiserObjective(denoiser, Uniform(denoiser, scheduler), config, pairs)
+    return DenoiserObjective(denoiser, Uniform(denoiser, scheduler, config), config, pairs)
 
 
 def stage1_objective(

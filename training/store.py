@@ -82,7 +82,7 @@ def roll_outs(
         hr = _stack(examples, "hr")
         lr_latent = encode(vae, _stack(examples, "lr_up"))
         steps = sample(
-            lambda x_t, t: denoiser(x_t, t, lr_latent),
+            denoiser.predictor(lr_latent),
             scheduler,
             path,
             SeededNoise(numbers),

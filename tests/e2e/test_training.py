@@ -25,6 +25,8 @@ loop = { max_steps = 2, batch_size = 1, crop_px = 64, learning_rate = 1e-3, chec
 
 [network]
 block_out_channels = [8, 16]
+controlnet_channels = [8, 16]
+controlnet_layers = [2, 1]
 norm_num_groups = 8
 
 [uniform]
