@@ -33,7 +33,7 @@ def load_engine(model: str = COMPACT, device: str = "auto", dtype: str = "auto")
     Args:
         model: "compact", a folder in diffusers layout, or a repository of the hub ("owner/name").
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
-        dtype: "auto" (float16 on GPUs, else float32), or a name in DTYPES.
+        dtype: "auto", what suits the device, or a name in DTYPES.
 
     Raises:
         WeightsNotFound: If there is no such model.
@@ -89,16 +89,24 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The number format of that name, or the one that suits the device.
+    """The number format of that name, or for "auto" the fastest that the device computes in.
 
     Raises:
         ValueError: If it is unknown.
     """
+    if name == "auto" and device.type == "cpu":
+        return torch.bfloat16 if cpu_computes_in_bfloat16() else torch.float32
     if name == "auto":
-        return torch.float32 if device.type == "cpu" else torch.float16
+        return torch.float16
     if name not in DTYPES:
         raise ValueError(f"dtype must be auto or one of {', '.join(DTYPES)}, got {name!r}")
     return DTYPES[name]
+
+
+def cpu_computes_in_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16; elsewhere it would be slower than float32."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def variants_in(folder: Path) -> tuple[Variant, ...]:

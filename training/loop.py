@@ -21,6 +21,7 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from ccsr.weights import cpu_computes_in_bfloat16
 from training.config import LoopConfig
 from training.data import Example, generator_for
 
@@ -69,8 +70,7 @@ def mixed_precision(choice: str) -> str:
         return choice
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    capabilities = torch.cpu.get_capabilities()
-    return "bf16" if capabilities.get("amx_bf16") or capabilities.get("avx512_bf16") else "no"
+    return "bf16" if cpu_computes_in_bfloat16() else "no"
 
 
 def rate_factor(step: int, warmup_steps: int, max_steps: int) -> float:
