@@ -23,6 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--run", type=Path, required=True, help="folder that keeps the training")
     parser.add_argument("--recipe", type=Path, default=COMPACT, help="default: %(default)s")
+    parser.add_argument("--init", type=Path, metavar="MODEL", help="model folder whose autoencoder "
+                        "training starts from, as far as shapes agree")  # fmt: skip
     parser.add_argument("--output", type=Path, help="for export; default: RUN/model")
     parser.add_argument("--dry-run", action="store_true", help="print the recipe and stop")
     options = parser.parse_args(arguments)
@@ -31,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             print(describe(recipe))
             return 0
-        run = Run(recipe, options.data, options.run)
+        run = Run(recipe, options.data, options.run, options.init)
         for step in STEPS if "all" in options.steps else options.steps:
             show(run, step, options.output or options.run / "model")
     except (ValueError, OSError) as error:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderDC, ConfigMixin
+from diffusers import AutoencoderDC, ConfigMixin, ModelMixin
+from safetensors.torch import load_file
 
 from ccsr.pipeline import CCSRPipeline
 from training.autoencoder import AutoencoderObjective
@@ -31,6 +32,8 @@ class Run:
     recipe: Recipe
     pictures: Path
     folder: Path
+    origin: Path | None = None
+    """A model folder whose weights the networks start from, wherever shapes agree."""
 
     def exported(self, step: str) -> Path:
         """Where a training step leaves its networks.
@@ -46,6 +49,18 @@ class Run:
     def autoencoder(self, step: str = "autoencoder") -> AutoencoderDC:
         """The autoencoder, as pre-trained or after "stage2"."""
         return AutoencoderDC.from_pretrained(self.exported(step))
+
+    def warm_start(self, network: ModelMixin, part: str, variant: str) -> None:
+        """Give `network` the weights of that part of `origin`, if there is one.
+
+        Args:
+            network: What is to be trained.
+            part: Folder in `origin`.
+            variant: File variant of the weights there.
+        """
+        if self.origin is not None:
+            path = self.origin / part / f"diffusion_pytorch_model.{variant}.safetensors"
+            adopt(network, load_file(path))
 
     def store(self, name: str, config: PairsConfig) -> Path:
         """Folder of a store."""
@@ -71,6 +86,7 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | Stored]:
     recipe = run.recipe
     if step == "autoencoder":
         objective = AutoencoderObjective(recipe.autoencoder, recipe.data, run.pictures)
+        run.warm_start(objective.autoencoder, "vae", "v2")
         yield from _train(run, step, objective, recipe.autoencoder.loop)
     elif step == "pairs":
         for config in {recipe.uniform.pairs, recipe.stage1.pairs}:
@@ -101,6 +117,14 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | Stored]:
         export(run, output)
     else:
         raise ValueError(f"step must be one of {', '.join(STEPS)}, got {step!r}")
+
+
+def adopt(network: ModelMixin, weights: dict[str, torch.Tensor]) -> int:
+    """Copy those weights that `network` has under the same name and shape; how many they are."""
+    own = network.state_dict()
+    fitting = {k: w for k, w in weights.items() if k in own and own[k].shape == w.shape}
+    network.load_state_dict(fitting, strict=False)
+    return len(fitting)
 
 
 def export(run: Run, output: Path) -> None:
