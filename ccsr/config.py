@@ -133,6 +133,35 @@ class SamplingConfig:
             )
 
 
+@dataclass(frozen=True)
+class Preset:
+    """A named point of the trade-off between fidelity and detail."""
+
+    label: str
+    help: str
+    num_steps: int
+    t_max: float
+    t_min: float
+
+    def apply(self, config: SamplingConfig) -> SamplingConfig:
+        """`config` with the steps of this preset, otherwise unchanged."""
+        return dataclasses.replace(
+            config, num_steps=self.num_steps, t_max=self.t_max, t_min=self.t_min
+        )
+
+
+PRESETS: dict[str, Preset] = {
+    "ccsr": Preset("CCSR", "The paper's setting.", 45, 0.6667, 0.3333),
+    "a1": Preset("A1", "Jumps lower: most faithful and stable, least detail.", 45, 0.5, 0.3333),
+    "a2": Preset("A2", "Stops earlier: less time, less detail.", 45, 0.6667, 0.5),
+    "a3": Preset("A3", "Jumps higher: more invented detail, less stable.", 45, 0.8, 0.3333),
+    "a4": Preset("A4", "Refines longer: finer detail, less stable.", 45, 0.6667, 0.2),
+    "fast": Preset("Fast", "Two network evaluations: T, then half-way.", 3, 0.5, 0.3333),
+    "extraction": Preset("Extraction", "The first estimate only, nothing refined.", 45, 0.5, 0.5),
+}
+TABLE_5 = ("a1", "a2", "ccsr", "a3", "a4")
+"""The presets that the paper compares, in its Table 5."""
+
 SEED = Option(
     "Seed",
     "The number that fixes all random draws: same seed, same settings, same picture.",

@@ -1,18 +1,24 @@
 """Scores of a model on true pictures: python -m training.score FOLDER...
 
-Every picture is cropped to its centre, reduced bicubically and upscaled again, once a seed. Rows
-are averages over all pictures; L-STD and G-STD as the paper has them, Eq. (4)-(5).
+Every picture is cropped to its centre, reduced and upscaled again, once a seed. Tables: all
+variants after bicubic reduction; the full method after the Real-ESRGAN chain; the full method at
+the settings of the paper's Table 5. Rows are averages over all pictures; L-STD and G-STD as the
+paper has them, Eq. (4)-(5). Other upscalers join the first two if they are installed
+(`training/peers.py`), DISTS if its weights are (`training/perceptual.py`).
 """
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from scipy.ndimage import laplace
 from tqdm import tqdm
 
-from ccsr.config import SamplingConfig, parse_seeds
+from ccsr.config import PRESETS, TABLE_5, SamplingConfig, parse_seeds
 from ccsr.events import Engine, Restored
 from ccsr.images import (
     Picture,
@@ -24,16 +30,55 @@ from ccsr.images import (
     to_tensor,
     to_uint8,
 )
-from ccsr.metrics import METRICS, measure
+from ccsr.metrics import BORDER, METRICS, luma, measure
 from ccsr.stability import StabilityReport
 from ccsr.weights import COMPACT, load_engine
-from training.data import MAX_TRAINING_PIXELS, SUFFIXES
+from training.data import MAX_TRAINING_PIXELS, SUFFIXES, Degrade, generator_for
+from training.degradation import bicubic, real_esrgan
+from training.peers import Peer, installed_peers
+from training.perceptual import DISTS
 
 Row = dict[str, float]
+Restore = Callable[[Picture], Iterable[tuple[int, np.ndarray]]]
+"""A picture -> (seed, result [H,W,3] in [0,1]); methods without seeds give one."""
+
+DIGITS = {"psnr": 2, "sharpness": 2}
+"""Decimals printed of a column; others get 4."""
+TABLES = ("bicubic", "real-esrgan", "settings")
+SCALE = int(SamplingConfig().scale)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A true picture [H,W,3] in [0,1] and what is left of it."""
+
+    lr: Picture
+    hr: np.ndarray
+
+
+class Judge:
+    """All scores of a result: those of the product, DISTS if installed, and sharpness."""
+
+    def __init__(self) -> None:
+        try:
+            self.dists: DISTS | None = DISTS.load()
+        except FileNotFoundError as error:
+            print(f"without DISTS: {error}", file=sys.stderr)
+            self.dists = None
+
+    def __call__(self, sr: np.ndarray, hr: np.ndarray) -> Row:
+        """Scores of sr against hr."""
+        row = measure(sr, hr)
+        if self.dists is not None:
+            inner = (slice(BORDER, -BORDER), slice(BORDER, -BORDER))
+            with torch.no_grad():
+                row["dists"] = float(self.dists(*(to_tensor(x[inner]) for x in (sr, hr))))
+        row["sharpness"] = sharpness(sr)
+        return row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print one table; the exit code is 0, or 2 after a bad input."""
+    """Print the tables; the exit code is 0, or 2 after a bad input."""
     parser = argparse.ArgumentParser(prog="python -m training.score", description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="true pictures")
     parser.add_argument("--model", default=COMPACT, help="default: %(default)s")
@@ -42,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--crop", type=int, default=384, help="side in pixels; default: %(default)s"
     )
     parser.add_argument("--limit", type=int, help="only the first pictures of each folder")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES, metavar="TABLE",
+                        help=f"some of: {', '.join(TABLES)}; default: all")  # fmt: skip
     options = parser.parse_args(arguments)
     try:
         engine = load_engine(options.model)
@@ -54,7 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(table(dict(score(engine, truths, seeds))))
+    judge = Judge()
+    for name in options.tables:
+        rows = dict(scored(restorers(name, engine, seeds), samples(name, truths), judge))
+        print(f"\n{name}, {len(truths)} pictures, seeds {options.seeds}\n\n{markdown(rows)}")
     return 0
 
 
@@ -67,65 +117,105 @@ def true_pictures(folder: Path, crop: int) -> list[np.ndarray]:
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     if not paths:
         raise ValueError(f"no pictures in {folder}")
-    scale = int(SamplingConfig().scale)
-    return [_centre(load_picture(p, max_pixels=MAX_TRAINING_PIXELS), crop, scale) for p in paths]
+    return [_centre(load_picture(p, max_pixels=MAX_TRAINING_PIXELS), crop) for p in paths]
 
 
-def _centre(picture: Picture, crop: int, multiple: int) -> np.ndarray:
-    height, width = (min(side, crop) // multiple * multiple for side in picture.size)
+def _centre(picture: Picture, crop: int) -> np.ndarray:
+    height, width = (min(side, crop) // SCALE * SCALE for side in picture.size)
     top, left = (picture.size.height - height) // 2, (picture.size.width - width) // 2
     return picture.rgb[top : top + height, left : left + width]
 
 
-def score(
-    engine: Engine, truths: Sequence[np.ndarray], seeds: Sequence[int]
-) -> Iterator[tuple[str, Row]]:
-    """Average scores of bicubic enlargement and of every variant, the weakest first."""
-    inputs = [_reduced(truth) for truth in truths]
-    rows = [measure(_enlarged(lr, truth), truth) for lr, truth in zip(inputs, truths, strict=True)]
-    yield "bicubic", _average(rows)
-    for variant in reversed(engine.info.variants):
-        config = SamplingConfig(variant=variant)
-        pairs = tqdm(list(zip(inputs, truths, strict=True)), desc=variant, leave=False)
-        yield variant, _average([_row(engine, config, lr, hr, seeds) for lr, hr in pairs])
+def samples(table: str, truths: Sequence[np.ndarray]) -> list[Sample]:
+    """The true pictures with their inputs; picture i is always degraded alike."""
+    degrade: Degrade = real_esrgan_x4 if table == "real-esrgan" else bicubic_x4
+    reduced = [degrade(to_tensor(hr), generator_for(i)) for i, hr in enumerate(truths)]
+    return [
+        Sample(picture_from_array(to_uint8(to_array(lr))), hr)
+        for lr, hr in zip(reduced, truths, strict=True)
+    ]
 
 
-def _row(
-    engine: Engine, config: SamplingConfig, lr: Picture, hr: np.ndarray, seeds: Sequence[int]
-) -> Row:
-    report = StabilityReport(config)
-    for event in engine.run(lr, config, seeds):
-        if isinstance(event, Restored):
-            report.add(event.seed, event.picture.rgb, measure(event.picture.rgb, hr))
-    spreads = report.spreads()
+def bicubic_x4(hr: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Bicubic reduction; draws nothing."""
+    return bicubic(hr, SCALE)
+
+
+def real_esrgan_x4(hr: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """The two-order chain."""
+    return real_esrgan(hr, SCALE, generator)
+
+
+def restorers(table: str, engine: Engine, seeds: Sequence[int]) -> dict[str, Restore]:
+    """The rows of a table, the weakest first."""
+    if table == "settings":
+        return {
+            PRESETS[name].label: _ours(engine, PRESETS[name].apply(SamplingConfig()), seeds)
+            for name in TABLE_5
+        }
+    variants = ("ccsr",) if table == "real-esrgan" else tuple(reversed(engine.info.variants))
     return {
-        **{name: spread.mean for name, spread in spreads.items()},
-        "l_std": report.pixels.l_std,
-        **{f"g_std_{name}": spread.g_std for name, spread in spreads.items()},
+        "bicubic": lambda picture: [(0, enlarged(picture))],
+        **{name: _peer(peer) for name, peer in installed_peers().items()},
+        **{v: _ours(engine, SamplingConfig(variant=v), seeds) for v in variants},
     }
 
 
-def _reduced(hr: np.ndarray) -> Picture:
-    scale = int(SamplingConfig().scale)
-    size = Size(hr.shape[0] // scale, hr.shape[1] // scale)
-    return picture_from_array(to_uint8(to_array(resize(to_tensor(hr), size))))
+def enlarged(picture: Picture) -> np.ndarray:
+    """The bicubic enlargement [H,W,3]."""
+    size = Size(SCALE * picture.size.height, SCALE * picture.size.width)
+    return to_array(resize(to_tensor(picture.rgb), size))
 
 
-def _enlarged(lr: Picture, like: np.ndarray) -> np.ndarray:
-    return to_array(resize(to_tensor(lr.rgb), Size(*like.shape[:2])))
+def _peer(peer: Peer) -> Restore:
+    return lambda picture: [(0, peer(picture.rgb))]
+
+
+def _ours(engine: Engine, config: SamplingConfig, seeds: Sequence[int]) -> Restore:
+    def restore(picture: Picture) -> Iterator[tuple[int, np.ndarray]]:
+        for event in engine.run(picture, config, seeds):
+            if isinstance(event, Restored):
+                yield event.seed, event.picture.rgb
+
+    return restore
+
+
+def scored(
+    methods: dict[str, Restore], pairs: Sequence[Sample], judge: Judge
+) -> Iterator[tuple[str, Row]]:
+    """Average scores of every method."""
+    for name, restore in methods.items():
+        bar = tqdm(pairs, desc=name, leave=False)
+        yield name, _average([_row(restore, sample, judge) for sample in bar])
+
+
+def _row(restore: Restore, sample: Sample, judge: Judge) -> Row:
+    report = StabilityReport(SamplingConfig())
+    for seed, rgb in restore(sample.lr):
+        report.add(seed, rgb, judge(rgb, sample.hr))
+    spreads = report.spreads()
+    row = {name: spread.mean for name, spread in spreads.items()}
+    if len(report.seeds) > 1:
+        row["l_std"] = report.pixels.l_std
+        row |= {f"g_std_{name}": spreads[name].g_std for name in METRICS}
+    return row
+
+
+def sharpness(rgb: np.ndarray) -> float:
+    """Mean absolute Laplacian of the luma in grey levels; needs no reference, noise counts too."""
+    return float(255 * np.abs(laplace(luma(rgb))).mean())
 
 
 def _average(rows: Sequence[Row]) -> Row:
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
-def table(rows: dict[str, Row]) -> str:
-    """The rows as a Markdown table."""
-    columns = [*METRICS, "l_std", *(f"g_std_{name}" for name in METRICS)]
+def markdown(rows: dict[str, Row]) -> str:
+    """The rows as a table."""
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for name, row in rows.items():
-        cells = [f"{row[c]:.2f}" if c == "psnr" else f"{row[c]:.4f}" if c in row else "-"
-                 for c in columns]  # fmt: skip
+        cells = [f"{row[c]:.{DIGITS.get(c, 4)}f}" if c in row else "-" for c in columns]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
