@@ -29,7 +29,7 @@ from ccsr.images import (
 from ccsr.latents import compression, decode, encode
 from ccsr.prompt import EmptyPrompt
 from ccsr.sampler import Predict, SeededNoise, Step, sample
-from ccsr.schedule import NonUniformScheduler, path_for
+from ccsr.schedule import NonUniformScheduler, Path, path_for
 
 PREVIEWS = 4
 """Looks at the estimate that a run with previews gives, spread over its evaluations."""
@@ -166,9 +166,9 @@ class CCSRPipeline(DiffusionPipeline):
         for number, batch in enumerate(batches):
             started = time.perf_counter()
             step: Step | None = None
-            for step in self._sample(condition, config, batch):
+            for step in self.steps(condition, path, batch):
                 evaluation = number * path.num_evaluations + step.evaluation
-                look = self._preview(step.x0_hat) if preview and _is_looked_at(step) else None
+                look = self.preview(step.x0_hat) if preview and _is_looked_at(step) else None
                 yield Progress(evaluation, total, step.timestep, batch, look)
             assert step is not None  # a path has at least one evaluation
 
@@ -224,15 +224,21 @@ class CCSRPipeline(DiffusionPipeline):
             to_array(sr), _enlarged_alpha(picture, size), bits=picture.bits, notes=picture.notes
         )
 
-    def _sample(
-        self, condition: Condition, config: SamplingConfig, seeds: tuple[int, ...]
+    def steps(
+        self,
+        condition: Condition,
+        path: Path,
+        seeds: Sequence[int],
+        extracted: Step | None = None,
     ) -> Iterator[Step]:
+        """Run a batch of seeds along a path, one step an evaluation; see `sample`."""
         return sample(
             self.predictor(condition),
             self.scheduler,
-            path_for(config, self.scheduler.loop_start),
+            path,
             SeededNoise(seeds, self._execution_device),
             (len(seeds), *condition.latent_shape),
+            extracted,
         )
 
     def _batches(
@@ -243,7 +249,7 @@ class CCSRPipeline(DiffusionPipeline):
         return [tuple(seeds[i : i + size]) for i in range(0, len(seeds), size)]
 
     @torch.no_grad()
-    def _preview(self, x0_hat: torch.Tensor) -> np.ndarray:
+    def preview(self, x0_hat: torch.Tensor) -> np.ndarray:
         """A quick look at the first latent of a batch: [h,w,3] uint8, smaller than the result."""
         first = x0_hat[:1]
         shrink = -(-max(first.shape[2:]) // PREVIEW_LATENTS)

@@ -60,6 +60,7 @@ def sample(
     path: Path,
     noise: Noise,
     shape: Sequence[int],
+    extracted: Step | None = None,
 ) -> Iterator[Step]:
     """Run the network along a path, one `Step` an evaluation; the last holds the result.
 
@@ -71,6 +72,8 @@ def sample(
         path: Where to go.
         noise: Where random numbers come from.
         shape: Shape of the latents, [B,C,h,w].
+        extracted: The first step of an earlier run with the same noise, where the path has a jump;
+            the evaluation at T is not made again.
     """
     grid = scheduler.grid(path.num_steps)
     done, draw = 0, 1
@@ -78,7 +81,7 @@ def sample(
     if path.jump is not None:
         # 1. Extract what the condition tells, in one step from pure noise.
         t = scheduler.last_timestep
-        x0_hat = scheduler.x0_hat(predict(x_t, t), x_t, t)
+        x0_hat = extracted.x0_hat if extracted else scheduler.x0_hat(predict(x_t, t), x_t, t)
         done += 1
         yield Step(done, path.num_evaluations, t, x0_hat)
         # 2. Jump to t_max with fresh noise, CCSR Eq. (1).
