@@ -9,8 +9,9 @@ import sys
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
+from ccsr.config import COMPACT
 from ccsr.ui.page import LAUNCH_KWARGS, build_page
-from ccsr.weights import COMPACT, load_engine
+from ccsr.weights import load_engine
 
 
 def main(arguments: list[str] | None = None) -> int:

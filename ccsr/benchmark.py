@@ -13,11 +13,11 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 from torch import nn
 
-from ccsr.config import SamplingConfig
+from ccsr.config import COMPACT, SamplingConfig
 from ccsr.images import Picture, picture_from_array
 from ccsr.pipeline import CCSRPipeline, target_size
 from ccsr.schedule import path_for
-from ccsr.weights import COMPACT, load_engine
+from ccsr.weights import load_engine
 
 PARTS: tuple[str, ...] = ("encode", "condition", "network", "decode", "rest")
 NUM_SEEDS = 10

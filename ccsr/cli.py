@@ -1,4 +1,4 @@
-"""Command line: `python -m ccsr upscale` and `python -m ccsr seeds`."""
+"""Command line: `python -m ccsr upscale`, `seeds` and `sweep`."""
 
 import argparse
 import dataclasses
@@ -9,9 +9,16 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ccsr import tradeoff
 from ccsr.config import (
+    AGREEMENT,
+    COMPACT,
     DEFAULT_NUM_SEEDS,
     DEFAULT_SEED,
+    DEFAULT_SWEEP_SEEDS,
+    DEFAULT_T_MAXS,
+    DEFAULT_T_MINS,
+    MAX_RESULT_PIXELS,
     MAX_SEED,
     REFERENCE_HELP,
     SEED,
@@ -21,11 +28,22 @@ from ccsr.config import (
 )
 from ccsr.events import Engine, Progress
 from ccsr.images import Picture, PictureError, load_picture, save_png
-from ccsr.metrics import measure
+from ccsr.metrics import judge_against, measure
 from ccsr.pipeline import target_size
-from ccsr.report import REPORT_FILES, picture_name, refuse_existing, settings_text, write_report
-from ccsr.stability import StabilityReport
-from ccsr.weights import COMPACT, DTYPES, load_engine
+from ccsr.report import (
+    REPORT_FILES,
+    agreed_name,
+    picture_name,
+    point_name,
+    refuse_existing,
+    settings_text,
+    write_report,
+)
+from ccsr.stability import StabilityReport, agreed
+from ccsr.tradeoff import TRADEOFF_FILES, Point, grid, write_points
+from ccsr.weights import DTYPES, load_engine
+
+FIELDS = tuple(field.name for field in dataclasses.fields(SamplingConfig))
 
 PICTURE_SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".avif",
@@ -37,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 0, 2 after a bad input, 130 when interrupted."""
     options = parser().parse_args(arguments)
     try:
-        config = SamplingConfig(**{name: getattr(options, name) for name in _fields()})
+        config = SamplingConfig(**{name: getattr(options, name) for name in FIELDS})
         return options.command(options, config)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -62,21 +80,36 @@ def parser() -> argparse.ArgumentParser:
     upscale_parser.set_defaults(command=upscale)
 
     seeds_parser = commands.add_parser("seeds", help="measure how much results vary over seeds")
-    seeds_parser.add_argument("input", type=Path, metavar="INPUT", help="a picture")
+    _add_study(seeds_parser, DEFAULT_NUM_SEEDS)
     _add_common(seeds_parser)
-    everyday = f"{DEFAULT_SEED}-{DEFAULT_SEED + DEFAULT_NUM_SEEDS - 1}"
-    seeds_parser.add_argument("--seeds", default=everyday, metavar="LIST",
-                              help=_text('Seeds such as "0-9" or "3,5,8".', everyday))  # fmt: skip
-    seeds_parser.add_argument("--reference", type=Path, metavar="HR", help=REFERENCE_HELP)
+    seeds_parser.add_argument("--agreement", type=float, metavar="STD",
+                              help=AGREEMENT.help.replace("%", "%%"))  # fmt: skip
     seeds_parser.set_defaults(command=seeds)
+
+    sweep_parser = commands.add_parser("sweep", help="compare settings of t_max and t_min")
+    _add_study(sweep_parser, DEFAULT_SWEEP_SEEDS)
+    _add_common(sweep_parser, without=("t_max", "t_min"))
+    for name, values in (("t_max", DEFAULT_T_MAXS), ("t_min", DEFAULT_T_MINS)):
+        text = ",".join(map(str, values))
+        help = f"{option(SamplingConfig, name).help} Several, with commas between."
+        flag = "--" + name.replace("_", "-")
+        sweep_parser.add_argument(flag, dest=f"{name}s", type=_fractions, default=values,
+                                  metavar="LIST", help=_text(help, text))  # fmt: skip
+    middle = SamplingConfig()
+    sweep_parser.set_defaults(command=sweep, t_max=middle.t_max, t_min=middle.t_min)
     return top
 
 
-def _fields() -> list[str]:
-    return [field.name for field in dataclasses.fields(SamplingConfig)]
+def _add_study(command: argparse.ArgumentParser, num_seeds: int) -> None:
+    """Options of what looks at one picture with several seeds."""
+    command.add_argument("input", type=Path, metavar="INPUT", help="a picture")
+    everyday = f"{DEFAULT_SEED}-{DEFAULT_SEED + num_seeds - 1}"
+    command.add_argument("--seeds", default=everyday, metavar="LIST",
+                         help=_text('Seeds such as "0-9" or "3,5,8".', everyday))  # fmt: skip
+    command.add_argument("--reference", type=Path, metavar="HR", help=REFERENCE_HELP)
 
 
-def _add_common(command: argparse.ArgumentParser) -> None:
+def _add_common(command: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
     command.add_argument("--output", type=Path, required=True, metavar="DIR",
                          help="folder to write into; made if it is not there")  # fmt: skip
     command.add_argument("--overwrite", action="store_true", help="replace files that are there")
@@ -87,6 +120,8 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dtype", default="auto", choices=("auto", *DTYPES),
                          help=_text("Number format.", "auto"))  # fmt: skip
     for field in dataclasses.fields(SamplingConfig):
+        if field.name in without:
+            continue
         chosen = option(SamplingConfig, field.name)
         kind: dict[str, Any] = {"type": type(field.default)}
         if chosen.choices is not None:
@@ -110,6 +145,15 @@ def _seed(text: str) -> int:
             f"a seed is a whole number from 0 to {MAX_SEED}, got {text!r}"
         )
     return int(text)
+
+
+def _fractions(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f'fractions look like "0.5,0.6667", got {text!r}'
+        ) from error
 
 
 def upscale(options: argparse.Namespace, config: SamplingConfig) -> int:
@@ -138,7 +182,11 @@ def upscale(options: argparse.Namespace, config: SamplingConfig) -> int:
 def seeds(options: argparse.Namespace, config: SamplingConfig) -> int:
     """Write one picture a seed, and the report."""
     chosen = parse_seeds(options.seeds)
+    faded = options.agreement is not None
+    if faded:
+        AGREEMENT.check("agreement", options.agreement)
     names = [*(picture_name(seed) for seed in chosen), *REPORT_FILES]
+    names += [agreed_name(seed) for seed in chosen if faded]
     refuse_existing([options.output / name for name in names], options.overwrite)
     picture = load_picture(options.input)
     _tell_notes(options.input, picture)
@@ -153,6 +201,50 @@ def seeds(options: argparse.Namespace, config: SamplingConfig) -> int:
         report.add(seed, result.rgb, scores)
     write_report(options.output, report, overwrite=options.overwrite)
     print(summary(report))
+    if faded:
+        for seed in chosen:
+            print(_write_agreed(options, report, seed, reference))
+    return 0
+
+
+def _write_agreed(
+    options: argparse.Namespace, report: StabilityReport, seed: int, reference: Picture | None
+) -> str:
+    """Write the result of a seed, faded where the seeds disagree; what to say of it."""
+    result = load_picture(options.output / picture_name(seed), max_pixels=MAX_RESULT_PIXELS)
+    faded = agreed(result.rgb, report.pixels.mean, report.pixels.l_std_map, options.agreement)
+    picture = dataclasses.replace(result, rgb=faded.rgb)
+    save_png(options.output / agreed_name(seed), picture, overwrite=options.overwrite)
+    scores = {} if reference is None else measure(faded.rgb, reference.rgb)
+    numbers = "".join(f", {name} {value:.4f}" for name, value in scores.items())
+    return f"seed {seed}: {faded.share:.1%} faded{numbers}"
+
+
+def sweep(options: argparse.Namespace, config: SamplingConfig) -> int:
+    """Write the first seed's picture of every setting, and a table of all of them."""
+    chosen = parse_seeds(options.seeds)
+    configs = grid(config, options.t_maxs, options.t_mins)
+    names = [*(point_name(c, chosen[0]) for c in configs), *TRADEOFF_FILES]
+    refuse_existing([options.output / name for name in names], options.overwrite)
+    picture = load_picture(options.input)
+    _tell_notes(options.input, picture)
+    reference = _load_reference(options.reference, picture, config)
+    engine = load_engine(options.model, options.device, options.dtype)
+    options.output.mkdir(parents=True, exist_ok=True)
+    judge = judge_against(picture, reference)
+    points: list[Point] = []
+    with tqdm(desc=options.input.name, unit="eval", leave=False) as bar:
+        for event in tradeoff.sweep(engine.explore(picture), configs, chosen, judge):
+            if isinstance(event, Progress):
+                bar.total = event.total
+                bar.update(event.evaluation - bar.n)
+                continue
+            points.append(event)
+            path = options.output / point_name(event.config, chosen[0])
+            text = settings_text(event.config, chosen[0], engine.info)
+            save_png(path, event.picture, text, overwrite=options.overwrite)
+    write_points(options.output, points)
+    print(lines_of(points))
     return 0
 
 
@@ -200,6 +292,19 @@ def summary(report: StabilityReport) -> str:
         f"{name}: mean {spread.mean:.4f}, G-STD {spread.g_std:.4f}"
         for name, spread in report.spreads().items()
     ]
+    return "\n".join(lines)
+
+
+def lines_of(points: Sequence[Point]) -> str:
+    """The points of a sweep, in lines to read."""
+    rows = [point.row() for point in points]
+    lines = ["  ".join(f"{name:>11}" for name in rows[0])]
+    for row in rows:
+        cells = (
+            "-" if value is None else f"{value:.4f}".rstrip("0").rstrip(".")
+            for value in row.values()
+        )
+        lines.append("  ".join(f"{cell:>11}" for cell in cells))
     return "\n".join(lines)
 
 

@@ -14,6 +14,9 @@ ColorAlignment = Literal["adain", "wavelet", "none"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 COLOR_ALIGNMENTS: tuple[ColorAlignment, ...] = get_args(ColorAlignment)
 
+COMPACT = "compact"
+"""Name of the model that ships."""
+
 MAX_SEED = 2**31 - 1
 MAX_SEEDS_PER_RUN = 50
 MAX_RESULT_PIXELS = 4096 * 4096
@@ -178,6 +181,21 @@ NUM_SEEDS = Option(
 )
 DEFAULT_SEED = 0
 DEFAULT_NUM_SEEDS = 10
+DEFAULT_SWEEP_SEEDS = 4
+DEFAULT_T_MAXS = (0.5, 0.6667, 0.8)
+DEFAULT_T_MINS = (0.2, 0.3333, 0.5)
+
+AGREEMENT = Option(
+    "Agreement",
+    "Fade a result towards the mean of the seeds where their standard deviation exceeds this, "
+    "softly: keeps the detail that the seeds agree on. In units of the range [0, 1]; "
+    "0 gives the mean everywhere.",
+    minimum=0.0,
+    maximum=0.1,
+    step=0.0005,
+)
+
+DEFAULT_AGREEMENT = 0.02
 
 L_STD_HELP = (
     "L-STD: standard deviation of each pixel over the seeds, averaged over the picture "

@@ -54,12 +54,33 @@ class ModelInfo:
     parameters: int
 
 
+class Explorer(Protocol):
+    """One picture, looked at under many settings; runs share the work they can."""
+
+    def num_evaluations(self, config: SamplingConfig, seed: int) -> int:
+        """Network evaluations that `run` would make for this setting now."""
+        ...
+
+    def run(
+        self, config: SamplingConfig, seed: int, *, preview: bool = False
+    ) -> Iterator[Progress | Restored]:
+        """Upscale with one seed, telling of the evaluations that are new.
+
+        Closing the iterator stops the work before the next evaluation; what was made is kept.
+        """
+        ...
+
+
 class Engine(Protocol):
     """What the page needs of a model."""
 
     @property
     def info(self) -> ModelInfo:
         """What is loaded."""
+        ...
+
+    def explore(self, picture: Picture) -> Explorer:
+        """Look at a picture under many settings."""
         ...
 
     def run(

@@ -17,8 +17,8 @@ from ccsr.pipeline import CCSRPipeline, Condition
 from ccsr.sampler import Step
 from ccsr.schedule import Path, path_for
 
-MAX_KEPT_BYTES = 256 * 1024**2
-"""Memory for estimates: 500 of a result of 512x512 pixels by the compact model."""
+MAX_KEPT_BYTES = 128 * 1024**2
+"""Memory for estimates: 250 of a result of 512x512 pixels by the compact model."""
 
 
 @dataclass(frozen=True)

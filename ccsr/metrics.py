@@ -1,11 +1,11 @@
-"""Quality of a result against the true picture: PSNR, SSIM, LPIPS.
+"""Quality of a result: PSNR, SSIM and LPIPS against the true picture, or two scores without it.
 
-All functions take two pictures [H,W,3] in [0,1] of the same size. As the paper does, PSNR and
-SSIM look at the luma (BT.601) only, LPIPS at RGB, and every score leaves out a border of
-`BORDER` pixels.
+Pictures are [H,W,3] in [0,1]. As the paper does, PSNR and SSIM look at the luma (BT.601) only,
+LPIPS at RGB, and scores against the true picture leave out a border of `BORDER` pixels.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,9 @@ from safetensors.torch import load_file
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
+
+from ccsr.images import Picture, Size, resize, to_array, to_tensor
+from ccsr.naturalness import SMALLEST_SIDE, niqe
 
 BORDER = 4
 ALEX_WEIGHTS = Path(__file__).resolve().parent.parent / "assets" / "lpips" / "alex.safetensors"
@@ -171,3 +174,23 @@ def measure(sr: np.ndarray, hr: np.ndarray) -> dict[str, float]:
         )
     inner = (slice(BORDER, -BORDER), slice(BORDER, -BORDER))
     return {name: metric.score(sr[inner], hr[inner]) for name, metric in METRICS.items()}
+
+
+def consistency(sr: np.ndarray, lr: np.ndarray) -> float:
+    """PSNR in dB of the luma between the input lr [h,w,3] and sr [H,W,3] reduced to its size."""
+    reduced = to_array(resize(to_tensor(sr), Size(*lr.shape[:2])))
+    return psnr(reduced, lr)
+
+
+def naturalness(sr: np.ndarray) -> float:
+    """NIQE of the luma; NaN for a picture that is too small for it."""
+    if min(sr.shape[:2]) < SMALLEST_SIDE:
+        return math.nan
+    return niqe(luma(sr))
+
+
+def judge_against(lr: Picture, hr: Picture | None) -> Callable[[np.ndarray], dict[str, float]]:
+    """Scores of a result: against the true picture if there is one, else without."""
+    if hr is not None:
+        return lambda sr: measure(sr, hr.rgb)
+    return lambda sr: {"consistency": consistency(sr, lr.rgb), "niqe": naturalness(sr)}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from ccsr import heatmap
 from ccsr.config import SamplingConfig
 from ccsr.events import ModelInfo
-from ccsr.images import Picture, save_png
+from ccsr.images import Picture, read_png_text, save_png
 from ccsr.stability import StabilityReport
 
 SETTINGS_KEY = "ccsr"
@@ -24,9 +25,44 @@ def settings_text(config: SamplingConfig, seed: int, info: ModelInfo) -> dict[st
     return {"Software": "ccsr", SETTINGS_KEY: json.dumps(settings)}
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What made a picture, as far as a person chooses it."""
+
+    config: SamplingConfig
+    seed: int
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings inside a PNG made here.
+
+    Raises:
+        ValueError: If the file is no PNG, or holds no settings, or some that are not allowed.
+    """
+    try:
+        found = json.loads(read_png_text(path)[SETTINGS_KEY])
+        fields = {f.name: found[f.name] for f in dataclasses.fields(SamplingConfig)}
+        return Settings(SamplingConfig(**fields), int(found["seed"]))
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path.name} holds no settings of this program; give a PNG that was made by it and "
+            "not saved again by another"
+        ) from error
+
+
 def picture_name(seed: int) -> str:
     """File name of the result of a seed."""
     return f"seed-{seed}.png"
+
+
+def agreed_name(seed: int) -> str:
+    """File name of the result of a seed, faded where the seeds disagree."""
+    return f"seed-{seed}-agreed.png"
+
+
+def point_name(config: SamplingConfig, seed: int) -> str:
+    """File name of the result of one setting of a sweep."""
+    return f"t_max-{config.t_max:g}_t_min-{config.t_min:g}_seed-{seed}.png"
 
 
 def write_report(folder: Path, report: StabilityReport, *, overwrite: bool = False) -> list[Path]:

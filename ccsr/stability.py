@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from ccsr.config import SamplingConfig
 from ccsr.metrics import BORDER
@@ -63,6 +64,44 @@ class PixelStatistics:
     def l_std(self) -> float:
         """L-STD of one picture, CCSR Eq. (5): the mean of the map inside the border."""
         return inner_mean(self.l_std_map)
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """A result without what other seeds do not confirm."""
+
+    rgb: np.ndarray
+    """[H,W,3] in [0,1]."""
+    share: float
+    """How much was faded: mean of the weights of the pixels, 1 for the mean of the seeds."""
+
+
+AGREEMENT_RAMP = 2.0
+"""Fading begins at the threshold and is complete at this many times it."""
+AGREEMENT_BLUR_PX = 1.0
+"""The weights are smoothed by a Gaussian of this width: the deviation over a few seeds is noisy."""
+
+
+def agreed(rgb: np.ndarray, mean: np.ndarray, l_std_map: np.ndarray, threshold: float) -> Agreed:
+    """Fade rgb [H,W,3] towards the mean of the seeds where these disagree.
+
+    Args:
+        rgb: Result of one seed.
+        mean: Mean of the results of all seeds, [H,W,3].
+        l_std_map: Their standard deviation at each pixel, [H,W].
+        threshold: Pixels whose deviation is at or below it stay; in the unit of the map.
+
+    Raises:
+        ValueError: If the threshold is below 0.
+    """
+    if not threshold >= 0:
+        raise ValueError(f"the agreement threshold must be at least 0, got {threshold}")
+    if threshold == 0:
+        return Agreed(mean.astype(np.float32), 1.0)
+    ramp = (l_std_map / threshold - 1) / (AGREEMENT_RAMP - 1)
+    weight = gaussian_filter(np.clip(ramp, 0, 1), AGREEMENT_BLUR_PX)[..., None]
+    faded = (1 - weight) * rgb + weight * mean
+    return Agreed(faded.astype(np.float32), float(weight.mean()))
 
 
 def inner_mean(values: np.ndarray) -> float:

@@ -9,12 +9,12 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from huggingface_hub.utils import HFValidationError
 
-from ccsr.config import VARIANTS, SamplingConfig, Variant
+from ccsr.config import COMPACT, VARIANTS, SamplingConfig, Variant
 from ccsr.events import ModelInfo, Progress, Restored
+from ccsr.exploration import Exploration
 from ccsr.images import Picture
 from ccsr.pipeline import CCSRPipeline
 
-COMPACT = "compact"
 COMPACT_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "compact"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Weights as safetensors only: pickles can run code when they are loaded.
@@ -179,6 +179,10 @@ class ModelEngine:
             network.to(memory_format=torch.channels_last)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline.to(self.device)
+
+    def explore(self, picture: Picture) -> Exploration:
+        """Runs of one picture that share their work."""
+        return Exploration(self.pipeline, picture)
 
     def run(
         self,

@@ -35,6 +35,9 @@ class FakeEngine:
     released: threading.Event = field(default_factory=threading.Event)
     """Ends all delays at once."""
 
+    def explore(self, picture: Picture) -> "FakeExplorer":
+        return FakeExplorer(self, picture)
+
     @property
     def info(self) -> ModelInfo:
         return ModelInfo("fake", self.variants, "cpu", "float32", "none", 1_000)
@@ -47,36 +50,69 @@ class FakeEngine:
         *,
         preview: bool = False,
     ) -> Iterator[Progress | Restored]:
-        size = target_size(picture, config)
-        enlarged = to_array(resize(to_tensor(picture.rgb), size))
-        alpha = None
-        if picture.alpha is not None:
-            grey = np.repeat(picture.alpha[..., None], 3, axis=2)
-            alpha = np.ascontiguousarray(to_array(resize(to_tensor(grey), size))[..., 0])
         each = path_for(config).num_evaluations
         total = each * len(seeds)
         try:
             for number, seed in enumerate(seeds):
                 for step in range(1, each + 1):
-                    self.released.wait(self.delay)
-                    self.evaluations += 1
-                    self.worked.set()
-                    if self.failure is not None:
-                        raise self.failure
-                    look = to_uint8(picture.rgb[::2, ::2]) if preview else None
-                    timestep = round(999 * (1 - (step - 1) / each))
-                    yield Progress(number * each + step, total, timestep, (seed,), look)
-                noise = np.random.default_rng(seed).normal(size=enlarged.shape)
-                # Noise on the right half only, so that a map has something to show.
-                noise[:, : size.width // 2] *= 0.1
-                noisy = enlarged + 0.05 * (config.t_max - config.t_min) * noise
-                rgb = np.clip(noisy, 0, 1).astype(np.float32)
-                yield Restored(
-                    seed,
-                    Picture(rgb, alpha, picture.bits, picture.notes),
-                    config,
-                    self.delay * each,
-                )
+                    yield self.evaluate(picture, number * each + step, total, seed, preview)
+                yield Restored(seed, noisy(picture, config, seed), config, self.delay * each)
         except GeneratorExit:
             self.closed.set()
             raise
+
+    def evaluate(
+        self, picture: Picture, evaluation: int, total: int, seed: int, preview: bool
+    ) -> Progress:
+        self.released.wait(self.delay)
+        self.evaluations += 1
+        self.worked.set()
+        if self.failure is not None:
+            raise self.failure
+        look = to_uint8(picture.rgb[::2, ::2]) if preview else None
+        timestep = round(999 * (1 - (evaluation - 1) / total))
+        return Progress(evaluation, total, timestep, (seed,), look)
+
+
+@dataclass
+class FakeExplorer:
+    """Evaluates what it has not evaluated yet, as `ccsr.exploration` does."""
+
+    engine: FakeEngine
+    picture: Picture
+    made: dict[tuple[object, ...], int] = field(default_factory=dict)
+
+    def num_evaluations(self, config: SamplingConfig, seed: int) -> int:
+        made = self.made.get((config.t_max, config.num_steps, config.scale, seed), 0)
+        return max(path_for(config).num_evaluations - made, 0)
+
+    def run(
+        self, config: SamplingConfig, seed: int, *, preview: bool = False
+    ) -> Iterator[Progress | Restored]:
+        key = (config.t_max, config.num_steps, config.scale, seed)
+        total = self.num_evaluations(config, seed)
+        try:
+            for number in range(1, total + 1):
+                event = self.engine.evaluate(self.picture, number, total, seed, preview)
+                self.made[key] = self.made.get(key, 0) + 1
+                yield event
+            yield Restored(
+                seed, noisy(self.picture, config, seed), config, self.engine.delay * total
+            )
+        except GeneratorExit:
+            self.engine.closed.set()
+            raise
+
+
+def noisy(picture: Picture, config: SamplingConfig, seed: int) -> Picture:
+    size = target_size(picture, config)
+    enlarged = to_array(resize(to_tensor(picture.rgb), size))
+    alpha = None
+    if picture.alpha is not None:
+        grey = np.repeat(picture.alpha[..., None], 3, axis=2)
+        alpha = np.ascontiguousarray(to_array(resize(to_tensor(grey), size))[..., 0])
+    noise = np.random.default_rng(seed).normal(size=enlarged.shape)
+    # Noise on the right half only, so that a map has something to show.
+    noise[:, : size.width // 2] *= 0.1
+    rgb = np.clip(enlarged + 0.05 * (config.t_max - config.t_min) * noise, 0, 1)
+    return Picture(rgb.astype(np.float32), alpha, picture.bits, picture.notes)

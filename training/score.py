@@ -18,7 +18,7 @@ import torch
 from scipy.ndimage import laplace
 from tqdm import tqdm
 
-from ccsr.config import PRESETS, TABLE_5, SamplingConfig, parse_seeds
+from ccsr.config import COMPACT, PRESETS, TABLE_5, SamplingConfig, parse_seeds
 from ccsr.events import Engine, Restored
 from ccsr.images import (
     Picture,
@@ -32,7 +32,7 @@ from ccsr.images import (
 )
 from ccsr.metrics import BORDER, METRICS, luma, measure
 from ccsr.stability import StabilityReport
-from ccsr.weights import COMPACT, load_engine
+from ccsr.weights import load_engine
 from training.data import MAX_TRAINING_PIXELS, SUFFIXES, Degrade, generator_for
 from training.degradation import bicubic, real_esrgan
 from training.peers import Peer, installed_peers

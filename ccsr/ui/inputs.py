@@ -6,7 +6,7 @@ Components hand their values on as they are. They are checked here, by the optio
 
 import dataclasses
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
@@ -17,8 +17,9 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import ImageData
 
-from ccsr.config import Option, SamplingConfig, option
+from ccsr.config import PRESETS, Option, SamplingConfig, option
 from ccsr.images import MAX_INPUT_PIXELS, Picture, load_picture
+from ccsr.ui.runs import LIGHT
 
 logger = getLogger(__name__)
 
@@ -59,10 +60,22 @@ class Settings:
     """The components of a `SamplingConfig`, one a field."""
 
     components: dict[str, gr.Slider | gr.Radio]
+    settled: gr.State
+    """Changes when all components have received values at once, as from a preset."""
 
     def values(self) -> list[gr.Slider | gr.Radio]:
         """The components in the order of `FIELDS`, as inputs of an event."""
         return [self.components[name] for name in FIELDS]
+
+    def chosen(self) -> list[Callable[..., Any]]:
+        """The events of a person having chosen a value; sliders that still move do not count."""
+        return [
+            self.settled.change,
+            *(
+                component.release if isinstance(component, gr.Slider) else component.input
+                for component in self.components.values()
+            ),
+        ]
 
 
 def settings_controls(variants: Sequence[str]) -> Settings:
@@ -71,16 +84,28 @@ def settings_controls(variants: Sequence[str]) -> Settings:
     Args:
         variants: What the model can do; with one only there is nothing to choose.
     """
-    made: dict[str, gr.Slider | gr.Radio] = {
-        name: setting_slider(name) for name in ("t_max", "t_min", "num_steps")
-    }
+    preset = gr.Dropdown(
+        [(f"{p.label}: {p.help}", name) for name, p in PRESETS.items()],
+        value=next(iter(PRESETS)),
+        label="Preset",
+        elem_id="preset",
+    )
+    steps = ("t_max", "t_min", "num_steps")
+    made: dict[str, gr.Slider | gr.Radio] = {name: setting_slider(name) for name in steps}
     with gr.Accordion("Scale, colours, variant", open=False):
         made["scale"] = setting_slider("scale")
         made["color"] = _choice("color", option(SamplingConfig, "color").choices or ())
         made["variant"] = _choice("variant", variants)
     with gr.Accordion("What these do", open=False):
         gr.HTML(f'<dl class="explained">{_explained([*made])}</dl>')
-    return Settings(made)
+    settled = gr.State(0)
+
+    def apply(name: str, count: int) -> tuple[float, ...]:
+        chosen = PRESETS[name]
+        return *(getattr(chosen, step) for step in steps), count + 1
+
+    preset.input(apply, [preset, settled], [*(made[step] for step in steps), settled], **LIGHT)
+    return Settings(made, settled)
 
 
 def setting_slider(name: str) -> gr.Slider:

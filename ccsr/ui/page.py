@@ -1,22 +1,26 @@
 """The page: a picture and its settings beside two tabs."""
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from ccsr.events import Engine
 from ccsr.pipeline import target_size
+from ccsr.report import read_settings
 from ccsr.ui import snippets
 from ccsr.ui.files import KEEP_SECONDS
 from ccsr.ui.inputs import (
     Settings,
+    errors_shown,
     example_pictures,
     picture_input,
     read_config,
     read_picture,
     settings_controls,
 )
-from ccsr.ui.runs import LIGHT
+from ccsr.ui.runs import LIGHT, PRIVATE
 from ccsr.ui.seeds import build_seeds_tab
 from ccsr.ui.theme import CSS, THEME
 from ccsr.ui.upscale import build_upscale_tab
@@ -51,11 +55,24 @@ def build_page(engine: Engine) -> gr.Blocks:
                 picture, about = _picture_side()
             with gr.Column(elem_classes="settings", min_width=280):
                 settings = _settings_side(info.variants)
+                load = gr.UploadButton(
+                    "Load settings from a picture made here",
+                    file_types=[".png"],
+                    size="sm",
+                    elem_id="load-settings",
+                )
             with gr.Column(elem_classes="tabs-side", min_width=280), gr.Tabs():
                 with gr.Tab("Upscale", id="upscale"):
-                    build_upscale_tab(engine, picture, settings)
+                    seed = build_upscale_tab(engine, picture, settings)
                 with gr.Tab("Seed consistency", id="seeds"):
                     build_seeds_tab(engine, picture, settings)
+        load.upload(
+            _loaded,
+            [load, settings.settled],
+            [*settings.values(), seed, settings.settled],
+            concurrency_limit=None,
+            **PRIVATE,
+        )
         gr.on(
             [picture.change, settings.components["scale"].change],
             _about_picture,
@@ -95,6 +112,13 @@ def _settings_side(variants: tuple[str, ...]) -> Settings:
     )
     evaluations.value = _evaluations(*(component.value for component in settings.values()))
     return settings
+
+
+def _loaded(path: str, count: int) -> tuple[Any, ...]:
+    """Values of all settings, the seed, and the count of values received at once."""
+    with errors_shown():
+        found = read_settings(Path(path))
+    return *dataclasses.astuple(found.config), found.seed, count + 1
 
 
 def _evaluations(*values: Any) -> str:  # noqa: ANN401

@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.blocks import BlockContext
 from gradio.components.base import Component
 
-from ccsr.events import Engine, Progress, Restored
+from ccsr.events import Progress, Restored
 from ccsr.ui import snippets
 
 Block = Component | BlockContext
@@ -49,16 +49,15 @@ class Run:
     """Set by the button that stops it."""
     begun: bool = False
     """Whether it is its turn at the model, or was."""
+    superseded: bool = False
+    """Whether another run has taken its place, which has the last word instead."""
 
 
 @contextmanager
 def running(
-    engine: Engine,
-    *args: Any,  # noqa: ANN401 - those of `Engine.run`
-    preview: bool = False,
+    events: Iterator[Progress | Restored],
 ) -> Generator[Iterator[Progress | Restored]]:
-    """Run the engine, and end its work when the block is left, however that happens."""
-    events = engine.run(*args, preview=preview)
+    """End the work of the engine when the block is left, however that happens."""
     try:
         yield events
     finally:
@@ -73,6 +72,16 @@ def run_buttons(label: str) -> tuple[gr.Button, gr.Button]:
     return start, stop
 
 
+@dataclass(frozen=True)
+class Rerun:
+    """When a run starts without its button."""
+
+    triggers: Sequence[Callable[..., Any]]
+    """Events that may start it."""
+    wanted: Callable[..., bool]
+    """Whether they should, asked with the inputs of the run."""
+
+
 def wire_run(
     buttons: tuple[gr.Button, gr.Button],
     check: Callable[..., None],
@@ -80,6 +89,7 @@ def wire_run(
     stopped: Callable[[Look | None], Look],
     inputs: Sequence[Block],
     outputs: Sequence[Block],
+    rerun: Rerun | None = None,
 ) -> None:
     """Connect the buttons with a run.
 
@@ -93,20 +103,31 @@ def wire_run(
         stopped: What a stopped run shows, given its last look.
         inputs: Of `check` and `work`.
         outputs: Of `work`; the first is the status line.
+        rerun: What else starts the run; it takes the place of one that is under way.
     """
     start, stop = buttons
     status = outputs[0]
     assert isinstance(status, gr.HTML)
     current = gr.State(None)
 
-    def begin(*values: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    def begin(_: Run | None, *values: Any) -> tuple[Any, ...]:  # noqa: ANN401
         check(*values)
         return *_busy(), snippets.waiting(), Run()
 
-    def follow(run: Run, *values: Any) -> Generator[tuple[Any, ...]]:  # noqa: ANN401
-        run.begun = True
-        if run.stop.is_set():
+    def begin_again(before: Run | None, *values: Any) -> tuple[Any, ...]:  # noqa: ANN401
+        assert rerun is not None
+        if not rerun.wanted(*values):
+            return (gr.skip(),) * 4
+        if before is not None:
+            before.superseded = True
+            before.stop.set()
+        return begin(before, *values)
+
+    def follow(run: Run | None, *values: Any) -> Generator[tuple[Any, ...]]:  # noqa: ANN401
+        # One that has begun is here again when an event did not start another.
+        if run is None or run.begun or run.stop.is_set():
             return
+        run.begun = True
         look: Look | None = None
         with closing(work(*values)) as looks:
             for look in looks:
@@ -115,7 +136,8 @@ def wire_run(
                 yield *(_idle() if look.ended else _busy()), *look.values
             else:
                 return
-        yield *_idle(), *stopped(look).values
+        if not run.superseded:
+            yield *_idle(), *stopped(look).values
 
     def halt(run: Run) -> tuple[Any, ...]:
         run.stop.set()
@@ -124,18 +146,26 @@ def wire_run(
         return *_idle(), snippets.line("Stopped before it began.", "quiet")
 
     # In the queue, unlike LIGHT: only there does a refusal reach the person as a message.
-    started = start.click(
-        begin, list(inputs), [start, stop, status, current], concurrency_limit=None, **PRIVATE
-    )
-    started.success(
-        follow,
-        [current, *inputs],
-        [start, stop, *outputs],
-        api_visibility="private",
-        show_progress="minimal",
-        show_progress_on=status,
-        **MODEL,
-    )
+    beginnings = [([start.click], begin)]
+    if rerun is not None:
+        beginnings.append((list(rerun.triggers), begin_again))
+    for triggers, function in beginnings:
+        gr.on(
+            triggers,
+            function,
+            [current, *inputs],
+            [start, stop, status, current],
+            concurrency_limit=None,
+            **PRIVATE,
+        ).success(
+            follow,
+            [current, *inputs],
+            [start, stop, *outputs],
+            api_visibility="private",
+            show_progress="minimal",
+            show_progress_on=status,
+            **MODEL,
+        )
     stop.click(halt, current, [start, stop, status], **LIGHT)
 
 

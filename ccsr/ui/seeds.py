@@ -29,6 +29,7 @@ from ccsr.pipeline import target_size
 from ccsr.report import picture_name, settings_text, write_report
 from ccsr.stability import ScoreSpread, StabilityReport
 from ccsr.ui import snippets
+from ccsr.ui.agreement import build_agreement
 from ccsr.ui.files import (
     bicubic,
     new_folder,
@@ -86,10 +87,16 @@ class Kept:
     spreads: dict[str, ScoreSpread]
     baseline: dict[str, float]
     """Scores of the bicubic enlargement; empty without a reference."""
+    reference: Path | None
     report: tuple[Path, ...]
     """The files of the report."""
     archive: Path | None = None
     """The ZIP of all of it, once the run has ended."""
+
+    @property
+    def l_std_numbers(self) -> Path:
+        """The L-STD map as an array."""
+        return next(path for path in self.report if path.suffix == ".npy")
 
     def look(self, choice: str | None) -> Path:
         """The file of what was chosen: MEAN, BICUBIC or a seed; the first seed if unknown."""
@@ -126,7 +133,9 @@ def build_seeds_tab(engine: Engine, picture: gr.Image, settings: Settings) -> No
         reference = picture_input("Reference", "reference", 180)
     status = gr.HTML(HINT, elem_id="seeds-status")
     kept = gr.State(None, time_to_live=6 * 3600, delete_callback=_forget)
-    _wire_looks(_lay_out_looks(), kept)
+    looks = _lay_out_looks()
+    _wire_looks(looks, kept)
+    build_agreement(kept, looks.seed)
 
     inputs = [picture, first_seed, num_seeds, reference, kept, *settings.values()]
     outputs = [status, kept]
@@ -348,7 +357,7 @@ def surveyed(
     save_png(folder / "bicubic.png", plain)
     report = StabilityReport(config)
     kept: Kept | None = None
-    with running(engine, picture, config, seeds, preview=False) as events:
+    with running(engine.run(picture, config, seeds)) as events:
         for event in events:
             if isinstance(event, Progress):
                 yield event
@@ -358,15 +367,19 @@ def surveyed(
             text = settings_text(config, event.seed, engine.info)
             save_png(folder / picture_name(event.seed), event.picture, text)
             if kept is None:
-                kept = _nothing(Path(path).stem, folder, len(seeds), baseline)
+                kept = _nothing(Path(path).stem, folder, len(seeds))
+                if reference_path:
+                    kept = dataclasses.replace(
+                        kept, baseline=baseline, reference=Path(reference_path)
+                    )
             kept = _grown(kept, report, event)
             yield kept
 
 
-def _nothing(name: str, folder: Path, total: int, baseline: dict[str, float]) -> Kept:
+def _nothing(name: str, folder: Path, total: int) -> Kept:
     bicubic_path = folder / "bicubic.png"
     return Kept(
-        name, folder, total, 0.0, bicubic_path, (), (), bicubic_path, {}, (), {}, baseline, ()
+        name, folder, total, 0.0, bicubic_path, (), (), bicubic_path, {}, (), {}, {}, None, ()
     )
 
 

@@ -1,10 +1,13 @@
 """Small pieces of HTML: text lines, progress, facts, the curve of L-STD."""
 
+import dataclasses
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
-from ccsr.config import SamplingConfig
+from ccsr.config import COMPACT, DEFAULT_SEED, SamplingConfig
 from ccsr.events import ModelInfo, Progress
 from ccsr.images import Picture, Size
 from ccsr.schedule import path_for
@@ -89,6 +92,32 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{math.ceil(seconds / 60)} min"
+
+
+def command_line(source: str, config: SamplingConfig, seed: int, model: str) -> str:
+    """The command that makes a result again."""
+    flags = [f"--{name.replace('_', '-')} {value}" for name, value in _chosen(config).items()]
+    words = ["python -m ccsr upscale", shlex.quote(source), "--output results"]
+    words += [f"--model {shlex.quote(model)}"] if model != COMPACT else []
+    words += [f"--seed {seed}"] if seed != DEFAULT_SEED else []
+    return " ".join([*words, *flags])
+
+
+def python_code(source: str, config: SamplingConfig, seed: int, model: str) -> str:
+    """The Python that makes a result again."""
+    chosen = ", ".join(f"{name}={value!r}" for name, value in _chosen(config).items())
+    return (
+        "from ccsr import SamplingConfig, load_engine, load_picture, save_png\n\n"
+        f"pipeline = load_engine({model!r}).pipeline({config.variant!r})\n"
+        f"result = pipeline(load_picture({source!r}), SamplingConfig({chosen}), seeds=({seed},))\n"
+        'save_png("result.png", result.pictures[0])'
+    )
+
+
+def _chosen(config: SamplingConfig) -> dict[str, Any]:
+    """The fields that differ from their defaults."""
+    default = dataclasses.asdict(SamplingConfig())
+    return {k: v for k, v in dataclasses.asdict(config).items() if v != default[k]}
 
 
 def facts(values: Mapping[str, str], notes: Sequence[str] = ()) -> str:

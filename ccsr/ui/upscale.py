@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from ccsr.config import DEFAULT_SEED, MAX_SEED, SEED, SamplingConfig
-from ccsr.events import Engine, Progress, Restored
+from ccsr.events import Engine, Explorer, Progress, Restored
 from ccsr.images import save_png
 from ccsr.pipeline import target_size
 from ccsr.report import settings_text
@@ -31,6 +31,7 @@ from ccsr.ui.runs import (
     MODEL,
     UNFINISHED,
     Look,
+    Rerun,
     run_buttons,
     running,
     wire_run,
@@ -41,11 +42,33 @@ HINT = snippets.hint(
     "beside the same picture enlarged bicubically. Drag the handle to compare them.",
 )
 
+KEEP_ESTIMATES_SECONDS = 3600
+"""How long estimates are kept in memory after the last run of a visitor who is still there."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Explored:
+    """A chosen picture, with all that has been made of it."""
+
+    path: str
+    explorer: Explorer
+
+
+def explored(engine: Engine, path: str, before: Explored | None = None) -> Explored:
+    """The picture of a file, or what was there `before` if it is the same."""
+    if before is not None and before.path == path:
+        return before
+    return Explored(path, engine.explore(read_picture(path)))
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Upscaled:
     """One finished result, as files and facts."""
 
+    source: str
+    """Path of the picture that was upscaled."""
+    config: SamplingConfig
+    seed: int
     before: Path
     after: Path
     facts: dict[str, str]
@@ -53,8 +76,8 @@ class Upscaled:
     details: dict[str, Any]
 
 
-def build_upscale_tab(engine: Engine, picture: gr.Image, settings: Settings) -> None:
-    """Lay out the tab and connect it."""
+def build_upscale_tab(engine: Engine, picture: gr.Image, settings: Settings) -> gr.Number:
+    """Lay out the tab and connect it; the seed."""
     with gr.Row(elem_classes="actions"):
         with gr.Row(elem_classes="with-dice"):
             seed = number_box(SEED, DEFAULT_SEED)
@@ -76,44 +99,81 @@ def build_upscale_tab(engine: Engine, picture: gr.Image, settings: Settings) -> 
     with gr.Row(visible=False, elem_classes="below-result") as below:
         about = gr.HTML(elem_id="upscale-facts")
         download = gr.DownloadButton("Download PNG", size="md", min_width=160, scale=0)
+    with gr.Accordion("Make it again", open=False, visible=False) as again:
+        command = gr.Textbox(
+            label="On the command line", buttons=["copy"], interactive=False, elem_id="command"
+        )
+        code = gr.Textbox(
+            label="In Python", buttons=["copy"], lines=5, interactive=False, elem_id="code"
+        )
 
-    finished = gr.State(None)
-    finished.change(_show, finished, [result, below, about, download], **IN_ORDER)
+    finished, kept = gr.State(None), gr.State(None, time_to_live=KEEP_ESTIMATES_SECONDS)
+    shown = [result, below, about, download, again, command, code]
+    finished.change(_show, finished, shown, **IN_ORDER)
 
-    run_inputs = [picture, seed, *settings.values()]
-    run_outputs = [status, result, finished]
+    run_inputs = [finished, kept, picture, seed, *settings.values()]
+    run_outputs = [status, result, finished, kept]
 
-    def check(path: str | None, seed: float, *values: Any) -> None:  # noqa: ANN401
+    def check(_: Any, __: Any, path: str | None, seed: float, *values: Any) -> None:  # noqa: ANN401
         with errors_shown():
             read_picture(path)
             read_whole(SEED, seed)
             read_config(values)
 
-    def work(path: str, seed: float, *values: Any) -> Generator[Look]:  # noqa: ANN401
+    def work(
+        shown: Upscaled | None,
+        before: Explored | None,
+        path: str,
+        seed: float,
+        *values: Any,  # noqa: ANN401
+    ) -> Generator[Look]:
         started = time.perf_counter()
-        pair = None
+        # What is shown of the same picture stays until there is something better.
+        shown = shown if shown is not None and shown.source == path else None
+        pair = (shown.before, shown.after) if shown else None
+        now: Explored | None = None
         try:
             with errors_shown():
-                config = read_config(values)
-                for event in upscaled(engine, path, config, read_whole(SEED, seed)):
+                config, number = read_config(values), read_whole(SEED, seed)
+                now = explored(engine, path, before)
+                for event in upscaled(engine, now, config, number):
                     if isinstance(event, Upscaled):
-                        yield Look(("", _slider((event.before, event.after)), event), ended=True)
-                    else:
-                        progress, look = event
-                        pair = look or pair
-                        elapsed = time.perf_counter() - started
-                        line = snippets.progress(progress, elapsed)
-                        yield Look((line, _slider(pair), None))
+                        pair = event.before, event.after
+                        yield Look(("", _slider(pair), event, now), ended=True)
+                        continue
+                    progress, look = event
+                    pair = pair if shown else look or pair
+                    line = snippets.progress(progress, time.perf_counter() - started)
+                    yield Look((line, _slider(pair), shown, now))
         except gr.Error:
-            yield Look((UNFINISHED, _slider(None), None), ended=True)
+            yield Look((UNFINISHED, _slider(pair if shown else None), shown, now), ended=True)
             raise
 
-    def stopped(_: Look | None) -> Look:
-        return Look((snippets.line("Stopped. Nothing was kept.", "quiet"), _slider(None), None))
+    def stopped(last: Look | None) -> Look:
+        _, pair, shown, now = last.values if last else ("", _slider(None), None, None)
+        if shown is None:
+            text, pair = "Stopped. Another run of this picture goes on from there.", _slider(None)
+        else:
+            text = "Stopped. The earlier result is shown."
+        return Look((snippets.line(text, "quiet"), pair, shown, now))
 
-    wire_run(buttons, check, work, stopped, run_inputs, run_outputs)
+    def shows_another_setting(
+        shown: Upscaled | None,
+        _: Any,  # noqa: ANN401
+        path: str | None,
+        seed: float,
+        *values: Any,  # noqa: ANN401
+    ) -> bool:
+        if shown is None or shown.source != path:
+            return False
+        with errors_shown():
+            return shown.config != read_config(values)
+
+    rerun = Rerun(settings.chosen(), shows_another_setting)
+    wire_run(buttons, check, work, stopped, run_inputs, run_outputs, rerun)
     dice.click(lambda: random.randint(0, MAX_SEED), None, seed, **LIGHT)
     _add_endpoint(engine, picture, seed, settings)
+    return seed
 
 
 def _slider(pair: tuple[Path, Path] | None) -> Any:  # noqa: ANN401
@@ -123,43 +183,60 @@ def _slider(pair: tuple[Path, Path] | None) -> Any:  # noqa: ANN401
 def _show(result: Upscaled | None) -> tuple[Any, ...]:
     """Show the result, or clear away what is said of an earlier one."""
     if result is None:
-        return gr.skip(), gr.update(visible=False), "", None
+        hidden = gr.update(visible=False)
+        return gr.skip(), hidden, "", None, hidden, "", ""
+    source, model = Path(result.source).name, result.details["model"]["name"]
     return (
         _slider((result.before, result.after)),
         gr.update(visible=True),
         snippets.facts(result.facts, result.notes),
         result.after,
+        gr.update(visible=True),
+        snippets.command_line(source, result.config, result.seed, model),
+        snippets.python_code(source, result.config, result.seed, model),
     )
 
 
 def upscaled(
-    engine: Engine, path: str, config: SamplingConfig, seed: int
+    engine: Engine, explored: Explored, config: SamplingConfig, seed: int
 ) -> Iterator[tuple[Progress, tuple[Path, Path] | None] | Upscaled]:
     """Upscale a file: progress with what can be looked at, and at last the result."""
-    picture = read_picture(path)
+    picture = read_picture(explored.path)
     folder = new_folder()
     before = write_bicubic(folder, picture, target_size(picture, config))
-    with running(engine, picture, config, [seed], preview=True) as events:
+    evaluations = 0
+    with running(explored.explorer.run(config, seed, preview=True)) as events:
         for event in events:
             if isinstance(event, Progress):
+                evaluations += 1
                 look = None
                 if event.preview is not None:
                     name = f"preview-{event.evaluation}.png"
                     look = before, write_look(folder / name, event.preview)
                 yield event, look
             else:
-                yield _finished(engine, folder, path, before, event)
+                after = folder / result_name(explored.path, config.scale, seed)
+                save_png(after, event.picture, settings_text(config, seed, engine.info))
+                facts, details = _told(engine, event, evaluations)
+                notes = event.picture.notes
+                source = explored.path
+                yield Upscaled(source, config, seed, before, after, facts, notes, details)
 
 
-def _finished(engine: Engine, folder: Path, source: str, before: Path, event: Restored) -> Upscaled:
-    after = folder / result_name(source, event.config.scale, event.seed)
-    text = settings_text(event.config, event.seed, engine.info)
-    save_png(after, event.picture, text)
+def _told(engine: Engine, event: Restored, made: int) -> tuple[dict[str, str], dict[str, Any]]:
+    """Facts for people and details for programs.
+
+    Args:
+        engine: What made the result.
+        event: The result.
+        made: Network evaluations made for it; others were there from earlier runs.
+    """
+    total = path_for(event.config).num_evaluations
     facts = {
         "Size": str(event.picture.size),
         "Time": snippets.duration(event.seconds),
         "Seed": str(event.seed),
-        "Evaluations": str(path_for(event.config).num_evaluations),
+        "Evaluations": str(total) if made == total else f"{made} new of {total}",
     }
     details = {
         "size": str(event.picture.size),
@@ -169,7 +246,7 @@ def _finished(engine: Engine, folder: Path, source: str, before: Path, event: Re
         "model": dataclasses.asdict(engine.info),
         "notes": list(event.picture.notes),
     }
-    return Upscaled(before, after, facts, event.picture.notes, details)
+    return facts, details
 
 
 def _add_endpoint(engine: Engine, picture: gr.Image, seed: gr.Number, settings: Settings) -> None:
@@ -191,7 +268,8 @@ def _add_endpoint(engine: Engine, picture: gr.Image, seed: gr.Number, settings: 
         """Upscale a picture: a PNG with its settings inside, and details of the run."""
         with errors_shown():
             config = read_config((scale, variant, num_steps, t_max, t_min, color))
-            for event in upscaled(engine, picture, config, read_whole(SEED, seed)):
+            number = read_whole(SEED, seed)
+            for event in upscaled(engine, explored(engine, picture), config, number):
                 if isinstance(event, Upscaled):
                     yield str(event.after), event.details
                 else:

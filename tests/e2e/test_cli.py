@@ -178,3 +178,55 @@ def test_compact_model_runs_as_a_program_and_hardly_depends_on_the_seed(tmp_path
     assert 0 < report["l_std"] < 0.03
     assert report["metrics"]["psnr"]["mean"] > 23
     assert report["metrics"]["lpips"]["mean"] < 0.35
+
+
+def test_seeds_fades_what_the_seeds_do_not_agree_on(
+    model: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run("seeds", small, *fast(model, out), "--seeds", "0-2", "--agreement", 0) == 0
+    mean, faded, plain = (
+        load_picture(out / f"{name}.png").rgb for name in ("mean", "seed-1-agreed", "seed-1")
+    )
+    np.testing.assert_allclose(faded, mean, atol=1.1 / 255)
+    assert np.abs(plain - mean).max() > 2 / 255
+    assert "seed 1: 100.0% faded" in capsys.readouterr().out
+
+
+def test_sweep_writes_a_picture_a_setting_and_a_table(
+    model: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    fractions = ["--t-max", "0.5,0.8", "--t-min", "0.3,0.6", "--seeds", "2-3"]
+    assert run("sweep", small, *fast(model, out), *fractions) == 0
+    record = json.loads((out / "tradeoff.json").read_text())
+    pairs = [(point["t_max"], point["t_min"]) for point in record["points"]]
+    assert pairs == [(0.5, 0.3), (0.8, 0.3), (0.8, 0.6)]
+    assert all(point["l_std"] > 0 for point in record["points"])
+    assert (out / "tradeoff.csv").read_text().count("\n") == 4
+    path = out / "t_max-0.8_t_min-0.3_seed-2.png"
+    settings = json.loads(read_png_text(path)["ccsr"])
+    assert (settings["t_max"], settings["t_min"], settings["seed"]) == (0.8, 0.3, 2)
+    assert "consistency" in capsys.readouterr().out
+    again = tmp_path / "again"
+    flags = ["--t-max", 0.8, "--t-min", 0.3, "--seed", 2]
+    assert run("upscale", small, *fast(model, again), *flags) == 0
+    one, two = (load_picture(p).rgb for p in (path, again / "small.png"))
+    np.testing.assert_allclose(one, two, atol=1.1 / 255)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--t-max", "0.2", "--t-min", "0.5"], "no t_min of [0.5] is at or below"),
+        (["--t-max", "1.5"], "t_max must be from 0 to 1, got 1.5"),
+        (["--variant", "v1"], "v1 is uniform diffusion"),
+    ],
+)
+def test_sweep_says_what_is_wrong(
+    flags: list[str], message: str, model: str, small: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert run("sweep", small, *fast(model, tmp_path / "out"), *flags) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

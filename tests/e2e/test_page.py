@@ -14,7 +14,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from ccsr.config import L_STD_HELP, SamplingConfig
 from ccsr.heatmap import with_scale
-from ccsr.images import load_picture, read_png_text
+from ccsr.images import load_picture, read_png_text, save_png
+from ccsr.report import settings_text
 from ccsr.schedule import path_for
 from ccsr.weights import load_engine
 from tests.conftest import Serve
@@ -42,6 +43,21 @@ def set_number(page: Page, label: str, value: str) -> None:
     box.fill(value)
     box.press("Enter")
     expect(box).to_have_value(value)
+
+
+def choose_number(page: Page, label: str, value: str) -> None:
+    """Type a number beside a slider and leave the box."""
+    set_number(page, label, value)
+    page.get_by_label(f"number input for {label}").press("Tab")
+
+
+def drag_slider(page: Page, label: str, value: float) -> None:
+    """Press the mouse on a slider from 0 to 1 where `value` is, and let go."""
+    slider = page.get_by_role("slider", name=label)
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] * value, box["y"] + box["height"] / 2)
 
 
 def expect_size(image: Locator, width: int, height: int) -> None:
@@ -133,6 +149,119 @@ def test_stop_stops_the_work_and_leaves_nothing_behind(
     engine.delay = 0
     upscale(page)
     expect(page.locator("#upscale-facts")).to_contain_text("240x160")
+
+
+def test_moving_t_min_shows_the_kept_estimates_and_goes_on_from_them(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    upscale(page)
+    facts = page.locator("#upscale-facts")
+    expect(facts).to_contain_text(f"Evaluations{EVALUATIONS}")
+    choose_number(page, "t_min", "0.5")
+    expect(facts).to_contain_text("0 new of 9")
+    assert engine.evaluations == EVALUATIONS
+    choose_number(page, "t_min", "0.2")
+    expect(facts).to_contain_text("6 new of 22")
+    assert engine.evaluations == EVALUATIONS + 6
+    expect(page.locator("#upscale-result")).to_be_visible()
+
+
+def test_moving_a_slider_does_nothing_before_the_first_result(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    choose_number(page, "t_min", "0.5")
+    expect(page.locator("#evaluations")).to_contain_text("8 refinement steps")
+    expect(page.get_by_role("button", name="Upscale", exact=True)).to_be_enabled()
+    assert engine.evaluations == 0
+    upscale(page)
+    expect(page.locator("#upscale-facts")).to_contain_text("Evaluations9")
+
+
+def test_result_stays_while_another_setting_is_computed_and_after_stop(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    upscale(page)
+    facts = page.locator("#upscale-facts")
+    expect(facts).to_contain_text(f"Evaluations{EVALUATIONS}")
+    engine.delay = 0.5
+    drag_slider(page, "t_max", 0.9)
+    expect(page.locator("#upscale-status")).to_contain_text("Evaluation 2 of")
+    expect_size(page.locator("#upscale-result img").nth(1), 240, 160)
+    expect(facts).to_contain_text(f"Evaluations{EVALUATIONS}")
+    page.get_by_role("button", name="Stop").first.click()
+    expect(page.locator("#upscale-status")).to_contain_text("earlier result is shown")
+    expect_size(page.locator("#upscale-result img").nth(1), 240, 160)
+
+
+def test_last_of_several_moves_has_the_last_word(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    upscale(page)
+    facts = page.locator("#upscale-facts")
+    expect(facts).to_contain_text(f"Evaluations{EVALUATIONS}")
+    engine.delay = 0.2
+    drag_slider(page, "t_max", 0.9)
+    expect(page.locator("#upscale-status")).to_contain_text("Evaluation 2 of")
+    choose_number(page, "t_max", "0.5")
+    expect(facts).to_contain_text("of 9")
+    expect(page.get_by_role("button", name="Upscale", exact=True)).to_be_enabled()
+    assert engine.evaluations < EVALUATIONS + 26
+
+
+def test_preset_sets_the_sliders_and_updates_the_result(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    upscale(page)
+    facts = page.locator("#upscale-facts")
+    expect(facts).to_contain_text(f"Evaluations{EVALUATIONS}")
+    page.get_by_label("Preset").click()
+    page.get_by_role("option", name=re.compile("^A2:")).click()
+    expect(page.locator("#evaluations")).to_contain_text("8 refinement steps")
+    expect(facts).to_contain_text("0 new of 9")
+
+
+def test_settings_come_back_from_a_picture_made_here(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path, tmp_path: Path
+) -> None:
+    config = SamplingConfig(t_max=0.8, t_min=0.2, num_steps=30, color="wavelet")
+    made = tmp_path / "made.png"
+    save_png(made, load_picture(picture_file), settings_text(config, 41, engine.info))
+    open_page(page, serve(engine))
+    page.locator("#load-settings input[type=file]").set_input_files(str(made))
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("41")
+    expect(page.get_by_label("number input for t_max")).to_have_value("0.8")
+    expect(page.locator("#evaluations")).to_contain_text(
+        f"{path_for(config).num_evaluations} network evaluations"
+    )
+    page.locator("#load-settings input[type=file]").set_input_files(str(picture_file))
+    expect(page.get_by_test_id("toast-body")).to_contain_text("holds no settings")
+
+
+def test_result_says_how_to_make_it_again(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    set_number(page, "t_max", "0.8")
+    upscale(page)
+    page.get_by_role("button", name="Make it again").click()
+    command = page.get_by_label("On the command line")
+    expect(command).to_have_value(
+        "python -m ccsr upscale cat.png --output results --model fake --t-max 0.8"
+    )
+    expect(page.get_by_label("In Python")).to_have_value(
+        re.compile(r"SamplingConfig\(t_max=0\.8\)")
+    )
 
 
 def test_the_downloaded_png_has_the_settings_inside(
@@ -313,6 +442,40 @@ def test_stopping_the_seeds_keeps_what_has_arrived(
     download.value.save_as(path)
     with zipfile.ZipFile(path) as archive:
         assert len([n for n in archive.namelist() if n.startswith("seed-")]) == kept
+
+
+def test_fading_follows_the_slider_and_the_chosen_seed(
+    page: Page,
+    serve: Serve,
+    engine: FakeEngine,
+    picture_file: Path,
+    reference_file: Path,
+    tmp_path: Path,
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    page.get_by_role("tab", name="Seed consistency").click()
+    page.get_by_role("button", name="Reference picture").click()
+    choose_picture(page, reference_file, "reference")
+    run_seeds(page, 3)
+    expect(page.locator("#seeds-facts")).to_contain_text("3 of 3")
+    page.get_by_role("button", name="Keep only what the seeds agree on").click()
+    facts, faded = page.locator("#agreement-facts"), page.locator("#agreement-pair img").nth(1)
+    expect(facts).to_contain_text("Faded")
+    expect(facts).to_contain_text("PSNR")
+    evaluations = engine.evaluations
+    set_number(page, "Agreement", "0")
+    expect(facts).to_contain_text("Faded100.0%")
+    page.locator("#seeds-gallery img").nth(2).click()
+    expect(faded).to_have_attribute("src", re_name("agreed-3-0-seed-2.png"))
+    with page.expect_download() as download:
+        page.locator("#agreement-download").click()
+    path = tmp_path / "faded.png"
+    download.value.save_as(path)
+    assert load_picture(path).size == (160, 240)
+    set_number(page, "Agreement", "0.1")
+    expect(facts).to_contain_text("Faded0.0%")
+    assert engine.evaluations == evaluations
 
 
 def test_a_reference_gives_a_table_of_scores(

@@ -9,7 +9,7 @@ from ccsr.events import ModelInfo
 from ccsr.images import load_picture
 from ccsr.metrics import BORDER
 from ccsr.report import REPORT_FILES, settings_text, write_report
-from ccsr.stability import PixelStatistics, StabilityReport, score_spread
+from ccsr.stability import PixelStatistics, StabilityReport, agreed, score_spread
 
 
 def pictures(count: int, height: int = 20, width: int = 24) -> np.ndarray:
@@ -121,3 +121,30 @@ def test_settings_in_a_picture_make_it_again(tmp_path: Path) -> None:
     settings = json.loads(settings_text(config, 7, info)["ccsr"])
     assert (settings.pop("model"), settings.pop("seed")) == ("compact", 7)
     assert SamplingConfig(**settings) == config
+
+
+def test_agreement_keeps_what_is_stable_and_takes_the_mean_elsewhere() -> None:
+    rng = np.random.default_rng(0)
+    rgb, mean = rng.random((2, 20, 40, 3))
+    spread = np.full((20, 40), 0.001)
+    spread[:, 20:] = 0.1
+    result = agreed(rgb, mean, spread, threshold=0.01)
+    np.testing.assert_allclose(result.rgb[:, :14], rgb[:, :14], atol=1e-4)
+    np.testing.assert_allclose(result.rgb[:, 26:], mean[:, 26:], atol=1e-4)
+    assert result.share == pytest.approx(0.5, abs=0.01)
+
+
+def test_agreement_goes_from_the_mean_to_the_seed_as_the_threshold_rises() -> None:
+    rng = np.random.default_rng(0)
+    rgb, mean, spread = rng.random((30, 30, 3)), rng.random((30, 30, 3)), rng.random((30, 30))
+    results = [agreed(rgb, mean, spread, threshold) for threshold in (0, 0.2, 0.5, 0.8, 1)]
+    shares = [result.share for result in results]
+    assert shares == sorted(shares, reverse=True)
+    assert (shares[0], shares[-1]) == (1, 0)
+    np.testing.assert_allclose(results[0].rgb, mean, atol=1e-6)
+    np.testing.assert_allclose(results[-1].rgb, rgb, atol=1e-6)
+
+
+def test_agreement_below_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 0, got -1"):
+        agreed(np.zeros((4, 4, 3)), np.zeros((4, 4, 3)), np.zeros((4, 4)), -1)

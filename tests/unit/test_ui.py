@@ -1,11 +1,13 @@
 import math
 import os
+import shlex
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ccsr.cli import parser
 from ccsr.config import NUM_SEEDS, SEED, SamplingConfig
 from ccsr.events import Progress
 from ccsr.images import Picture, Size
@@ -100,3 +102,27 @@ def test_files_of_old_runs_are_removed(tmp_path: Path, monkeypatch: pytest.Monke
     files.new_folder()
     assert not old.exists()
     assert recent.exists()
+
+
+def test_command_holds_what_differs_from_the_defaults() -> None:
+    plain = snippets.command_line("a b.png", SamplingConfig(), 0, "compact")
+    assert plain == "python -m ccsr upscale 'a b.png' --output results"
+    config = SamplingConfig(t_max=0.8, variant="v2")
+    changed = snippets.command_line("cat.png", config, 3, "owner/model")
+    assert changed.endswith(
+        "--output results --model owner/model --seed 3 --variant v2 --t-max 0.8"
+    )
+
+
+def test_command_is_one_that_the_command_line_takes() -> None:
+    config = SamplingConfig(t_max=0.8, t_min=0.1, num_steps=30, color="none", scale=2.0)
+    command = snippets.command_line("my cat.png", config, 3, "compact")
+    options = parser().parse_args(shlex.split(command)[3:])
+    assert SamplingConfig(**{name: getattr(options, name) for name in FIELDS}) == config
+    assert (options.inputs, options.seed) == ([Path("my cat.png")], 3)
+
+
+def test_python_code_compiles_and_names_the_settings() -> None:
+    code = snippets.python_code("cat.png", SamplingConfig(t_min=0.2), 3, "compact")
+    compile(code, "snippet", "exec")
+    assert "SamplingConfig(t_min=0.2), seeds=(3,)" in code
