@@ -30,6 +30,7 @@ from ccsr.events import Engine, Progress
 from ccsr.images import Picture, PictureError, load_picture, save_png
 from ccsr.metrics import judge_against, measure
 from ccsr.pipeline import target_size
+from ccsr.plots import TRADEOFF_PLOT, tradeoff_figure, write_png
 from ccsr.report import (
     REPORT_FILES,
     agreed_name,
@@ -224,7 +225,7 @@ def sweep(options: argparse.Namespace, config: SamplingConfig) -> int:
     """Write the first seed's picture of every setting, and a table of all of them."""
     chosen = parse_seeds(options.seeds)
     configs = grid(config, options.t_maxs, options.t_mins)
-    names = [*(point_name(c, chosen[0]) for c in configs), *TRADEOFF_FILES]
+    names = [*(point_name(c, chosen[0]) for c in configs), *TRADEOFF_FILES, TRADEOFF_PLOT]
     refuse_existing([options.output / name for name in names], options.overwrite)
     picture = load_picture(options.input)
     _tell_notes(options.input, picture)
@@ -239,11 +240,12 @@ def sweep(options: argparse.Namespace, config: SamplingConfig) -> int:
                 bar.total = event.total
                 bar.update(event.evaluation - bar.n)
                 continue
-            points.append(event)
-            path = options.output / point_name(event.config, chosen[0])
-            text = settings_text(event.config, chosen[0], engine.info)
+            points.append(event.point)
+            path = options.output / point_name(event.point.config, chosen[0])
+            text = settings_text(event.point.config, chosen[0], engine.info)
             save_png(path, event.picture, text, overwrite=options.overwrite)
     write_points(options.output, points)
+    write_png(tradeoff_figure(points), options.output / TRADEOFF_PLOT)
     print(lines_of(points))
     return 0
 

@@ -179,6 +179,13 @@ NUM_SEEDS = Option(
     maximum=MAX_SEEDS_PER_RUN,
     step=1,
 )
+NUM_SWEEP_SEEDS = dataclasses.replace(
+    NUM_SEEDS,
+    label="Seeds a setting",
+    help="With how many seeds each setting is tried; scores are their means, L-STD their spread.",
+    minimum=1,
+    maximum=10,
+)
 DEFAULT_SEED = 0
 DEFAULT_NUM_SEEDS = 10
 DEFAULT_SWEEP_SEEDS = 4

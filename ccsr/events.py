@@ -12,6 +12,7 @@ import numpy as np
 
 from ccsr.config import SamplingConfig, Variant
 from ccsr.images import Picture
+from ccsr.sampler import Step
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,18 @@ class Explorer(Protocol):
 
         Closing the iterator stops the work before the next evaluation; what was made is kept.
         """
+        ...
+
+    def refine(self, config: SamplingConfig, seed: int) -> Iterator[Progress]:
+        """Make the estimates of a setting that are not there yet; decode nothing."""
+        ...
+
+    def steps(self, config: SamplingConfig, seed: int) -> Sequence[Step]:
+        """The estimates of a setting in the order of the run; `refine` must have made them."""
+        ...
+
+    def restore(self, config: SamplingConfig, seed: int, step: Step) -> Restored:
+        """Decode one estimate."""
         ...
 
 

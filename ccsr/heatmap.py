@@ -21,7 +21,7 @@ _INK = (235, 235, 235)
 
 
 @functools.cache
-def _table() -> np.ndarray:
+def color_table() -> np.ndarray:
     """256 colours, [256,3] float32 in [0,1]: even steps of CIELAB lightness from 6 to 96.
 
     The hue turns from violet over red to yellow. The chroma stays where sRGB has room at every
@@ -39,7 +39,7 @@ def colors(values: np.ndarray) -> np.ndarray:
 
     Equal differences of the values are equal differences of lightness; values outside are clamped.
     """
-    table = _table()
+    table = color_table()
     at = np.linspace(0, 1, len(table))
     channels = [np.interp(values, at, table[:, channel]) for channel in range(3)]
     return np.stack(channels, axis=-1).astype(np.float32)

@@ -5,7 +5,6 @@ LPIPS at RGB, and scores against the true picture leave out a border of `BORDER`
 """
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from scipy.ndimage import laplace
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
@@ -182,15 +182,19 @@ def consistency(sr: np.ndarray, lr: np.ndarray) -> float:
     return psnr(reduced, lr)
 
 
-def naturalness(sr: np.ndarray) -> float:
-    """NIQE of the luma; NaN for a picture that is too small for it."""
-    if min(sr.shape[:2]) < SMALLEST_SIDE:
-        return math.nan
-    return niqe(luma(sr))
+def sharpness(sr: np.ndarray) -> float:
+    """Mean absolute Laplacian of the luma in grey levels; noise counts as sharp too."""
+    return float(255 * np.abs(laplace(luma(sr))).mean())
+
+
+def blind_scores(sr: np.ndarray, lr: np.ndarray) -> dict[str, float]:
+    """Scores of sr made from lr without the true picture; NIQE only if it is large enough."""
+    scores = {"consistency": consistency(sr, lr), "sharpness": sharpness(sr)}
+    return scores if min(sr.shape[:2]) < SMALLEST_SIDE else scores | {"niqe": niqe(luma(sr))}
 
 
 def judge_against(lr: Picture, hr: Picture | None) -> Callable[[np.ndarray], dict[str, float]]:
     """Scores of a result: against the true picture if there is one, else without."""
     if hr is not None:
         return lambda sr: measure(sr, hr.rgb)
-    return lambda sr: {"consistency": consistency(sr, lr.rgb), "niqe": naturalness(sr)}
+    return lambda sr: blind_scores(sr, lr.rgb)

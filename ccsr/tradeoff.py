@@ -9,14 +9,12 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 
 import numpy as np
 
 from ccsr.config import SamplingConfig
-from ccsr.events import Progress
-from ccsr.exploration import Exploration
+from ccsr.events import Explorer, Progress
 from ccsr.images import Picture
 from ccsr.schedule import path_for
 from ccsr.stability import StabilityReport
@@ -29,7 +27,7 @@ Judge = Callable[[np.ndarray], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Point:
-    """What one setting gives."""
+    """What one setting gives, in numbers."""
 
     config: SamplingConfig
     seeds: tuple[int, ...]
@@ -37,20 +35,26 @@ class Point:
     """Means over the seeds."""
     l_std: float | None
     """None for a single seed."""
-    picture: Picture
-    """The result of the first seed."""
 
     def row(self) -> dict[str, float | None]:
         """The numbers of the point, for tables and files; None where there is none."""
-        scores = {name: None if isnan(score) else score for name, score in self.scores.items()}
         return {
             "t_max": self.config.t_max,
             "t_min": self.config.t_min,
             "num_steps": self.config.num_steps,
             "evaluations": path_for(self.config).num_evaluations,
-            **scores,
+            **self.scores,
             "l_std": self.l_std,
         }
+
+
+@dataclass(frozen=True)
+class PointResult:
+    """A setting that is done."""
+
+    point: Point
+    picture: Picture
+    """The result of the first seed."""
 
 
 def grid(
@@ -84,34 +88,34 @@ def num_evaluations(configs: Sequence[SamplingConfig], num_seeds: int) -> int:
 
 
 def sweep(
-    exploration: Exploration, configs: Sequence[SamplingConfig], seeds: Sequence[int], judge: Judge
-) -> Iterator[Progress | Point]:
+    explorer: Explorer, configs: Sequence[SamplingConfig], seeds: Sequence[int], judge: Judge
+) -> Iterator[Progress | PointResult]:
     """Walk through all settings, those of one t_max together; a point each, in that order.
 
     Args:
-        exploration: The picture, with what is known of it.
+        explorer: The picture, with what is known of it.
         configs: Settings of one variant, scale and number of steps.
         seeds: At least one.
         judge: Scores every result.
     """
     groups = _groups(configs)
-    total = sum(_missing(exploration, groups, seed) for seed in seeds)
+    total = sum(_missing(explorer, groups, seed) for seed in seeds)
     done = 0
     for group in groups:
         reports = [StabilityReport(config) for config in group]
         firsts: list[Picture] = []
         for seed in seeds:
-            for event in exploration.refine(longest_of(group), seed):
+            for event in explorer.refine(longest_of(group), seed):
                 done += 1
                 yield dataclasses.replace(event, evaluation=done, total=max(total, done))
             for config, report in zip(group, reports, strict=True):
-                step = exploration.steps(config, seed)[-1]
-                picture = exploration.restore(config, seed, step).picture
+                step = explorer.steps(config, seed)[-1]
+                picture = explorer.restore(config, seed, step).picture
                 report.add(seed, picture.rgb, judge(picture.rgb))
                 if seed == seeds[0]:
                     firsts.append(picture)
         for report, picture in zip(reports, firsts, strict=True):
-            yield _point(report, picture)
+            yield PointResult(_point(report), picture)
 
 
 def longest_of(group: Sequence[SamplingConfig]) -> SamplingConfig:
@@ -144,23 +148,20 @@ def _groups(configs: Sequence[SamplingConfig]) -> list[list[SamplingConfig]]:
     return list(groups.values())
 
 
-def _missing(
-    exploration: Exploration, groups: Sequence[Sequence[SamplingConfig]], seed: int
-) -> int:
+def _missing(explorer: Explorer, groups: Sequence[Sequence[SamplingConfig]], seed: int) -> int:
     """Network evaluations that one seed still needs."""
     longest = [longest_of(group) for group in groups]
-    counts = [exploration.num_evaluations(config, seed) for config in longest]
+    counts = [explorer.num_evaluations(config, seed) for config in longest]
     whole = [path_for(config).num_evaluations for config in longest]
     # Chains that do not begin yet all count the estimate at T, which the first makes for all.
     unbegun = sum(count == full for count, full in zip(counts, whole, strict=True))
     return sum(counts) - max(unbegun - 1, 0)
 
 
-def _point(report: StabilityReport, picture: Picture) -> Point:
+def _point(report: StabilityReport) -> Point:
     return Point(
         report.config,
         tuple(report.seeds),
         {name: spread.mean for name, spread in report.spreads().items()},
         report.pixels.l_std if len(report.seeds) > 1 else None,
-        picture,
     )

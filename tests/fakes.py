@@ -1,16 +1,19 @@
 """An engine without a model, for tests of what stands on one."""
 
+import dataclasses
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from ccsr.config import VARIANTS, SamplingConfig
 from ccsr.events import ModelInfo, Progress, Restored
 from ccsr.images import Picture, resize, to_array, to_tensor, to_uint8
 from ccsr.pipeline import target_size
-from ccsr.schedule import path_for
+from ccsr.sampler import Step
+from ccsr.schedule import path_for, respaced_timesteps
 
 
 @dataclass
@@ -86,9 +89,9 @@ class FakeExplorer:
         made = self.made.get((config.t_max, config.num_steps, config.scale, seed), 0)
         return max(path_for(config).num_evaluations - made, 0)
 
-    def run(
+    def refine(
         self, config: SamplingConfig, seed: int, *, preview: bool = False
-    ) -> Iterator[Progress | Restored]:
+    ) -> Iterator[Progress]:
         key = (config.t_max, config.num_steps, config.scale, seed)
         total = self.num_evaluations(config, seed)
         try:
@@ -96,12 +99,28 @@ class FakeExplorer:
                 event = self.engine.evaluate(self.picture, number, total, seed, preview)
                 self.made[key] = self.made.get(key, 0) + 1
                 yield event
-            yield Restored(
-                seed, noisy(self.picture, config, seed), config, self.engine.delay * total
-            )
         except GeneratorExit:
             self.engine.closed.set()
             raise
+
+    def run(
+        self, config: SamplingConfig, seed: int, *, preview: bool = False
+    ) -> Iterator[Progress | Restored]:
+        yield from self.refine(config, seed, preview=preview)
+        yield self.restore(config, seed, self.steps(config, seed)[-1])
+
+    def steps(self, config: SamplingConfig, seed: int) -> list[Step]:
+        path = path_for(config)
+        grid = respaced_timesteps(1000, path.num_steps)
+        timesteps = [999, *(grid[i] for i in path.indices)][-path.num_evaluations :]
+        total = len(timesteps)
+        return [Step(i, total, t, torch.zeros(1)) for i, t in enumerate(timesteps, 1)]
+
+    def restore(self, config: SamplingConfig, seed: int, step: Step) -> Restored:
+        # Earlier estimates are those of a lower contrast.
+        picture = noisy(self.picture, config, seed)
+        faded = 0.5 + (picture.rgb - 0.5) * np.float32(step.evaluation / step.total)
+        return Restored(seed, dataclasses.replace(picture, rgb=faded), config, 0.0)
 
 
 def noisy(picture: Picture, config: SamplingConfig, seed: int) -> Picture:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.ndimage import laplace
 from tqdm import tqdm
 
 from ccsr.config import COMPACT, PRESETS, TABLE_5, SamplingConfig, parse_seeds
@@ -30,7 +29,7 @@ from ccsr.images import (
     to_tensor,
     to_uint8,
 )
-from ccsr.metrics import BORDER, METRICS, luma, measure
+from ccsr.metrics import BORDER, METRICS, measure, sharpness
 from ccsr.stability import StabilityReport
 from ccsr.weights import load_engine
 from training.data import MAX_TRAINING_PIXELS, SUFFIXES, Degrade, generator_for
@@ -199,11 +198,6 @@ def _row(restore: Restore, sample: Sample, judge: Judge) -> Row:
         row["l_std"] = report.pixels.l_std
         row |= {f"g_std_{name}": spreads[name].g_std for name in METRICS}
     return row
-
-
-def sharpness(rgb: np.ndarray) -> float:
-    """Mean absolute Laplacian of the luma in grey levels; needs no reference, noise counts too."""
-    return float(255 * np.abs(laplace(luma(rgb))).mean())
 
 
 def _average(rows: Sequence[Row]) -> Row:

@@ -168,13 +168,13 @@ def _choice(name: str, choices: Sequence[str]) -> gr.Radio:
     )
 
 
-def read_config(values: Sequence[Any]) -> SamplingConfig:
-    """Make the settings of the values of `Settings.values`.
+def read_config(values: Sequence[Any], **instead: Any) -> SamplingConfig:  # noqa: ANN401
+    """Make the settings of the values of `Settings.values`, with some of them given `instead`.
 
     Raises:
         ValueError: If a value is missing or out of its range, or they do not fit together.
     """
-    read = dict(zip(FIELDS, values, strict=True))
+    read = dict(zip(FIELDS, values, strict=True)) | instead
     for name, value in read.items():
         _refuse_empty(option(SamplingConfig, name), value)
     # The browser sends every number as a float.
@@ -194,6 +194,18 @@ def read_whole(about: Option, value: Any) -> int:  # noqa: ANN401 - this is the 
     if value != int(value):
         raise ValueError(f"{about.label} must be a whole number, got {value}")
     return int(value)
+
+
+def read_fractions(name: str, text: str) -> list[float]:
+    """Read fractions with commas between; their range is checked where they are used.
+
+    Raises:
+        ValueError: If the text is no such list.
+    """
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f'{name} must look like "0.5, 0.6667", got {text!r}') from error
 
 
 def _refuse_empty(about: Option, value: Any) -> None:  # noqa: ANN401

@@ -6,10 +6,12 @@ from typing import Any
 
 import gradio as gr
 
+from ccsr.config import REFERENCE_HELP
 from ccsr.events import Engine
 from ccsr.pipeline import target_size
 from ccsr.report import read_settings
 from ccsr.ui import snippets
+from ccsr.ui.exploring import kept_exploration
 from ccsr.ui.files import KEEP_SECONDS
 from ccsr.ui.inputs import (
     Settings,
@@ -23,6 +25,7 @@ from ccsr.ui.inputs import (
 from ccsr.ui.runs import LIGHT, PRIVATE
 from ccsr.ui.seeds import build_seeds_tab
 from ccsr.ui.theme import CSS, THEME
+from ccsr.ui.tradeoff import build_tradeoff_tab
 from ccsr.ui.upscale import build_upscale_tab
 
 MAX_WAITING = 20
@@ -50,9 +53,10 @@ def build_page(engine: Engine) -> gr.Blocks:
             '<div class="heading"><h1>CCSR</h1><p>Super-resolution, stable over seeds</p>'
             f'<p class="model">{snippets.model_line(info)}</p></div>'
         )
+        kept = kept_exploration()
         with gr.Row(elem_classes="workspace"):
             with gr.Column(elem_classes="picture", min_width=280):
-                picture, about = _picture_side()
+                picture, about, reference = _picture_side()
             with gr.Column(elem_classes="settings", min_width=280):
                 settings = _settings_side(info.variants)
                 load = gr.UploadButton(
@@ -63,9 +67,11 @@ def build_page(engine: Engine) -> gr.Blocks:
                 )
             with gr.Column(elem_classes="tabs-side", min_width=280), gr.Tabs():
                 with gr.Tab("Upscale", id="upscale"):
-                    seed = build_upscale_tab(engine, picture, settings)
+                    seed = build_upscale_tab(engine, picture, settings, kept)
                 with gr.Tab("Seed consistency", id="seeds"):
-                    build_seeds_tab(engine, picture, settings)
+                    build_seeds_tab(engine, picture, reference, settings)
+                with gr.Tab("Trade-off", id="tradeoff"):
+                    build_tradeoff_tab(engine, picture, reference, settings, kept)
         load.upload(
             _loaded,
             [load, settings.settled],
@@ -85,7 +91,7 @@ def build_page(engine: Engine) -> gr.Blocks:
     return page
 
 
-def _picture_side() -> tuple[gr.Image, gr.HTML]:
+def _picture_side() -> tuple[gr.Image, gr.HTML, gr.Image]:
     picture = picture_input("Picture", "picture", 260)
     about = gr.HTML(elem_id="about-picture")
     if examples := example_pictures():
@@ -96,7 +102,10 @@ def _picture_side() -> tuple[gr.Image, gr.HTML]:
             elem_id="examples",
             api_visibility="private",
         )
-    return picture, about
+    with gr.Accordion("Reference picture (optional)", open=False):
+        gr.HTML(snippets.line(REFERENCE_HELP, "quiet"))
+        reference = picture_input("Reference", "reference", 180)
+    return picture, about, reference
 
 
 def _settings_side(variants: tuple[str, ...]) -> Settings:

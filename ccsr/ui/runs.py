@@ -4,15 +4,15 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 from gradio.blocks import BlockContext
 from gradio.components.base import Component
 
-from ccsr.events import Progress, Restored
 from ccsr.ui import snippets
 
+T = TypeVar("T")
 Block = Component | BlockContext
 
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
@@ -54,9 +54,7 @@ class Run:
 
 
 @contextmanager
-def running(
-    events: Iterator[Progress | Restored],
-) -> Generator[Iterator[Progress | Restored]]:
+def running(events: Iterator[T]) -> Generator[Iterator[T]]:
     """End the work of the engine when the block is left, however that happens."""
     try:
         yield events

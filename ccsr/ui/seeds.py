@@ -18,7 +18,6 @@ from ccsr.config import (
     MAX_RESULT_PIXELS,
     MAX_SEED,
     NUM_SEEDS,
-    REFERENCE_HELP,
     SEED,
     SamplingConfig,
 )
@@ -42,7 +41,6 @@ from ccsr.ui.inputs import (
     errors_shown,
     number_box,
     number_slider,
-    picture_input,
     read_config,
     read_picture,
     read_whole,
@@ -121,16 +119,15 @@ class _Looks:
     download: gr.DownloadButton
 
 
-def build_seeds_tab(engine: Engine, picture: gr.Image, settings: Settings) -> None:
+def build_seeds_tab(
+    engine: Engine, picture: gr.Image, reference: gr.Image, settings: Settings
+) -> None:
     """Lay out the tab and connect it."""
     with gr.Row(elem_classes="actions"):
         num_seeds = number_slider(NUM_SEEDS, DEFAULT_NUM_SEEDS, min_width=200)
         first_seed = number_box(SEED, DEFAULT_SEED, label="First seed")
         with gr.Row(elem_classes="run-buttons"):
             buttons = run_buttons("Run seeds")
-    with gr.Accordion("Reference picture (optional)", open=False):
-        gr.HTML(snippets.line(REFERENCE_HELP, "quiet"))
-        reference = picture_input("Reference", "reference", 180)
     status = gr.HTML(HINT, elem_id="seeds-status")
     kept = gr.State(None, time_to_live=6 * 3600, delete_callback=_forget)
     looks = _lay_out_looks()

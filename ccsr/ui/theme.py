@@ -75,6 +75,9 @@ CSS = """
 .curve polyline { fill: none; stroke: var(--color-accent); stroke-width: 2; }
 .curve circle { fill: var(--color-accent); }
 
+svg.plot { width: 100%; height: auto; color: var(--body-text-color); }
+svg.plot [id^=point-] { cursor: pointer; }
+
 .scores { overflow-x: auto; margin-bottom: 8px; }
 .prose .scores table { width: auto; border: 0; border-collapse: collapse; margin: 0; }
 .prose .scores tr { border: 0; }

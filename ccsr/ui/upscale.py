@@ -10,12 +10,13 @@ from typing import Any
 import gradio as gr
 
 from ccsr.config import DEFAULT_SEED, MAX_SEED, SEED, SamplingConfig
-from ccsr.events import Engine, Explorer, Progress, Restored
+from ccsr.events import Engine, Progress, Restored
 from ccsr.images import save_png
 from ccsr.pipeline import target_size
 from ccsr.report import settings_text
 from ccsr.schedule import path_for
 from ccsr.ui import snippets
+from ccsr.ui.exploring import Explored, explored
 from ccsr.ui.files import new_folder, result_name, write_bicubic, write_look
 from ccsr.ui.inputs import (
     Settings,
@@ -42,24 +43,6 @@ HINT = snippets.hint(
     "beside the same picture enlarged bicubically. Drag the handle to compare them.",
 )
 
-KEEP_ESTIMATES_SECONDS = 3600
-"""How long estimates are kept in memory after the last run of a visitor who is still there."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Explored:
-    """A chosen picture, with all that has been made of it."""
-
-    path: str
-    explorer: Explorer
-
-
-def explored(engine: Engine, path: str, before: Explored | None = None) -> Explored:
-    """The picture of a file, or what was there `before` if it is the same."""
-    if before is not None and before.path == path:
-        return before
-    return Explored(path, engine.explore(read_picture(path)))
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Upscaled:
@@ -76,7 +59,9 @@ class Upscaled:
     details: dict[str, Any]
 
 
-def build_upscale_tab(engine: Engine, picture: gr.Image, settings: Settings) -> gr.Number:
+def build_upscale_tab(
+    engine: Engine, picture: gr.Image, settings: Settings, kept: gr.State
+) -> gr.Number:
     """Lay out the tab and connect it; the seed."""
     with gr.Row(elem_classes="actions"):
         with gr.Row(elem_classes="with-dice"):
@@ -107,7 +92,7 @@ def build_upscale_tab(engine: Engine, picture: gr.Image, settings: Settings) -> 
             label="In Python", buttons=["copy"], lines=5, interactive=False, elem_id="code"
         )
 
-    finished, kept = gr.State(None), gr.State(None, time_to_live=KEEP_ESTIMATES_SECONDS)
+    finished = gr.State(None)
     shown = [result, below, about, download, again, command, code]
     finished.change(_show, finished, shown, **IN_ORDER)
 

@@ -494,6 +494,60 @@ def test_a_reference_gives_a_table_of_scores(
         expect(table.get_by_role("rowheader", name=name)).to_be_visible()
 
 
+def run_sweep(page: Page, t_maxs: str, t_mins: str, seeds: int) -> None:
+    page.get_by_role("tab", name="Trade-off").click()
+    for label, text in (("t_max", t_maxs), ("t_min", t_mins)):
+        page.get_by_label(f"Values of {label}").fill(text)
+    set_number(page, "Seeds a setting", str(seeds))
+    page.get_by_role("button", name="Compare").click()
+
+
+def test_sweep_draws_its_points_and_shows_the_one_that_is_clicked(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path, reference_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    page.get_by_role("button", name="Reference picture").click()
+    choose_picture(page, reference_file, "reference")
+    run_sweep(page, "0.5, 0.6667", "0.3333, 0.5", 2)
+    points = page.locator("#sweep-plot [id^=point-]")
+    expect(points).to_have_count(4)
+    announced = page.locator("#sweep-cost").inner_text()
+    assert f"{engine.evaluations} network evaluations" in announced
+    assert engine.evaluations == 2 * (9 + 15)
+    right = page.locator("#sweep-pair img").nth(1)
+    points.nth(0).locator("use, path").last.click(force=True)
+    expect(right).to_have_attribute("src", re_name("t_max-0.5_t_min-0.3333_seed-0.png"))
+    table = page.locator("#sweep-table table")
+    expect(table.get_by_role("rowheader", name="A1: t_max 0.5, t_min 0.3333")).to_be_visible()
+    expect(page.locator("#sweep-files")).to_contain_text("tradeoff.csv")
+    expect(page.locator("#sweep-files")).to_contain_text("tradeoff.png")
+
+
+def test_sweep_without_settings_in_order_is_refused(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    run_sweep(page, "0.2", "0.5", 2)
+    expect(page.get_by_test_id("toast-body")).to_contain_text("lower t_min or raise t_max")
+    expect(page.locator("#sweep-cost")).to_contain_text("lower t_min or raise t_max")
+    assert engine.evaluations == 0
+
+
+def test_stopping_a_sweep_keeps_the_settings_that_are_done(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    engine.delay = 0.1
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    run_sweep(page, "0.5, 0.9", "0.4", 2)
+    expect(page.locator("#sweep-status")).to_contain_text("1 of 2 settings done")
+    page.get_by_role("button", name="Stop").last.click()
+    expect(page.locator("#sweep-status")).to_contain_text("Stopped. 1 setting kept.")
+    expect(page.locator("#sweep-plot [id^=point-]")).to_have_count(1)
+
+
 def test_a_reference_of_the_wrong_size_is_refused_before_any_work(
     page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
 ) -> None:
@@ -563,6 +617,19 @@ def test_a_program_runs_seeds_through_the_api(
     assert set(report["metrics"]) == {"psnr", "ssim", "lpips"}
 
 
+def test_a_program_sweeps_through_the_api(
+    serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    client = Client(serve(engine), verbose=False, analytics_enabled=False)
+    files, record = client.predict(
+        picture=handle_file(str(picture_file)), t_maxs="0.8", t_mins="0.3,0.5", num_seeds=2,
+        api_name="/sweep",
+    )  # fmt: skip
+    assert [Path(path).name for path in files] == ["tradeoff.csv", "tradeoff.json", "tradeoff.png"]
+    assert [point["t_min"] for point in record["points"]] == [0.3, 0.5]
+    assert all(point["consistency"] > 0 for point in record["points"])
+
+
 def test_a_program_gets_the_same_messages(
     serve: Serve, engine: FakeEngine, picture_file: Path
 ) -> None:
@@ -578,7 +645,7 @@ def test_a_program_gets_the_same_messages(
 def test_the_api_names_its_parameters_and_hides_the_rest(serve: Serve, engine: FakeEngine) -> None:
     client = Client(serve(engine), verbose=False, analytics_enabled=False)
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/upscale", "/seeds"}
+    assert set(endpoints) == {"/upscale", "/seeds", "/sweep"}
     names = [p["parameter_name"] for p in endpoints["/upscale"]["parameters"]]
     assert names == ["picture", "seed", "scale", "variant", "num_steps", "t_max", "t_min", "color"]
     assert [r["label"] for r in endpoints["/seeds"]["returns"]] == [

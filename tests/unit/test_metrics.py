@@ -3,7 +3,20 @@ import pytest
 import torch
 from skimage import data
 
-from ccsr.metrics import BORDER, LPIPS, METRICS, lpips, luma, measure, psnr, ssim
+from ccsr.images import picture_from_array
+from ccsr.metrics import (
+    BORDER,
+    LPIPS,
+    METRICS,
+    consistency,
+    judge_against,
+    lpips,
+    luma,
+    measure,
+    psnr,
+    sharpness,
+    ssim,
+)
 
 RECORDED_LPIPS = 0.04311446100473404
 
@@ -76,3 +89,27 @@ def test_sizes_must_agree() -> None:
 def test_pictures_too_small_to_measure_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 40 pixels"):
         measure(astronaut()[:39], astronaut()[:39])
+
+
+def test_consistency_is_high_for_what_reduces_to_the_input() -> None:
+    lr = astronaut()[::4, ::4]
+    faithful = np.kron(lr, np.ones((4, 4, 1), np.float32))
+    assert consistency(faithful, lr) > 30
+    assert consistency(np.roll(faithful, 16, 0), lr) < 20
+
+
+def test_sharpness_falls_with_blur_and_is_zero_where_nothing_changes() -> None:
+    picture = astronaut()
+    blurred = np.stack([picture, np.roll(picture, 1, 0), np.roll(picture, 1, 1)]).mean(0)
+    assert sharpness(blurred) < sharpness(picture)
+    assert sharpness(np.full((8, 8, 3), 0.3)) == pytest.approx(0, abs=1e-9)
+
+
+def test_judge_needs_no_reference_and_tells_niqe_of_large_pictures_only() -> None:
+    lr = picture_from_array(data.astronaut()[:64, :64])
+    small, large = data.astronaut()[:128, :128] / 255, data.astronaut()[:256, :256] / 255
+    judge = judge_against(lr, None)
+    assert set(judge(small)) == {"consistency", "sharpness"}
+    assert set(judge(large)) == {"consistency", "sharpness", "niqe"}
+    hr = picture_from_array(data.astronaut()[:256, :256])
+    assert set(judge_against(lr, hr)(hr.rgb)) == set(METRICS)

@@ -10,7 +10,7 @@ from ccsr.events import Progress
 from ccsr.exploration import Exploration
 from ccsr.images import picture_from_array
 from ccsr.schedule import path_for
-from ccsr.tradeoff import Point, grid, num_evaluations, sweep, write_points
+from ccsr.tradeoff import PointResult, grid, num_evaluations, sweep, write_points
 from tests.tiny import tiny_pipeline
 
 BASE = SamplingConfig(num_steps=9)
@@ -23,11 +23,11 @@ def brightness(rgb: np.ndarray) -> dict[str, float]:
 
 def swept(
     exploration: Exploration, configs: list[SamplingConfig], seeds: tuple[int, ...]
-) -> tuple[list[Progress], list[Point]]:
+) -> tuple[list[Progress], list[PointResult]]:
     events = list(sweep(exploration, configs, seeds, brightness))
     return (
         [event for event in events if isinstance(event, Progress)],
-        [event for event in events if isinstance(event, Point)],
+        [event for event in events if isinstance(event, PointResult)],
     )
 
 
@@ -56,7 +56,7 @@ def test_sweep_costs_its_longest_chains_and_one_extraction_a_seed() -> None:
     assert len(progress) == 2 * (1 + longest) == num_evaluations(configs, 2)
     assert [event.evaluation for event in progress] == list(range(1, len(progress) + 1))
     assert {event.total for event in progress} == {len(progress)}
-    assert [point.config for point in points] == configs
+    assert [result.point.config for result in points] == configs
     again, _ = swept(exploration, configs, (0, 1))
     assert again == []
 
@@ -65,9 +65,10 @@ def test_points_are_those_of_separate_runs() -> None:
     pipeline = tiny_pipeline()
     configs = grid(BASE, [0.9, 0.6], [0.2, 0.5])
     _, points = swept(Exploration(lambda _: pipeline, PICTURE), configs, (3, 4))
-    for config, point in zip(configs, points, strict=True):
+    for config, done in zip(configs, points, strict=True):
+        point = done.point
         results = [picture.rgb for picture in pipeline(PICTURE, config, (3, 4)).pictures]
-        np.testing.assert_allclose(point.picture.rgb, results[0], atol=1 / 255)
+        np.testing.assert_allclose(done.picture.rgb, results[0], atol=1 / 255)
         expected = np.mean([rgb.mean() for rgb in results])
         assert point.scores["brightness"] == pytest.approx(expected, abs=1e-3)
         assert point.l_std is not None
@@ -77,7 +78,7 @@ def test_points_are_those_of_separate_runs() -> None:
 def test_files_hold_every_point(tmp_path: Path) -> None:
     pipeline = tiny_pipeline()
     _, points = swept(Exploration(lambda _: pipeline, PICTURE), grid(BASE, [0.6], [0.5, 0.2]), (7,))
-    table, tree = write_points(tmp_path, points)
+    table, tree = write_points(tmp_path, [done.point for done in points])
     with table.open() as file:
         rows = list(csv.DictReader(file))
     record = json.loads(tree.read_text())
@@ -85,5 +86,5 @@ def test_files_hold_every_point(tmp_path: Path) -> None:
     assert [row["l_std"] for row in rows] == ["", ""]
     assert record["seeds"] == [7]
     assert [row["brightness"] for row in record["points"]] == [
-        point.scores["brightness"] for point in points
+        done.point.scores["brightness"] for done in points
     ]

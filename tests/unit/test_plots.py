@@ -1,0 +1,49 @@
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from ccsr.config import SamplingConfig
+from ccsr.plots import svg, tradeoff_figure, trajectory_figure, write_png
+from ccsr.tradeoff import Point
+
+PSNR_LPIPS = [{"psnr": 27.0, "lpips": 0.3}, {"psnr": 26.0, "lpips": 0.25}]
+CONFIGS = [SamplingConfig(), SamplingConfig(t_max=0.9)]
+POINTS = [
+    Point(config, (0, 1), scores, 0.01) for config, scores in zip(CONFIGS, PSNR_LPIPS, strict=True)
+]
+
+
+def test_every_point_can_be_clicked_and_those_of_the_paper_are_named() -> None:
+    text = svg(tradeoff_figure(POINTS), "a plot")
+    assert re.findall(r'id="(point-\d+)"', text) == ["point-0", "point-1"]
+    assert ">CCSR<" in text
+    assert ">0.9, 0.3333<" in text
+
+
+def test_plot_says_what_it_shows_and_takes_the_colour_of_the_text() -> None:
+    text = svg(tradeoff_figure(POINTS), "trade-off of two settings")
+    assert "<title>trade-off of two settings</title>" in text
+    assert "currentColor" in text
+    assert "#010203" not in text
+
+
+def test_without_reference_the_axes_are_those_that_need_none() -> None:
+    point = Point(SamplingConfig(), (0,), {"consistency": 40.0, "niqe": 4.0}, None)
+    text = svg(tradeoff_figure([point]), "a plot")
+    assert "PSNR to the input" in text
+    assert "NIQE" in text
+    assert "L-STD" not in text
+
+
+def test_trajectory_marks_the_chosen_fractions() -> None:
+    figure = trajectory_figure([999, 658, 341], {"PSNR": [25, 26, 27]}, {"t_max": 658})
+    assert ">t_max<" in svg(figure, "a plot")
+    axes = figure.axes[0]
+    assert axes.get_xlim()[0] > axes.get_xlim()[1]
+
+
+def test_file_is_a_picture_on_white(tmp_path: Path) -> None:
+    image = Image.open(write_png(tradeoff_figure(POINTS), tmp_path / "plot.png")).convert("RGB")
+    assert image.getpixel((2, 2)) == (255, 255, 255)
+    assert image.width > 900
