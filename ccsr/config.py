@@ -186,6 +186,12 @@ NUM_SWEEP_SEEDS = dataclasses.replace(
     minimum=1,
     maximum=10,
 )
+NUM_VARIANT_SEEDS = dataclasses.replace(
+    NUM_SWEEP_SEEDS,
+    label="Seeds a variant",
+    help="With how many seeds each variant is run, to show its best, its worst and their spread.",
+    minimum=2,
+)
 DEFAULT_SEED = 0
 DEFAULT_NUM_SEEDS = 10
 DEFAULT_SWEEP_SEEDS = 4

@@ -115,7 +115,8 @@ def trajectory_figure(
     Args:
         timesteps: Train timesteps of the estimates.
         scores: By label, one value an estimate; each gets a panel of its own.
-        marks: Labels and timesteps of vertical lines.
+        marks: Labels and timesteps of vertical lines; that of t_max in the first panel has the
+            group id "mark-t_max-0", for pages on which it can be dragged.
     """
     with rc_context(STYLE):
         figure = Figure(SIZE_INCHES, layout="constrained")
@@ -125,11 +126,21 @@ def trajectory_figure(
             axes.set_ylabel(label)
             for text, timestep in marks.items():
                 axes.axvline(timestep, color=INK, alpha=0.5, linestyle=":")
+                # Wide enough to be taken hold of.
+                handle = axes.axvline(timestep, color=ACCENT, alpha=0.15, linewidth=12)
+                handle.set_gid(f"mark-{text}-{list(panels).index(axes)}")
                 axes.annotate(text, (timestep, 1), xycoords=("data", "axes fraction"),
                               xytext=(4, -10), textcoords="offset points", fontsize=9)  # fmt: skip
         panels[-1].set_xlabel("timestep t")
         panels[-1].invert_xaxis()
     return figure
+
+
+def timesteps_across(figure: Figure, fraction: float) -> float:
+    """The timestep at a fraction of the width of a trajectory's figure."""
+    figure.draw_without_rendering()
+    x = fraction * figure.bbox.width
+    return float(figure.axes[0].transData.inverted().transform((x, 0))[0])
 
 
 def svg(figure: Figure, alt: str) -> str:

@@ -85,15 +85,18 @@ class FakeExplorer:
     picture: Picture
     made: dict[tuple[object, ...], int] = field(default_factory=dict)
 
+    @staticmethod
+    def key(config: SamplingConfig, seed: int) -> tuple[object, ...]:
+        return config.variant == "v1", config.t_max, config.num_steps, config.scale, seed
+
     def num_evaluations(self, config: SamplingConfig, seed: int) -> int:
-        made = self.made.get((config.t_max, config.num_steps, config.scale, seed), 0)
+        made = self.made.get(self.key(config, seed), 0)
         return max(path_for(config).num_evaluations - made, 0)
 
     def refine(
         self, config: SamplingConfig, seed: int, *, preview: bool = False
     ) -> Iterator[Progress]:
-        key = (config.t_max, config.num_steps, config.scale, seed)
-        total = self.num_evaluations(config, seed)
+        key, total = self.key(config, seed), self.num_evaluations(config, seed)
         try:
             for number in range(1, total + 1):
                 event = self.engine.evaluate(self.picture, number, total, seed, preview)

@@ -1,4 +1,4 @@
-"""The page: a picture and its settings beside two tabs."""
+"""The page: a picture and its settings beside the tabs."""
 
 import dataclasses
 from pathlib import Path
@@ -26,7 +26,9 @@ from ccsr.ui.runs import LIGHT, PRIVATE
 from ccsr.ui.seeds import build_seeds_tab
 from ccsr.ui.theme import CSS, THEME
 from ccsr.ui.tradeoff import build_tradeoff_tab
+from ccsr.ui.trajectory import build_trajectory_tab
 from ccsr.ui.upscale import build_upscale_tab
+from ccsr.ui.variants import build_variants_tab
 
 MAX_WAITING = 20
 """Runs that may wait for the model before further ones are refused."""
@@ -72,6 +74,11 @@ def build_page(engine: Engine) -> gr.Blocks:
                     build_seeds_tab(engine, picture, reference, settings)
                 with gr.Tab("Trade-off", id="tradeoff"):
                     build_tradeoff_tab(engine, picture, reference, settings, kept)
+                with gr.Tab("Trajectory", id="trajectory"):
+                    build_trajectory_tab(engine, (picture, reference, seed), settings, kept)
+                if len(info.variants) > 1:
+                    with gr.Tab("Variants", id="variants"):
+                        build_variants_tab(engine, (picture, reference), settings, kept)
         load.upload(
             _loaded,
             [load, settings.settled],

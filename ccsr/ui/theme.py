@@ -77,6 +77,8 @@ CSS = """
 
 svg.plot { width: 100%; height: auto; color: var(--body-text-color); }
 svg.plot [id^=point-] { cursor: pointer; }
+svg.plot [id^=mark-] { cursor: ew-resize; touch-action: none; }
+#trajectory-plot { max-width: 720px; }
 
 .scores { overflow-x: auto; margin-bottom: 8px; }
 .prose .scores table { width: auto; border: 0; border-collapse: collapse; margin: 0; }

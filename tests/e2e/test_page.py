@@ -548,6 +548,56 @@ def test_stopping_a_sweep_keeps_the_settings_that_are_done(
     expect(page.locator("#sweep-plot [id^=point-]")).to_have_count(1)
 
 
+def test_trajectory_shows_the_estimates_and_its_marks_can_be_dragged(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    upscale(page)
+    expect(page.locator("#upscale-facts")).to_contain_text(f"Evaluations{EVALUATIONS}")
+    page.get_by_role("tab", name="Trajectory").click()
+    page.get_by_role("button", name="Show the trajectory").click()
+    expect(page.locator("#trajectory-strip img")).to_have_count(12)
+    # The run that was made before is not made again.
+    assert engine.evaluations == EVALUATIONS
+    mark = page.locator("#trajectory-plot [id=mark-t_min-0]")
+    mark.scroll_into_view_if_needed()
+    box = mark.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 20, y, steps=4)
+    page.mouse.up()
+    value = page.get_by_label("number input for t_min")
+    expect(value).not_to_have_value("0.3333")
+    assert 0.34 < float(value.input_value()) < 0.6
+
+
+def test_variants_are_shown_side_by_side(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path, reference_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    page.get_by_role("button", name="Reference picture").click()
+    choose_picture(page, reference_file, "reference")
+    page.get_by_role("tab", name="Variants").click()
+    set_number(page, "Seeds a variant", "2")
+    page.get_by_role("button", name="Compare variants").click()
+    gallery, table = page.locator("#variants-gallery"), page.locator("#variants-table table")
+    expect(gallery.locator("img")).to_have_count(9)
+    expect(gallery).to_contain_text("ccsr, worst")
+    for variant in ("v1", "v2", "ccsr"):
+        expect(table.get_by_role("rowheader", name=variant, exact=True)).to_be_visible()
+    expect(table.get_by_role("columnheader", name="G-STD of PSNR")).to_be_visible()
+
+
+def test_model_of_one_variant_has_nothing_to_compare(page: Page, serve: Serve) -> None:
+    open_page(page, serve(FakeEngine(variants=("ccsr",))))
+    expect(page.get_by_role("tab", name="Trajectory")).to_be_visible()
+    expect(page.get_by_role("tab", name="Variants")).to_have_count(0)
+
+
 def test_a_reference_of_the_wrong_size_is_refused_before_any_work(
     page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
 ) -> None:

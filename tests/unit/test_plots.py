@@ -4,7 +4,7 @@ from pathlib import Path
 from PIL import Image
 
 from ccsr.config import SamplingConfig
-from ccsr.plots import svg, tradeoff_figure, trajectory_figure, write_png
+from ccsr.plots import svg, timesteps_across, tradeoff_figure, trajectory_figure, write_png
 from ccsr.tradeoff import Point
 
 PSNR_LPIPS = [{"psnr": 27.0, "lpips": 0.3}, {"psnr": 26.0, "lpips": 0.25}]
@@ -40,6 +40,7 @@ def test_trajectory_marks_the_chosen_fractions() -> None:
     figure = trajectory_figure([999, 658, 341], {"PSNR": [25, 26, 27]}, {"t_max": 658})
     assert ">t_max<" in svg(figure, "a plot")
     axes = figure.axes[0]
+    assert 'id="mark-t_max-0"' in svg(figure, "a plot")
     assert axes.get_xlim()[0] > axes.get_xlim()[1]
 
 
@@ -47,3 +48,10 @@ def test_file_is_a_picture_on_white(tmp_path: Path) -> None:
     image = Image.open(write_png(tradeoff_figure(POINTS), tmp_path / "plot.png")).convert("RGB")
     assert image.getpixel((2, 2)) == (255, 255, 255)
     assert image.width > 900
+
+
+def test_place_in_a_trajectory_is_its_timestep() -> None:
+    figure = trajectory_figure([999, 658, 341], {"PSNR": [25, 26, 27]}, {"t_max": 658})
+    figure.draw_without_rendering()
+    x, _ = figure.axes[0].transData.transform((500, 26))
+    assert abs(timesteps_across(figure, x / figure.bbox.width) - 500) < 1e-6

@@ -1,0 +1,248 @@
+"""The tab that shows the variants of the paper's ablation side by side."""
+
+import dataclasses
+import time
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from ccsr import heatmap
+from ccsr.config import (
+    DEFAULT_SEED,
+    DEFAULT_SWEEP_SEEDS,
+    L_STD_HELP,
+    MAX_RESULT_PIXELS,
+    NUM_VARIANT_SEEDS,
+    SamplingConfig,
+    Variant,
+)
+from ccsr.events import Engine, Explorer, Progress, Restored
+from ccsr.images import save_png
+from ccsr.metrics import METRICS, judge_against
+from ccsr.report import settings_text
+from ccsr.stability import StabilityReport
+from ccsr.ui import snippets
+from ccsr.ui.exploring import Explored, explored
+from ccsr.ui.files import new_folder, remove_folder, write_look
+from ccsr.ui.inputs import (
+    Settings,
+    errors_shown,
+    number_slider,
+    read_config,
+    read_picture,
+    read_whole,
+)
+from ccsr.ui.runs import IN_ORDER, UNFINISHED, Look, run_buttons, running, wire_run
+
+HINT = snippets.hint(
+    "The variants appear here side by side",
+    "the best and the worst result of each, and where its seeds differ.",
+)
+HELP = (
+    "Best and worst are by PSNR against the reference, or against the input without one. The maps "
+    "share one colour scale. " + L_STD_HELP
+)
+ROWS = ("best", "worst", "L-STD")
+"""What is shown of each variant."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ablation:
+    """What one variant gave."""
+
+    variant: Variant
+    best: Path
+    worst: Path
+    l_std_map: np.ndarray
+    l_std: float
+    scores: dict[str, tuple[float, float]]
+    """Mean and G-STD over the seeds."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Compared:
+    """The variants that are done."""
+
+    folder: Path
+    ablations: tuple[Ablation, ...] = ()
+    maps: tuple[Path, ...] = ()
+    """One a variant, on one scale."""
+
+
+def build_variants_tab(
+    engine: Engine,
+    chosen: tuple[gr.Image, gr.Image],
+    settings: Settings,
+    kept: gr.State,
+) -> None:
+    """Lay out the tab and connect it.
+
+    Args:
+        engine: The model.
+        chosen: Picture and reference.
+        settings: The settings; the variant among them does not count here.
+        kept: What has been made of the picture.
+    """
+    with gr.Row(elem_classes="actions"):
+        seeds = number_slider(NUM_VARIANT_SEEDS, DEFAULT_SWEEP_SEEDS)
+        with gr.Row(elem_classes="run-buttons"):
+            buttons = run_buttons("Compare variants")
+    status = gr.HTML(HINT, elem_id="variants-status")
+    with gr.Column(visible=False) as panel:
+        gallery = gr.Gallery(
+            label="Variants",
+            show_label=False,
+            format="png",
+            columns=len(engine.info.variants),
+            height="auto",
+            object_fit="contain",
+            interactive=False,
+            buttons=["fullscreen"],
+            elem_id="variants-gallery",
+        )
+        table = gr.HTML(elem_id="variants-table")
+        gr.HTML(snippets.line(HELP, "quiet"))
+    shown = gr.State(None, delete_callback=_forget)
+    shown.change(_show, shown, [panel, gallery, table], trigger_mode="always_last", **IN_ORDER)
+
+    def check(_: Any, __: Any, path: str | None, reference: str | None, *rest: Any) -> None:  # noqa: ANN401
+        count, *values = rest
+        with errors_shown():
+            read_picture(path)
+            if reference:
+                read_picture(reference, MAX_RESULT_PIXELS)
+            read_whole(NUM_VARIANT_SEEDS, count)
+            read_config(values)
+
+    def work(
+        before: Compared | None,
+        exploration: Explored | None,
+        path: str,
+        reference: str | None,
+        *rest: Any,  # noqa: ANN401
+    ) -> Generator[Look]:
+        _forget(before)
+        count, *values = rest
+        started = time.perf_counter()
+        now: Explored | None = None
+        so_far: Compared | None = None
+        line = snippets.waiting()
+        try:
+            with errors_shown():
+                config, number = read_config(values), read_whole(NUM_VARIANT_SEEDS, count)
+                now = explored(engine, path, exploration)
+                numbers = range(DEFAULT_SEED, DEFAULT_SEED + number)
+                with running(ablated(engine, now, config, numbers, reference)) as events:
+                    for event in events:
+                        if isinstance(event, Compared):
+                            so_far = event
+                        else:
+                            line = snippets.progress(event, time.perf_counter() - started)
+                        yield Look((line, so_far, now))
+        except gr.Error:
+            yield Look((UNFINISHED, so_far, now), ended=True)
+            raise
+        yield Look(("", so_far, now), ended=True)
+
+    def stopped(last: Look | None) -> Look:
+        _, so_far, now = last.values if last else ("", None, None)
+        done = snippets.counted(len(so_far.ablations) if so_far else 0, "variant")
+        return Look((snippets.line(f"Stopped. {done} kept.", "quiet"), so_far, now))
+
+    inputs = [shown, kept, *chosen, seeds, *settings.values()]
+    wire_run(buttons, check, work, stopped, inputs, [status, shown, kept])
+
+
+def ablated(
+    engine: Engine,
+    explored: Explored,
+    config: SamplingConfig,
+    seeds: Sequence[int],
+    reference_path: str | None,
+) -> Iterator[Progress | Compared]:
+    """Run every variant with every seed: progress, and what there is after each variant."""
+    picture = read_picture(explored.path)
+    reference = read_picture(reference_path, MAX_RESULT_PIXELS) if reference_path else None
+    judge = judge_against(picture, reference)
+    configs = [dataclasses.replace(config, variant=v) for v in reversed(engine.info.variants)]
+    compared = Compared(new_folder())
+    done, total = 0, _missing(explored.explorer, configs, seeds)
+    for chosen in configs:
+        report = StabilityReport(chosen)
+        files: list[Path] = []
+        for seed in seeds:
+            for event in explored.explorer.run(chosen, seed):
+                if isinstance(event, Restored):
+                    report.add(seed, event.picture.rgb, judge(event.picture.rgb))
+                    files.append(compared.folder / f"{chosen.variant}-seed-{seed}.png")
+                    save_png(files[-1], event.picture, settings_text(chosen, seed, engine.info))
+                    continue
+                done += 1
+                yield dataclasses.replace(event, evaluation=done, total=max(total, done))
+        compared = _with_maps(compared, _ablation(report, files))
+        yield compared
+
+
+def _missing(explorer: Explorer, configs: Sequence[SamplingConfig], seeds: Sequence[int]) -> int:
+    """Network evaluations to come; V2 and CCSR share theirs."""
+    apart = [c for c in configs if c.variant != "v2" or len(configs) == 1]
+    return sum(explorer.num_evaluations(c, seed) for c in apart for seed in seeds)
+
+
+def _ablation(report: StabilityReport, files: Sequence[Path]) -> Ablation:
+    fidelity = next(iter(report.scores.values()))
+    return Ablation(
+        report.config.variant,
+        files[int(np.argmax(fidelity))],
+        files[int(np.argmin(fidelity))],
+        report.pixels.l_std_map,
+        report.pixels.l_std,
+        {name: (spread.mean, spread.g_std) for name, spread in report.spreads().items()},
+    )
+
+
+def _with_maps(compared: Compared, ablation: Ablation) -> Compared:
+    """What there is with one more variant; all maps are drawn again on one scale."""
+    ablations = (*compared.ablations, ablation)
+    maximum = max(heatmap.nice_maximum(a.l_std_map) for a in ablations)
+    maps = tuple(
+        # A browser keeps what it has seen under a name.
+        write_look(
+            compared.folder / f"{a.variant}-l_std-of-{len(ablations)}.png",
+            heatmap.with_scale(a.l_std_map, maximum),
+        )
+        for a in ablations
+    )
+    return dataclasses.replace(compared, ablations=ablations, maps=maps)
+
+
+def _show(compared: Compared | None) -> tuple[Any, ...]:
+    if compared is None or not compared.ablations:
+        return gr.update(visible=False), gr.skip(), gr.skip()
+    ablations = compared.ablations
+    files = ([a.best for a in ablations], [a.worst for a in ablations], compared.maps)
+    pictures = [
+        (path, f"{ablation.variant}, {row}")
+        for row, paths in zip(ROWS, files, strict=True)
+        for ablation, path in zip(ablations, paths, strict=True)
+    ]
+    gallery = gr.update(value=pictures, columns=len(ablations))
+    return gr.update(visible=True), gallery, variants_table(ablations)
+
+
+def variants_table(ablations: Sequence[Ablation]) -> str:
+    """Mean scores, their G-STD, and the L-STD of each variant."""
+    names = list(ablations[0].scores)
+    labels = [METRICS[n].label if n in METRICS else n for n in names]
+    heads = ["", *(h for label in labels for h in (label, f"G-STD of {label}")), "L-STD"]
+    rows = [
+        (a.variant, [x for name in names for x in a.scores[name]] + [a.l_std]) for a in ablations
+    ]
+    return snippets.table(heads, rows)
+
+
+def _forget(compared: Compared | None) -> None:
+    remove_folder(compared.folder if compared else None)
