@@ -1,10 +1,11 @@
 """Where the time goes: python -m ccsr.benchmark.
 
-Prints the time of one picture after loading, with the share of each part, and what ten seeds cost
-compared with ten runs. Runs alternate, so that a busy machine slows all of them alike.
+Prints the time of one picture after loading, with the share of each part, and what other jobs of
+the page cost as multiples of it. Jobs alternate, so that a busy machine slows all of them alike.
 """
 
 import argparse
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -13,11 +14,18 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 from torch import nn
 
-from ccsr.config import COMPACT, SamplingConfig
+from ccsr.config import (
+    COMPACT,
+    DEFAULT_SWEEP_SEEDS,
+    DEFAULT_T_MAXS,
+    DEFAULT_T_MINS,
+    SamplingConfig,
+)
 from ccsr.images import Picture, picture_from_array
 from ccsr.pipeline import CCSRPipeline, target_size
 from ccsr.schedule import path_for
-from ccsr.weights import load_engine
+from ccsr.tradeoff import grid, longest_of, sweep
+from ccsr.weights import ModelEngine, load_engine
 
 PARTS: tuple[str, ...] = ("encode", "condition", "network", "decode", "rest")
 NUM_SEEDS = 10
@@ -37,11 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     picture, config = picture_from_array(noise), SamplingConfig()
     pipeline(picture, config)  # the first run pays for setting up
 
-    runs, single, together = [], [], []
+    runs: list[dict[str, float]] = []
+    spent: dict[str, list[float]] = {}
     for _ in range(options.repeats):
         runs.append(parts_of_a_run(pipeline, picture, config))
-        single.append(_seconds(lambda: [pipeline(picture, config, (s,)) for s in range(NUM_SEEDS)]))
-        together.append(_seconds(lambda: pipeline(picture, config, range(NUM_SEEDS))))
+        for name, seconds in jobs(engine, picture, config).items():
+            spent.setdefault(name, []).append(seconds / sum(runs[-1].values()))
 
     evaluations = path_for(config).num_evaluations
     print(f"{picture.size} -> {target_size(picture, config)}, {evaluations} network evaluations, "
@@ -49,10 +58,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     total = statistics.median(sum(run.values()) for run in runs)
     for part in PARTS:
         seconds = statistics.median(run[part] for run in runs)
-        print(f"{part:8} {seconds:7.3f} s {100 * seconds / total:4.0f} %")
-    print(f"{'total':8} {total:7.3f} s")
-    ratio = statistics.median(t / s for t, s in zip(together, single, strict=True))
-    print(f"{NUM_SEEDS} seeds in one run take {ratio:.2f} of the time of {NUM_SEEDS} runs")
+        print(f"{part:9} {seconds:7.3f} s {100 * seconds / total:4.0f} %")
+    print(f"{'total':9} {total:7.3f} s\n\nas multiples of one run:")
+    for name, ratios in spent.items():
+        print(f"{name:45} {statistics.median(ratios):6.2f}")
+
+
+def jobs(engine: ModelEngine, picture: Picture, config: SamplingConfig) -> dict[str, float]:
+    """Seconds of what the page does besides one run."""
+    pipeline, seeds = engine.pipeline(config.variant), range(NUM_SEEDS)
+    explorer = engine.explore(picture)
+    list(explorer.run(config, 0))
+    kept, longer = (dataclasses.replace(config, t_min=t_min) for t_min in (0.5, 0.2))
+    configs = grid(config, DEFAULT_T_MAXS, DEFAULT_T_MINS)
+    swept = engine.explore(picture), configs, range(DEFAULT_SWEEP_SEEDS), _unjudged
+    return {
+        f"{NUM_SEEDS} runs": _seconds(lambda: [pipeline(picture, config, (s,)) for s in seeds]),
+        f"{NUM_SEEDS} seeds in one run": _seconds(lambda: pipeline(picture, config, seeds)),
+        "t_min raised after a run": _seconds(lambda: list(explorer.run(kept, 0))),
+        "t_min lowered to 0.2 after a run": _seconds(lambda: list(explorer.run(longer, 0))),
+        f"{len(configs)} settings with {DEFAULT_SWEEP_SEEDS} seeds": _seconds(
+            lambda: list(sweep(*swept))
+        ),
+        "the longest run of that sweep": _seconds(
+            lambda: pipeline(picture, longest_of(configs), (0,))
+        ),
+    }
+
+
+def _unjudged(rgb: np.ndarray) -> dict[str, float]:
+    return {}
 
 
 def parts_of_a_run(

@@ -2,13 +2,15 @@
 
 Every picture is cropped to its centre, reduced and upscaled again, once a seed. Tables: all
 variants after bicubic reduction; the full method after the Real-ESRGAN chain; the full method at
-the settings of the paper's Table 5. Rows are averages over all pictures; L-STD and G-STD as the
-paper has them, Eq. (4)-(5). Other upscalers join the first two if they are installed
+the settings of the paper's Table 5; seconds a picture. Rows are averages over all pictures; L-STD
+and G-STD as the paper has them, Eq. (4)-(5). Other upscalers join if they are installed
 (`training/peers.py`), DISTS if its weights are (`training/perceptual.py`).
 """
 
 import argparse
+import statistics
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +45,7 @@ Restore = Callable[[Picture], Iterable[tuple[int, np.ndarray]]]
 
 DIGITS = {"psnr": 2, "sharpness": 2}
 """Decimals printed of a column; others get 4."""
-TABLES = ("bicubic", "real-esrgan", "settings")
+TABLES = ("bicubic", "real-esrgan", "settings", "speed")
 SCALE = int(SamplingConfig().scale)
 
 
@@ -102,6 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     judge = Judge()
     for name in options.tables:
+        if name == "speed":
+            print(f"\n{speed(engine)}")
+            continue
         rows = dict(scored(restorers(name, engine, seeds), samples(name, truths), judge))
         print(f"\n{name}, {len(truths)} pictures, seeds {options.seeds}\n\n{markdown(rows)}")
     return 0
@@ -198,6 +203,34 @@ def _row(restore: Restore, sample: Sample, judge: Judge) -> Row:
         row["l_std"] = report.pixels.l_std
         row |= {f"g_std_{name}": spreads[name].g_std for name in METRICS}
     return row
+
+
+def speed(engine: Engine, side: int = 128, repeats: int = 5) -> str:
+    """Seconds for a picture, of ours and of the other upscalers in turn, as a table."""
+    rng = np.random.default_rng(0)
+    picture = picture_from_array(rng.integers(0, 256, (side, side, 3), np.uint8))
+    ours = {
+        f"ccsr, {count} seed{'s' if count > 1 else ''}": _ours(
+            engine, SamplingConfig(), range(count)
+        )
+        for count in (1, 10)
+    }
+    methods = {**{name: _peer(peer) for name, peer in installed_peers().items()}, **ours}
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    for _ in range(repeats + 1):
+        for name, restore in methods.items():
+            started = time.perf_counter()
+            list(restore(picture))
+            seconds[name].append(time.perf_counter() - started)
+    # The first round pays for setting up.
+    lines = [
+        f"{side} -> {SCALE * side} pixels, median of {repeats}",
+        "",
+        "| | seconds |",
+        "|---|---|",
+    ]
+    lines += [f"| {name} | {statistics.median(s[1:]):.2f} |" for name, s in seconds.items()]
+    return "\n".join(lines)
 
 
 def _average(rows: Sequence[Row]) -> Row:
