@@ -19,7 +19,7 @@ from gradio.data_classes import ImageData
 
 from ccsr.config import PRESETS, Option, SamplingConfig, option
 from ccsr.images import MAX_INPUT_PIXELS, Picture, load_picture
-from ccsr.ui.runs import LIGHT
+from ccsr.ui.runs import LIGHT, PRIVATE
 
 logger = getLogger(__name__)
 
@@ -104,8 +104,26 @@ def settings_controls(variants: Sequence[str]) -> Settings:
         chosen = PRESETS[name]
         return *(getattr(chosen, step) for step in steps), count + 1
 
-    preset.input(apply, [preset, settled], [*(made[step] for step in steps), settled], **LIGHT)
+    # In the queue: only there do changes of a state start further events.
+    outputs = [*(made[step] for step in steps), settled]
+    preset.input(apply, [preset, settled], outputs, concurrency_limit=None, **PRIVATE)
+    gr.on(
+        [made[step].change for step in steps],
+        _matching_preset,
+        [made[step] for step in steps],
+        preset,
+        trigger_mode="always_last",
+        **LIGHT,
+    )
     return Settings(made, settled)
+
+
+def _matching_preset(t_max: float, t_min: float, num_steps: float) -> str | None:
+    """The preset that these values are, if they are one."""
+    chosen = t_max, t_min, num_steps
+    return next(
+        (name for name, p in PRESETS.items() if (p.t_max, p.t_min, p.num_steps) == chosen), None
+    )
 
 
 def setting_slider(name: str) -> gr.Slider:

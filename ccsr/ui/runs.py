@@ -154,6 +154,7 @@ def wire_run(
             [current, *inputs],
             [start, stop, status, current],
             concurrency_limit=None,
+            trigger_mode="multiple",
             **PRIVATE,
         ).success(
             follow,
@@ -162,6 +163,8 @@ def wire_run(
             api_visibility="private",
             show_progress="minimal",
             show_progress_on=status,
+            # A run that takes the place of another begins before the other has ended.
+            trigger_mode="multiple",
             **MODEL,
         )
     stop.click(halt, current, [start, stop, status], **LIGHT)
