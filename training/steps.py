@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderDC, ConfigMixin, ModelMixin
+from diffusers import AutoencoderDC, ConfigMixin
 from safetensors.torch import load_file
+from torch import nn
 
 from ccsr.pipeline import CCSRPipeline
 from training.autoencoder import AutoencoderObjective
@@ -50,7 +51,7 @@ class Run:
         """The autoencoder, as pre-trained or after "stage2"."""
         return AutoencoderDC.from_pretrained(self.exported(step))
 
-    def warm_start(self, network: ModelMixin, part: str, variant: str) -> None:
+    def warm_start(self, network: nn.Module, part: str, variant: str) -> None:
         """Give `network` the weights of that part of `origin`, if there is one.
 
         Args:
@@ -119,7 +120,7 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | Stored]:
         raise ValueError(f"step must be one of {', '.join(STEPS)}, got {step!r}")
 
 
-def adopt(network: ModelMixin, weights: dict[str, torch.Tensor]) -> int:
+def adopt(network: nn.Module, weights: dict[str, torch.Tensor]) -> int:
     """Copy those weights that `network` has under the same name and shape; how many they are."""
     own = network.state_dict()
     fitting = {k: w for k, w in weights.items() if k in own and own[k].shape == w.shape}

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from skimage import data
 
 from ccsr.images import picture_from_array, save_png
+from ccsr.metrics import LPIPS
 from training.__main__ import COMPACT
 from training.config import DataConfig, load_recipe
 from training.data import Crops, Pairs, PictureFolder, Stored, random_crop
@@ -15,7 +16,9 @@ from training.degradation import mixture
 from training.loop import rate_factor
 from training.losses import PatchDiscriminator, adaptive_weight, hinge_loss
 from training.network import build_denoiser
+from training.perceptual import DISTS
 from training.stage1 import random_timesteps
+from training.steps import adopt
 from training.store import write_store
 
 
@@ -160,3 +163,25 @@ def test_adaptive_weight_is_the_ratio_of_the_gradients() -> None:
 
 def test_discriminator_judges_patches() -> None:
     assert PatchDiscriminator(4)(torch.rand(2, 3, 64, 96)).shape == (2, 1, 6, 10)
+
+
+def test_warm_start_takes_what_fits_and_leaves_the_rest() -> None:
+    start, network = torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(3, 4, 3)
+    weights = start.state_dict() | {"bias": torch.zeros(9), "of_another": torch.zeros(1)}
+    own_bias = network.bias.clone()
+    assert adopt(network, weights) == 1
+    assert torch.equal(network.weight, start.weight)
+    assert torch.equal(network.bias, own_bias)
+
+
+def test_dists_is_zero_for_equal_pictures_and_grows_with_noise() -> None:
+    """With an untrained trunk: its weights do not ship."""
+    channels = 3 + 64 + 128 + 256 + 512 + 512
+    dists = DISTS(LPIPS("vgg"), torch.ones(channels), torch.ones(channels))
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.rand(1, 3, 32, 32, generator=generator)
+    noise = torch.randn(picture.shape, generator=generator)
+    distances = [float(dists(picture, picture + sigma * noise)) for sigma in (0, 0.1, 0.5)]
+    assert distances[0] == pytest.approx(0, abs=1e-5)
+    assert distances == sorted(distances)
+    assert distances[1] > 1e-4
