@@ -69,10 +69,12 @@ class NetworkConfig:
 
     block_out_channels: tuple[int, ...] = (64, 96, 128)
     layers_per_block: int = 1
+    controlnet: Literal["picture", "latent"] = "picture"
+    """Which class: evaluated once a picture, or at every step as at full size. Depth and channels
+    of its own has only the first."""
     controlnet_channels: tuple[int, ...] = (128, 160, 192)
     controlnet_layers: tuple[int, ...] = (6, 2, 2)
-    """The ControlNet is evaluated once a picture and the UNet at every step of every seed: depth
-    costs least here."""
+    """The UNet is evaluated at every step of every seed: depth costs least here."""
     norm_num_groups: int = 32
     prediction_type: Literal["epsilon", "v_prediction"] = "v_prediction"
 

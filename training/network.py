@@ -1,32 +1,39 @@
 """The denoising network of the compact model: UNet and ControlNet together."""
 
+import json
 from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.utils import CONFIG_NAME
 from torch import nn
 
-from ccsr.controlnet import PictureControlNetModel
+from ccsr.controlnet import LatentControlNetModel, PictureControlNetModel
 from ccsr.schedule import NonUniformScheduler
 from training.config import NetworkConfig
 from training.losses import PredictBatch
+
+AnyControlNet = LatentControlNetModel | PictureControlNetModel
 
 
 class Denoiser(nn.Module):
     """UNet and ControlNet together."""
 
-    def __init__(self, unet: UNet2DConditionModel, controlnet: PictureControlNetModel) -> None:
+    def __init__(self, unet: UNet2DConditionModel, controlnet: AnyControlNet) -> None:
         super().__init__()
         self.unet, self.controlnet = unet, controlnet
 
     def predictor(self, lr_latent: torch.Tensor) -> PredictBatch:
         """The network with a condition [B,C,h,w]: a function of x_t [B,C,h,w] and t.
 
-        What it knows of the condition is computed once, here.
+        The features of the condition are computed once, here.
         """
-        down, middle = self.controlnet.condition_features(lr_latent)
+        features = self.controlnet.condition_features(lr_latent)
 
         def predict(x_t: torch.Tensor, t: torch.Tensor | int) -> torch.Tensor:
+            down, middle = self.controlnet(
+                x_t, t, None, controlnet_cond=features, return_dict=False
+            )
             return self.unet(
                 x_t,
                 t,
@@ -46,9 +53,11 @@ class Denoiser(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> "Denoiser":
         """Read what `save` wrote."""
+        config = json.loads((folder / "controlnet" / CONFIG_NAME).read_text())
+        kinds = {kind.__name__: kind for kind in (PictureControlNetModel, LatentControlNetModel)}
         return cls(
             UNet2DConditionModel.from_pretrained(folder / "unet"),
-            PictureControlNetModel.from_pretrained(folder / "controlnet"),
+            kinds[config["_class_name"]].from_pretrained(folder / "controlnet"),
         )
 
 
@@ -65,7 +74,15 @@ def build_denoiser(config: NetworkConfig, latent_channels: int) -> Denoiser:
         layers_per_block=config.layers_per_block,
         norm_num_groups=config.norm_num_groups,
     )
-    controlnet = PictureControlNetModel(
+    return Denoiser(unet, _build_controlnet(config, unet, latent_channels))
+
+
+def _build_controlnet(
+    config: NetworkConfig, unet: UNet2DConditionModel, latent_channels: int
+) -> AnyControlNet:
+    if config.controlnet == "latent":
+        return LatentControlNetModel.from_unet(unet, conditioning_channels=latent_channels)
+    return PictureControlNetModel(
         conditioning_channels=latent_channels,
         unet_channels=config.block_out_channels,
         unet_layers_per_block=config.layers_per_block,
@@ -73,7 +90,6 @@ def build_denoiser(config: NetworkConfig, latent_channels: int) -> Denoiser:
         layers_per_block=config.controlnet_layers,
         norm_num_groups=config.norm_num_groups,
     )
-    return Denoiser(unet, controlnet)
 
 
 def build_scheduler(config: NetworkConfig) -> NonUniformScheduler:

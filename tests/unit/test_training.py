@@ -1,5 +1,6 @@
 import itertools
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,12 +11,12 @@ from skimage import data
 from ccsr.images import picture_from_array, save_png
 from ccsr.metrics import LPIPS
 from training.__main__ import COMPACT
-from training.config import DataConfig, load_recipe
+from training.config import DataConfig, NetworkConfig, load_recipe
 from training.data import Crops, Pairs, PictureFolder, Stored, random_crop
 from training.degradation import mixture
 from training.loop import rate_factor
 from training.losses import PatchDiscriminator, adaptive_weight, hinge_loss
-from training.network import build_denoiser
+from training.network import Denoiser, build_denoiser
 from training.perceptual import DISTS
 from training.stage1 import random_timesteps
 from training.steps import adopt
@@ -185,3 +186,30 @@ def test_dists_is_zero_for_equal_pictures_and_grows_with_noise() -> None:
     assert distances[0] == pytest.approx(0, abs=1e-5)
     assert distances == sorted(distances)
     assert distances[1] > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["picture", "latent"])
+def test_denoiser_of_either_kind_comes_back_from_its_files(
+    kind: Literal["picture", "latent"], tmp_path: Path
+) -> None:
+    config = NetworkConfig(
+        block_out_channels=(8, 16),
+        controlnet=kind,
+        controlnet_channels=(8, 16),
+        controlnet_layers=(1, 1),
+        norm_num_groups=4,
+    )
+    denoiser = build_denoiser(config, latent_channels=4)
+    denoiser.save(tmp_path)
+    again = Denoiser.load(tmp_path)
+    assert type(again.controlnet) is type(denoiser.controlnet)
+    x_t, lr_latent = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    t = torch.tensor([10, 900])
+    torch.testing.assert_close(
+        again.predictor(lr_latent)(x_t, t), denoiser.predictor(lr_latent)(x_t, t)
+    )
+
+
+@pytest.mark.parametrize("recipe", sorted(COMPACT.parent.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_shipped_recipe_is_read(recipe: Path) -> None:
+    assert load_recipe(recipe).network.prediction_type == "v_prediction"
