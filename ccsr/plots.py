@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
@@ -23,7 +24,7 @@ TRADEOFF_PLOT = "tradeoff.png"
 
 INK = "#010203"
 """Stands for the colour of the text, and is replaced by it in SVGs."""
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
     "text.color": INK,
@@ -93,7 +94,9 @@ def tradeoff_figure(points: Sequence[Point]) -> Figure:
         axes = figure.add_subplot()
         for index, (point, l_std) in enumerate(zip(points, l_stds, strict=True)):
             x, y = point.scores[across.score], point.scores[upwards.score]
-            dot = axes.scatter([x], [y], s=90, color=shades.to_rgba(l_std), edgecolors=INK)
+            dot = axes.scatter(
+                [x], [y], s=90, color=shades.to_rgba(np.array(l_std)), edgecolors=INK
+            )
             dot.set_gid(f"point-{index}")
             text = preset_of(point) or f"{point.config.t_max:g}, {point.config.t_min:g}"
             axes.annotate(text, (x, y), xytext=(7, 5), textcoords="offset points", fontsize=9)

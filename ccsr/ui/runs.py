@@ -144,7 +144,7 @@ def wire_run(
         return *_idle(), snippets.line("Stopped before it began.", "quiet")
 
     # In the queue, unlike LIGHT: only there does a refusal reach the person as a message.
-    beginnings = [([start.click], begin)]
+    beginnings: list[tuple[list[Callable[..., Any]], Callable[..., Any]]] = [([start.click], begin)]
     if rerun is not None:
         beginnings.append((list(rerun.triggers), begin_again))
     for triggers, function in beginnings:
