@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from ccsr.config import PRESETS, TABLE_5
 from ccsr.heatmap import GREY_LEVELS, color_table
+from ccsr.metrics import METRICS
 from ccsr.tradeoff import Point
 
 TRADEOFF_PLOT = "tradeoff.png"
@@ -53,6 +54,15 @@ class Axis:
     label: str
 
 
+SCORE_LABELS = {
+    "consistency": "PSNR to input (dB)",
+    "sharpness": "Sharpness",
+    "niqe": "NIQE",
+} | {
+    name: f"{metric.label}{f' ({metric.unit})' if metric.unit else ''}"
+    for name, metric in METRICS.items()
+}
+"""What scores are called in tables and plots."""
 DISTORTION = {
     "psnr": Axis("psnr", "PSNR in dB (higher is more faithful)"),
     "consistency": Axis("consistency", "PSNR to the input in dB (higher is more faithful)"),

@@ -21,7 +21,15 @@ from ccsr.config import (
 from ccsr.events import Engine, Progress
 from ccsr.images import save_png
 from ccsr.metrics import judge_against
-from ccsr.plots import TRADEOFF_PLOT, axes_of, preset_of, svg, tradeoff_figure, write_png
+from ccsr.plots import (
+    SCORE_LABELS,
+    TRADEOFF_PLOT,
+    axes_of,
+    preset_of,
+    svg,
+    tradeoff_figure,
+    write_png,
+)
 from ccsr.report import point_name, settings_text
 from ccsr.tradeoff import Point, PointResult, grid, num_evaluations, write_points
 from ccsr.ui import snippets
@@ -265,6 +273,9 @@ def _show(swept: Swept | None, left: str | None, right: str | None) -> tuple[Any
                  names[0])  # fmt: skip
     left = left if left in names else first
     right = right if right in names else names[-1]
+    if left == right:
+        # Nobody chose that: it was all there was when the first point arrived.
+        left, right = first, names[-1]
     alt = f"Fidelity against perception of {len(names)} settings"
     return (
         gr.update(visible=True),
@@ -305,7 +316,8 @@ def points_table(points: Sequence[Point]) -> str:
          + ([] if point.l_std is None else [point.l_std]))
         for point in points
     ]  # fmt: skip
-    heads = ["", *points[0].scores, *([] if points[0].l_std is None else ["L-STD"])]
+    scores = [SCORE_LABELS[name] for name in points[0].scores]
+    heads = ["", *scores, *([] if points[0].l_std is None else ["L-STD"])]
     return snippets.table(heads, rows) + snippets.line(f"{across.label}. {upwards.label}.", "quiet")
 
 

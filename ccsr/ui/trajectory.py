@@ -11,8 +11,8 @@ import gradio as gr
 from ccsr.config import MAX_RESULT_PIXELS, SEED, SamplingConfig
 from ccsr.events import Engine, Progress
 from ccsr.images import save_png
-from ccsr.metrics import METRICS, judge_against
-from ccsr.plots import svg, timesteps_across, trajectory_figure
+from ccsr.metrics import judge_against
+from ccsr.plots import SCORE_LABELS, svg, timesteps_across, trajectory_figure
 from ccsr.sampler import Step
 from ccsr.schedule import path_for
 from ccsr.ui import snippets
@@ -32,10 +32,6 @@ HELP = (
 )
 SHOWN_ESTIMATES = 12
 """Estimates decoded at most; of a longer run they are spread evenly."""
-LABELS = {"consistency": "PSNR to input (dB)", "sharpness": "Sharpness"} | {
-    name: f"{metric.label}{f' ({metric.unit})' if metric.unit else ''}"
-    for name, metric in METRICS.items()
-}
 PLOTTED = ("psnr", "lpips", "consistency", "sharpness")
 DRAG = """
 let name = null, from = 0, fraction = 0;
@@ -101,6 +97,7 @@ def build_trajectory_tab(
             show_label=False,
             format="png",
             columns=6,
+            height="auto",
             object_fit="contain",
             interactive=False,
             buttons=["fullscreen"],
@@ -204,7 +201,7 @@ def _show(trajectory: Trajectory | None) -> tuple[Any, ...]:
 def plot_of(trajectory: Trajectory) -> str:
     """Scores against the timestep, as SVG."""
     names = [name for name in PLOTTED if name in trajectory.scores[0]]
-    scores = {LABELS[name]: [row[name] for row in trajectory.scores] for name in names}
+    scores = {SCORE_LABELS[name]: [row[name] for row in trajectory.scores] for name in names}
     marks = marked_timesteps(trajectory.config)
     alt = f"{' and '.join(scores)} of {len(trajectory.timesteps)} estimates against the timestep"
     return svg(trajectory_figure(trajectory.timesteps, scores, marks), alt)

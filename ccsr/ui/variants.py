@@ -21,7 +21,8 @@ from ccsr.config import (
 )
 from ccsr.events import Engine, Explorer, Progress, Restored
 from ccsr.images import save_png
-from ccsr.metrics import METRICS, judge_against
+from ccsr.metrics import judge_against
+from ccsr.plots import SCORE_LABELS
 from ccsr.report import settings_text
 from ccsr.stability import StabilityReport
 from ccsr.ui import snippets
@@ -236,7 +237,7 @@ def _show(compared: Compared | None) -> tuple[Any, ...]:
 def variants_table(ablations: Sequence[Ablation]) -> str:
     """Mean scores, their G-STD, and the L-STD of each variant."""
     names = list(ablations[0].scores)
-    labels = [METRICS[n].label if n in METRICS else n for n in names]
+    labels = [SCORE_LABELS[name] for name in names]
     heads = ["", *(h for label in labels for h in (label, f"G-STD of {label}")), "L-STD"]
     rows = [
         (a.variant, [x for name in names for x in a.scores[name]] + [a.l_std]) for a in ablations

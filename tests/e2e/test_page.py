@@ -523,7 +523,9 @@ def test_sweep_draws_its_points_and_shows_the_one_that_is_clicked(
     announced = page.locator("#sweep-cost").inner_text()
     assert f"{engine.evaluations} network evaluations" in announced
     assert engine.evaluations == 2 * (9 + 15)
-    right = page.locator("#sweep-pair img").nth(1)
+    right, left = (page.locator("#sweep-pair img").nth(i) for i in (1, 0))
+    expect(left).to_have_attribute("src", re_name("t_max-0.6667_t_min-0.3333_seed-0.png"))
+    expect(right).to_have_attribute("src", re_name("t_max-0.6667_t_min-0.5_seed-0.png"))
     points.nth(0).locator("use, path").last.click(force=True)
     expect(right).to_have_attribute("src", re_name("t_max-0.5_t_min-0.3333_seed-0.png"))
     table = page.locator("#sweep-table table")
@@ -597,7 +599,7 @@ def test_variants_are_shown_side_by_side(
     expect(gallery).to_contain_text("ccsr, worst")
     for variant in ("v1", "v2", "ccsr"):
         expect(table.get_by_role("rowheader", name=variant, exact=True)).to_be_visible()
-    expect(table.get_by_role("columnheader", name="G-STD of PSNR")).to_be_visible()
+    expect(table.get_by_role("columnheader", name="G-STD of PSNR (dB)")).to_be_visible()
 
 
 def test_model_of_one_variant_has_nothing_to_compare(page: Page, serve: Serve) -> None:
