@@ -45,7 +45,17 @@ from ccsr.ui.inputs import (
     read_picture,
     read_whole,
 )
-from ccsr.ui.runs import IN_ORDER, LIGHT, MODEL, UNFINISHED, Look, run_buttons, running, wire_run
+from ccsr.ui.runs import (
+    IN_ORDER,
+    LIGHT,
+    MODEL,
+    PRIVATE,
+    UNFINISHED,
+    Look,
+    run_buttons,
+    running,
+    wire_run,
+)
 
 HINT = snippets.hint(
     "Every setting becomes a point here",
@@ -114,14 +124,18 @@ def build_tradeoff_tab(
         files = gr.Files(label="CSV, JSON, PNG", interactive=False, elem_id="sweep-files")
 
     swept = gr.State(None, delete_callback=_forget)
+    # What a person chose, apart from what is shown for want of a choice.
+    left_chosen, right_chosen = gr.State(None), gr.State(None)
+    left.input(lambda name: name, left, left_chosen, **LIGHT)
+    right.input(lambda name: name, right, right_chosen, **LIGHT)
     swept.change(
         _show,
-        [swept, left, right],
+        [swept, left_chosen, right_chosen],
         [panel, plot, left, right, pair, table, files],
         trigger_mode="always_last",
         **IN_ORDER,
     )
-    plot.click(_clicked, swept, right, **LIGHT)
+    plot.click(_clicked, swept, [right, right_chosen], concurrency_limit=None, **PRIVATE)
     gr.on([left.change, right.change], _pair, [swept, left, right], pair, **LIGHT)
 
     study = [t_maxs, t_mins, seeds]
@@ -273,9 +287,6 @@ def _show(swept: Swept | None, left: str | None, right: str | None) -> tuple[Any
                  names[0])  # fmt: skip
     left = left if left in names else first
     right = right if right in names else names[-1]
-    if left == right:
-        # Nobody chose that: it was all there was when the first point arrived.
-        left, right = first, names[-1]
     alt = f"Fidelity against perception of {len(names)} settings"
     return (
         gr.update(visible=True),
@@ -297,8 +308,8 @@ def name_of(point: Point) -> str:
 
 def _clicked(swept: Swept | None, event: gr.EventData) -> Any:  # noqa: ANN401
     if swept is None or not 0 <= event.index < len(swept.points):
-        return gr.skip()
-    return name_of(swept.points[event.index])
+        return gr.skip(), gr.skip()
+    return (name_of(swept.points[event.index]),) * 2
 
 
 def _pair(swept: Swept | None, left: str | None, right: str | None) -> tuple[Path, Path] | None:
