@@ -126,8 +126,8 @@ def build_tradeoff_tab(
     swept = gr.State(None, delete_callback=_forget)
     # What a person chose, apart from what is shown for want of a choice.
     left_chosen, right_chosen = gr.State(None), gr.State(None)
-    left.input(lambda name: name, left, left_chosen, **LIGHT)
-    right.input(lambda name: name, right, right_chosen, **LIGHT)
+    left.input(_itself, left, left_chosen, **LIGHT)
+    right.input(_itself, right, right_chosen, **LIGHT)
     swept.change(
         _show,
         [swept, left_chosen, right_chosen],
@@ -304,6 +304,10 @@ def name_of(point: Point) -> str:
     pair = f"t_max {point.config.t_max:g}, t_min {point.config.t_min:g}"
     preset = preset_of(point)
     return f"{preset}: {pair}" if preset else pair
+
+
+def _itself(name: str | None) -> str | None:
+    return name
 
 
 def _clicked(swept: Swept | None, event: gr.EventData) -> Any:  # noqa: ANN401

@@ -526,13 +526,14 @@ def test_sweep_draws_its_points_and_shows_the_one_that_is_clicked(
     right, left = (page.locator("#sweep-pair img").nth(i) for i in (1, 0))
     expect(left).to_have_attribute("src", re_name("t_max-0.6667_t_min-0.3333_seed-0.png"))
     expect(right).to_have_attribute("src", re_name("t_max-0.6667_t_min-0.5_seed-0.png"))
+    for name in ("tradeoff.csv", "tradeoff.json", "tradeoff.png"):
+        expect(page.locator("#sweep-files").get_by_role("cell", name=name)).to_be_visible()
+    expect(page.get_by_role("button", name="Compare")).to_be_enabled()
     # Not A1 or A2: of the fake engine they lie one on the other.
     points.nth(1).locator("use").click()
     expect(right).to_have_attribute("src", re_name("t_max-0.5_t_min-0.5_seed-0.png"))
     table = page.locator("#sweep-table table")
     expect(table.get_by_role("rowheader", name="A1: t_max 0.5, t_min 0.3333")).to_be_visible()
-    for name in ("tradeoff.csv", "tradeoff.json", "tradeoff.png"):
-        expect(page.locator("#sweep-files").get_by_role("cell", name=name)).to_be_visible()
 
 
 def test_sweep_without_settings_in_order_is_refused(
