@@ -7,7 +7,7 @@ grid by the fractions t_max and t_min. All arithmetic is in float32 or better.
 
 import functools
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from diffusers.configuration_utils import register_to_config
 from ccsr.config import SamplingConfig
 
 LoopStart = Literal["paper", "official"]
+PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
 
 def respaced_timesteps(num_train_timesteps: int, num_steps: int) -> list[int]:
@@ -126,7 +127,7 @@ class NonUniformScheduler(SchedulerMixin, ConfigMixin):
         num_train_timesteps: T.
         beta_start: First beta of the scaled-linear schedule.
         beta_end: Last beta.
-        prediction_type: What the network predicts, "epsilon" or "v_prediction".
+        prediction_type: What the network predicts: "epsilon", "v_prediction", or "sample" (x0).
         loop_start: Where refinement starts, see `refinement_indices`.
     """
 
@@ -136,16 +137,15 @@ class NonUniformScheduler(SchedulerMixin, ConfigMixin):
         num_train_timesteps: int = 1000,
         beta_start: float = 0.00085,
         beta_end: float = 0.012,
-        prediction_type: Literal["epsilon", "v_prediction"] = "epsilon",
+        prediction_type: PredictionType = "epsilon",
         loop_start: LoopStart = "paper",
     ) -> None:
-        if prediction_type not in ("epsilon", "v_prediction"):
-            raise ValueError(
-                f"prediction_type must be epsilon or v_prediction, got {prediction_type!r}"
-            )
+        if prediction_type not in get_args(PredictionType):
+            known = ", ".join(get_args(PredictionType))
+            raise ValueError(f"prediction_type must be one of {known}, got {prediction_type!r}")
         if loop_start not in ("paper", "official"):
             raise ValueError(f"loop_start must be paper or official, got {loop_start!r}")
-        self.prediction_type = prediction_type
+        self.prediction_type: PredictionType = prediction_type
         self.loop_start: LoopStart = loop_start
         betas = np.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps) ** 2
         self.alpha_bar = np.cumprod(1 - betas)
@@ -184,9 +184,11 @@ class NonUniformScheduler(SchedulerMixin, ConfigMixin):
         return signal * x0.float() + spread * noise.float()
 
     def target(self, x0: torch.Tensor, noise: torch.Tensor, t: int | torch.Tensor) -> torch.Tensor:
-        """What the network should predict at x_t: the noise, or v (arXiv 2202.00512)."""
+        """What the network should predict at x_t: the noise, x0, or v (arXiv 2202.00512)."""
         if self.prediction_type == "epsilon":
             return noise
+        if self.prediction_type == "sample":
+            return x0
         signal, spread = (s.to(x0.device) for s in self.signal_and_noise(t))
         return signal * noise - spread * x0
 
@@ -194,6 +196,8 @@ class NonUniformScheduler(SchedulerMixin, ConfigMixin):
         self, prediction: torch.Tensor, x_t: torch.Tensor, t: int | torch.Tensor
     ) -> torch.Tensor:
         """Estimate of x0 from the network's prediction at x_t; float32."""
+        if self.prediction_type == "sample":
+            return prediction.float()
         signal, spread = (s.to(x_t.device) for s in self.signal_and_noise(t))
         prediction, x_t = prediction.float(), x_t.float()
         if self.prediction_type == "epsilon":

@@ -74,9 +74,10 @@ class AutoencoderObjective:
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
-        """Save the autoencoder, scaled so that latents have unit spread."""
+        """Save the autoencoder, scaled so that latents have the spread of the recipe."""
         examples = (self.crops[-1 - i]["hr"] for i in range(64))
         latents = [self.autoencoder.encode(2 * x[None] - 1, return_dict=False)[0] for x in examples]
         root_mean_square = torch.cat(latents).square().mean().sqrt()
-        self.autoencoder.register_to_config(scaling_factor=float(1 / root_mean_square))
+        scaling_factor = float(self.config.latent_spread / root_mean_square)
+        self.autoencoder.register_to_config(scaling_factor=scaling_factor)
         self.autoencoder.save_pretrained(folder)

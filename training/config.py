@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from ccsr.schedule import PredictionType
+
 T = TypeVar("T")
 
 COMPRESSION = 8
@@ -61,6 +63,9 @@ class AutoencoderConfig:
     perceptual_weight: float = 0.1
     perceptual_from: float = 0.6
     """Share of the run after which the perceptual loss joins."""
+    latent_spread: float = 1.0
+    """Root mean square of the scaled latents. The smaller it is, the less of the result is left to
+    chance: over more of the noise schedule the condition says more than the noisy latent."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class NetworkConfig:
     controlnet_layers: tuple[int, ...] = (6, 2, 2)
     """The UNet is evaluated at every step of every seed: depth costs least here."""
     norm_num_groups: int = 32
-    prediction_type: Literal["epsilon", "v_prediction"] = "v_prediction"
+    prediction_type: PredictionType = "v_prediction"
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class Run:
         """The autoencoder, as pre-trained or after "stage2"."""
         return AutoencoderDC.from_pretrained(self.exported(step))
 
-    def warm_start(self, network: nn.Module, part: str, variant: str) -> None:
+    def warm_start(self, network: nn.Module, part: str, variant: str | None = None) -> None:
         """Give `network` the weights of that part of `origin`, if there is one.
 
         Args:
@@ -60,8 +60,8 @@ class Run:
             variant: File variant of the weights there.
         """
         if self.origin is not None:
-            path = self.origin / part / f"diffusion_pytorch_model.{variant}.safetensors"
-            adopt(network, load_file(path))
+            name = ".".join(filter(None, ("diffusion_pytorch_model", variant, "safetensors")))
+            adopt(network, load_file(self.origin / part / name))
 
     def store(self, name: str, config: PairsConfig) -> Path:
         """Folder of a store."""
@@ -94,6 +94,8 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | Stored]:
             yield from _store(run, "pairs", config, encoded_pairs(run.autoencoder()))
     elif step == "uniform":
         denoiser = build_denoiser(recipe.network, recipe.autoencoder.latent_channels)
+        run.warm_start(denoiser.unet, "unet")
+        run.warm_start(denoiser.controlnet, "controlnet")
         pairs = run.store("pairs", recipe.uniform.pairs)
         scheduler = build_scheduler(recipe.network)
         objective = uniform_objective(denoiser, scheduler, recipe.uniform, pairs)

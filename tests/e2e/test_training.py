@@ -131,6 +131,33 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(
         assert all(torch.allclose(found[k], expected[k], atol=1e-6) for k in expected)
 
 
+def test_training_that_starts_from_a_model_has_its_networks_before_the_first_step(
+    folders: tuple[Path, Path], trained: Path, tmp_path: Path
+) -> None:
+    """And latents are scaled to the spread that the recipe asks for."""
+    still = TINY.replace("max_steps = 2", "max_steps = 0")
+    recipe = tmp_path / "still.toml"
+    recipe.write_text(still.replace("[autoencoder]", "[autoencoder]\nlatent_spread = 0.5"))
+    model, run = trained / "model", tmp_path / "run"
+
+    steps = ("autoencoder", "pairs", "uniform", "--init", str(model))
+    assert train((folders[0], recipe), run, *steps) == 0
+
+    for part, exported, variant in (
+        ("unet", "uniform/export/unet", ""),
+        ("controlnet", "uniform/export/controlnet", ""),
+        ("vae", "autoencoder/export", "v2."),
+    ):
+        expected = load_file(model / part / f"diffusion_pytorch_model.{variant}safetensors")
+        found = load_file(run / exported / "diffusion_pytorch_model.safetensors")
+        assert all(torch.equal(found[k].half(), expected[k]) for k in expected), part
+    spreads = [
+        json.loads((folder / "autoencoder/export/config.json").read_text())["scaling_factor"]
+        for folder in (run, trained)
+    ]
+    assert spreads[0] == pytest.approx(spreads[1] / 2, rel=1e-2)
+
+
 def test_export_never_overwrites_a_model(
     folders: tuple[Path, Path], trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -89,7 +89,7 @@ def test_stage_1_losses_are_those_of_the_authors() -> None:
     assert float(l_t_max) == pytest.approx(302.02508544921875, rel=1e-4)
 
 
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 def test_uniform_sampling_equals_the_ancestral_sampler_of_diffusers(prediction_type: str) -> None:
     weight = torch.randn(4, 4, 1, 1, generator=torch.Generator().manual_seed(1)) / 4
 

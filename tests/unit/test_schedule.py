@@ -101,7 +101,7 @@ def test_grid_needs_a_possible_size() -> None:
             respaced_timesteps(1000, size)
 
 
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 def test_x0_comes_back_from_a_perfect_prediction(prediction_type: str) -> None:
     scheduler = NonUniformScheduler(prediction_type=prediction_type)
     x0, noise = torch.randn(2, 3, 4, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -119,7 +119,7 @@ def test_arithmetic_is_float32_whatever_the_network_gives() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"prediction_type": "sample"}, {"loop_start": "middle"}], ids=lambda w: next(iter(w))
+    "wrong", [{"prediction_type": "score"}, {"loop_start": "middle"}], ids=lambda w: next(iter(w))
 )
 def test_unknown_settings_are_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
