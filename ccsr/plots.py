@@ -7,6 +7,7 @@ in dark; a PNG has a white ground.
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +172,21 @@ def svg(figure: Figure, alt: str) -> str:
     return (
         text[text.index("<svg") :]
         .replace(INK, "currentColor")
-        .replace("<svg ", '<svg role="img" class="plot" ', 1)
+        .replace("<svg ", '<svg role="figure" class="plot" ', 1)
     )
+
+
+def reachable(drawing: str, group: str, role: str, label: str) -> str:
+    """An SVG in which the keyboard reaches a group of elements.
+
+    Args:
+        drawing: The SVG.
+        group: Id of the group.
+        role: What it is for, as ARIA names it.
+        label: What it is called.
+    """
+    attributes = f'tabindex="0" role="{role}" aria-label="{escape(label)}"'
+    return drawing.replace(f'<g id="{group}">', f'<g id="{group}" {attributes}>')
 
 
 def write_png(figure: Figure, path: Path) -> Path:

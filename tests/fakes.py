@@ -31,8 +31,8 @@ class FakeEngine:
     variants: tuple[str, ...] = VARIANTS
     evaluations: int = 0
     """Network evaluations done so far, over all runs."""
-    worked: threading.Event = field(default_factory=threading.Event)
-    """Set once an evaluation has been done."""
+    begun: threading.Event = field(default_factory=threading.Event)
+    """Set once an evaluation has begun."""
     closed: threading.Event = field(default_factory=threading.Event)
     """Set once a run was closed before its end."""
     released: threading.Event = field(default_factory=threading.Event)
@@ -67,9 +67,9 @@ class FakeEngine:
     def evaluate(
         self, picture: Picture, evaluation: int, total: int, seed: int, preview: bool
     ) -> Progress:
+        self.begun.set()
         self.released.wait(self.delay)
         self.evaluations += 1
-        self.worked.set()
         if self.failure is not None:
             raise self.failure
         look = to_uint8(picture.rgb[::2, ::2]) if preview else None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components.base import Component
 from gradio.data_classes import ImageData
 
 from ccsr.config import PRESETS, Option, SamplingConfig, option
@@ -69,13 +70,13 @@ class Settings:
 
     def chosen(self) -> list[Callable[..., Any]]:
         """The events of a person having chosen a value; sliders that still move do not count."""
-        return [
-            self.settled.change,
-            *(
-                component.release if isinstance(component, gr.Slider) else component.input
-                for component in self.components.values()
-            ),
-        ]
+        return [self.settled.change, *map(chosen_event, self.components.values())]
+
+
+def chosen_event(component: Component) -> Callable[..., Any]:
+    """The event of a person having chosen a value."""
+    assert isinstance(component, gr.Slider | gr.Radio | gr.Number | gr.Textbox)
+    return component.release if isinstance(component, gr.Slider) else component.input
 
 
 def settings_controls(variants: Sequence[str]) -> Settings:

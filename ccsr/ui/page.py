@@ -22,8 +22,10 @@ from ccsr.ui.inputs import (
     read_picture,
     settings_controls,
 )
+from ccsr.ui.memory import remember
 from ccsr.ui.runs import LIGHT, PRIVATE
 from ccsr.ui.seeds import build_seeds_tab
+from ccsr.ui.study import Subject
 from ccsr.ui.theme import CSS, THEME
 from ccsr.ui.tradeoff import build_tradeoff_tab
 from ccsr.ui.trajectory import build_trajectory_tab
@@ -55,10 +57,10 @@ def build_page(engine: Engine) -> gr.Blocks:
             '<div class="heading"><h1>CCSR</h1><p>Super-resolution, stable over seeds</p>'
             f'<p class="model">{snippets.model_line(info)}</p></div>'
         )
-        kept = kept_exploration()
         with gr.Row(elem_classes="workspace"):
             with gr.Column(elem_classes="picture", min_width=280):
                 picture, about, reference = _picture_side()
+            subject = Subject(picture, reference, kept_exploration())
             with gr.Column(elem_classes="settings", min_width=280):
                 settings = _settings_side(info.variants)
                 load = gr.UploadButton(
@@ -69,16 +71,18 @@ def build_page(engine: Engine) -> gr.Blocks:
                 )
             with gr.Column(elem_classes="tabs-side", min_width=280), gr.Tabs():
                 with gr.Tab("Upscale", id="upscale"):
-                    seed = build_upscale_tab(engine, picture, settings, kept)
+                    seed = build_upscale_tab(engine, subject, settings)
                 with gr.Tab("Seed consistency", id="seeds"):
-                    build_seeds_tab(engine, picture, reference, settings)
+                    survey = build_seeds_tab(engine, subject, settings)
                 with gr.Tab("Trade-off", id="tradeoff"):
-                    build_tradeoff_tab(engine, picture, reference, settings, kept)
+                    sweep = build_tradeoff_tab(engine, subject, settings)
                 with gr.Tab("Trajectory", id="trajectory"):
-                    build_trajectory_tab(engine, (picture, reference, seed), settings, kept)
+                    build_trajectory_tab(engine, subject, seed, settings)
                 if len(info.variants) > 1:
                     with gr.Tab("Variants", id="variants"):
-                        build_variants_tab(engine, (picture, reference), settings, kept)
+                        build_variants_tab(engine, subject, settings)
+        chosen = {**settings.components, "seed": seed, **survey, **sweep}
+        remember(page, chosen, settings.settled.change)
         load.upload(
             _loaded,
             [load, settings.settled],

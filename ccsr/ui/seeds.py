@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components.base import Component
 
 from ccsr import heatmap
 from ccsr.config import (
@@ -29,6 +29,7 @@ from ccsr.report import picture_name, settings_text, write_report
 from ccsr.stability import ScoreSpread, StabilityReport
 from ccsr.ui import snippets
 from ccsr.ui.agreement import build_agreement
+from ccsr.ui.exploring import Explored, explored
 from ccsr.ui.files import (
     bicubic,
     new_folder,
@@ -45,16 +46,8 @@ from ccsr.ui.inputs import (
     read_picture,
     read_whole,
 )
-from ccsr.ui.runs import (
-    IN_ORDER,
-    LIGHT,
-    MODEL,
-    UNFINISHED,
-    Look,
-    run_buttons,
-    running,
-    wire_run,
-)
+from ccsr.ui.runs import IN_ORDER, LIGHT, MODEL, run_buttons, running
+from ccsr.ui.study import Study, Subject, results_state, wire_study
 
 HINT = snippets.hint(
     "The results of all seeds appear here",
@@ -91,6 +84,10 @@ class Kept:
     archive: Path | None = None
     """The ZIP of all of it, once the run has ended."""
 
+    def __len__(self) -> int:
+        """Seeds that are done."""
+        return len(self.seeds)
+
     @property
     def l_std_numbers(self) -> Path:
         """The L-STD map as an array."""
@@ -119,69 +116,23 @@ class _Looks:
     download: gr.DownloadButton
 
 
-def build_seeds_tab(
-    engine: Engine, picture: gr.Image, reference: gr.Image, settings: Settings
-) -> None:
-    """Lay out the tab and connect it."""
+def build_seeds_tab(engine: Engine, subject: Subject, settings: Settings) -> dict[str, Component]:
+    """Lay out the tab and connect it; what a person chooses in it."""
     with gr.Row(elem_classes="actions"):
         num_seeds = number_slider(NUM_SEEDS, DEFAULT_NUM_SEEDS, min_width=200)
         first_seed = number_box(SEED, DEFAULT_SEED, label="First seed")
         with gr.Row(elem_classes="run-buttons"):
             buttons = run_buttons("Run seeds")
     status = gr.HTML(HINT, elem_id="seeds-status")
-    kept = gr.State(None, time_to_live=6 * 3600, delete_callback=_forget)
+    kept = results_state()
     looks = _lay_out_looks()
     _wire_looks(looks, kept)
     build_agreement(kept, looks.seed)
 
-    inputs = [picture, first_seed, num_seeds, reference, kept, *settings.values()]
-    outputs = [status, kept]
-
-    def check(path: str | None, first: float, number: float, *rest: Any) -> None:  # noqa: ANN401
-        reference_path, _, *values = rest
-        with errors_shown():
-            read_picture(path)
-            read_seeds(first, number)
-            read_config(values)
-            if reference_path:
-                read_picture(reference_path, MAX_RESULT_PIXELS)
-
-    def work(
-        path: str,
-        first: float,
-        number: float,
-        *rest: Any,  # noqa: ANN401
-    ) -> Generator[Look]:
-        reference_path, before, *values = rest
-        _forget(before)
-        started = time.perf_counter()
-        so_far: Kept | None = None
-        status = snippets.waiting()
-        yield Look((status, None))
-        try:
-            with errors_shown():
-                seeds = read_seeds(first, number)
-                for event in surveyed(engine, path, read_config(values), seeds, reference_path):
-                    if isinstance(event, Kept):
-                        so_far = event
-                    else:
-                        count = len(so_far.seeds) if so_far else 0
-                        done = f"{count} of {snippets.counted(len(seeds), 'seed')} done"
-                        elapsed = time.perf_counter() - started
-                        status = snippets.progress(event, elapsed, done)
-                    yield Look((status, so_far))
-        except gr.Error:
-            yield Look((UNFINISHED, _ended(so_far)), ended=True)
-            raise
-        yield Look(("", _ended(so_far)), ended=True)
-
-    def stopped(last: Look | None) -> Look:
-        kept: Kept | None = last.values[1] if last else None
-        count = f"{len(kept.seeds)} of {kept.total} seeds are kept" if kept else "Nothing was kept"
-        return Look((snippets.line(f"Stopped. {count}.", "quiet"), _ended(kept)))
-
-    wire_run(buttons, check, work, stopped, inputs, outputs)
-    _add_endpoint(engine, picture, (first_seed, num_seeds, reference), settings)
+    chosen = [first_seed, num_seeds, *settings.values()]
+    wire_study(engine, STUDY, subject, kept, chosen, buttons, status)
+    _add_endpoint(engine, subject, (first_seed, num_seeds), settings)
+    return {"first_seed": first_seed, "num_seeds": num_seeds}
 
 
 def _lay_out_looks() -> _Looks:
@@ -324,6 +275,16 @@ def scores_table(kept: Kept) -> str:
     return snippets.table(["", *heads], rows) + snippets.line(helps, "quiet")
 
 
+def read_survey(values: Sequence[Any]) -> tuple[SamplingConfig, list[int]]:
+    """Settings and seeds, from the first seed, their number, and the values of the settings.
+
+    Raises:
+        ValueError: If a value is missing or out of its range.
+    """
+    first, number, *rest = values
+    return read_config(rest), read_seeds(first, number)
+
+
 def read_seeds(first: Any, number: Any) -> list[int]:  # noqa: ANN401 - values of number boxes
     """The seeds of a run.
 
@@ -338,13 +299,13 @@ def read_seeds(first: Any, number: Any) -> list[int]:  # noqa: ANN401 - values o
 
 def surveyed(
     engine: Engine,
-    path: str,
-    config: SamplingConfig,
-    seeds: Sequence[int],
+    explored: Explored,
+    query: tuple[SamplingConfig, Sequence[int]],
     reference_path: str | None,
 ) -> Iterator[Progress | Kept]:
-    """Upscale a file with every seed: progress, and what there is after each seed."""
-    picture = read_picture(path)
+    """Upscale a picture with every seed: progress, and what there is after each seed."""
+    config, seeds = query
+    picture = read_picture(explored.path)
     plain = bicubic(picture, target_size(picture, config))
     # Measured before the model works, so that a reference of the wrong size costs nothing.
     reference = read_picture(reference_path, MAX_RESULT_PIXELS) if reference_path else None
@@ -364,7 +325,7 @@ def surveyed(
             text = settings_text(config, event.seed, engine.info)
             save_png(folder / picture_name(event.seed), event.picture, text)
             if kept is None:
-                kept = _nothing(Path(path).stem, folder, len(seeds))
+                kept = _nothing(Path(explored.path).stem, folder, len(seeds))
                 if reference_path:
                     kept = dataclasses.replace(
                         kept, baseline=baseline, reference=Path(reference_path)
@@ -416,19 +377,18 @@ def pack(kept: Kept) -> Path:
     return write_zip(kept.folder / name, [*kept.pictures, *kept.report])
 
 
-def _ended(kept: Kept | None) -> Kept | None:
+def packed(kept: Kept) -> Kept:
     """What was kept, with its ZIP."""
-    return dataclasses.replace(kept, archive=pack(kept)) if kept else None
+    return dataclasses.replace(kept, archive=pack(kept))
 
 
-def _forget(kept: Kept | None) -> None:
-    remove_folder(kept.folder if kept else None)
+STUDY = Study("seed", read_survey, surveyed, packed)
 
 
 def _add_endpoint(
     engine: Engine,
-    picture: gr.Image,
-    seeds: tuple[gr.Number, Any, gr.Image],
+    subject: Subject,
+    seeds: tuple[gr.Number, gr.Slider],
     settings: Settings,
 ) -> None:
     """Offer the run to programs as /seeds."""
@@ -452,9 +412,9 @@ def _add_endpoint(
         """Upscale a picture with many seeds: a ZIP, the L-STD map, and the report."""
         kept: Kept | None = None
         with errors_shown():
-            config = read_config((scale, variant, num_steps, t_max, t_min, color))
-            numbers = read_seeds(first_seed, num_seeds)
-            for event in surveyed(engine, picture, config, numbers, reference):
+            values = (scale, variant, num_steps, t_max, t_min, color)
+            query = read_survey((first_seed, num_seeds, *values))
+            for event in surveyed(engine, explored(engine, picture), query, reference):
                 if isinstance(event, Kept):
                     kept = event
                 else:
@@ -463,10 +423,9 @@ def _add_endpoint(
                 report = next(path for path in kept.report if path.name == "report.json")
                 yield str(pack(kept)), str(kept.maps[MAP]), json.loads(report.read_text())
 
-    first, number, reference_input = seeds
     start.click(
         run_seeds,
-        [picture, first, number, *settings.values(), reference_input],
+        [subject.picture, *seeds, *settings.values(), subject.reference],
         [archive, l_std_map, details],
         api_name="seeds",
         show_progress="hidden",

@@ -1,12 +1,12 @@
 """The tab that compares settings of t_max and t_min on one picture."""
 
 import dataclasses
-import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components.base import Component
 
 from ccsr import tradeoff
 from ccsr.config import (
@@ -26,6 +26,7 @@ from ccsr.plots import (
     TRADEOFF_PLOT,
     axes_of,
     preset_of,
+    reachable,
     svg,
     tradeoff_figure,
     write_png,
@@ -34,7 +35,7 @@ from ccsr.report import point_name, settings_text
 from ccsr.tradeoff import Point, PointResult, grid, num_evaluations, write_points
 from ccsr.ui import snippets
 from ccsr.ui.exploring import Explored, explored
-from ccsr.ui.files import new_folder, remove_folder
+from ccsr.ui.files import new_folder
 from ccsr.ui.inputs import (
     FIELDS,
     Settings,
@@ -45,17 +46,8 @@ from ccsr.ui.inputs import (
     read_picture,
     read_whole,
 )
-from ccsr.ui.runs import (
-    IN_ORDER,
-    LIGHT,
-    MODEL,
-    PRIVATE,
-    UNFINISHED,
-    Look,
-    run_buttons,
-    running,
-    wire_run,
-)
+from ccsr.ui.runs import LIGHT, MODEL, PRIVATE, run_buttons, running
+from ccsr.ui.study import Study, Subject, results_state, wire_study
 
 HINT = snippets.hint(
     "Every setting becomes a point here",
@@ -66,10 +58,18 @@ HELP = (
     "Upwards: perception, LPIPS with a reference and NIQE without. Click a point to see its "
     "picture; A1 to A4 and CCSR are settings of the paper."
 )
+LOOKS: dict[str, Any] = {**PRIVATE, "concurrency_id": "tradeoff-looks", "concurrency_limit": 1}
+"""Events with these come one after another: a choice is not undone by a look that began before."""
 CLICKS = """
-element.addEventListener("click", (event) => {
+const choose = (event) => {
     const point = event.target.closest("[id^=point-]");
-    if (point) trigger("click", { index: Number(point.id.slice("point-".length)) });
+    if (!point) return;
+    event.preventDefault();
+    trigger("click", { index: Number(point.id.slice("point-".length)) });
+};
+element.addEventListener("click", choose);
+element.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === " ") choose(event);
 });
 """
 
@@ -79,21 +79,22 @@ class Swept:
     """The points of a sweep so far."""
 
     folder: Path
-    points: tuple[Point, ...]
-    pictures: tuple[Path, ...]
+    total: int
+    points: tuple[Point, ...] = ()
+    pictures: tuple[Path, ...] = ()
     """One a point."""
     files: tuple[Path, ...] = ()
     """Table, record and plot, once the sweep has ended."""
 
+    def __len__(self) -> int:
+        """Points that are there."""
+        return len(self.points)
+
 
 def build_tradeoff_tab(
-    engine: Engine,
-    picture: gr.Image,
-    reference: gr.Image,
-    settings: Settings,
-    kept: gr.State,
-) -> None:
-    """Lay out the tab and connect it."""
+    engine: Engine, subject: Subject, settings: Settings
+) -> dict[str, Component]:
+    """Lay out the tab and connect it; what a person chooses in it."""
     with gr.Row(elem_classes="actions"):
         t_maxs = _fractions_box("t_max", DEFAULT_T_MAXS)
         t_mins = _fractions_box("t_min", DEFAULT_T_MINS)
@@ -123,19 +124,19 @@ def build_tradeoff_tab(
         table = gr.HTML(elem_id="sweep-table")
         files = gr.Files(label="CSV, JSON, PNG", interactive=False, elem_id="sweep-files")
 
-    swept = gr.State(None, delete_callback=_forget)
+    swept = results_state()
     # What a person chose, apart from what is shown for want of a choice.
     left_chosen, right_chosen = gr.State(None), gr.State(None)
-    left.input(_itself, left, left_chosen, **LIGHT)
-    right.input(_itself, right, right_chosen, **LIGHT)
+    left.input(_itself, left, left_chosen, **LOOKS)
+    right.input(_itself, right, right_chosen, **LOOKS)
     swept.change(
         _show,
         [swept, left_chosen, right_chosen],
         [panel, plot, left, right, pair, table, files],
         trigger_mode="always_last",
-        **IN_ORDER,
+        **LOOKS,
     )
-    plot.click(_clicked, swept, [right, right_chosen], concurrency_limit=None, **PRIVATE)
+    plot.click(_clicked, swept, [right, right_chosen], **LOOKS)
     gr.on([left.change, right.change], _pair, [swept, left, right], pair, **LIGHT)
 
     study = [t_maxs, t_mins, seeds]
@@ -148,87 +149,24 @@ def build_tradeoff_tab(
         **LIGHT,
     )
     cost.value = _cost(*(box.value for box in study), *(box.value for box in settings.values()))
-    _wire(engine, buttons, (swept, kept, picture, reference, *study), settings, status)
-    _add_endpoint(engine, (picture, reference, *study), settings)
-
-
-def _wire(
-    engine: Engine,
-    buttons: tuple[gr.Button, gr.Button],
-    chosen: tuple[Any, ...],
-    settings: Settings,
-    status: gr.HTML,
-) -> None:
-    """Connect the buttons with a sweep.
-
-    Args:
-        engine: The model.
-        buttons: Start and stop.
-        chosen: Components of what was swept before, the exploration, the picture, the reference,
-            both lists of fractions, and the number of seeds.
-        settings: The other settings.
-        status: Line of progress.
-    """
-    swept, kept = chosen[:2]
-
-    def check(_: Any, __: Any, path: str | None, reference: str | None, *rest: Any) -> None:  # noqa: ANN401
-        with errors_shown():
-            read_picture(path)
-            if reference:
-                read_picture(reference, MAX_RESULT_PIXELS)
-            read_study(rest)
-
-    def work(
-        before: Swept | None,
-        exploration: Explored | None,
-        path: str,
-        reference: str | None,
-        *rest: Any,  # noqa: ANN401
-    ) -> Generator[Look]:
-        _forget(before)
-        started = time.perf_counter()
-        so_far: Swept | None = None
-        now: Explored | None = None
-        line = snippets.waiting()
-        try:
-            with errors_shown():
-                configs, seeds = read_study(rest)
-                now = explored(engine, path, exploration)
-                for event in compared(engine, now, configs, seeds, reference):
-                    if isinstance(event, Swept):
-                        so_far = event
-                    else:
-                        count = len(so_far.points) if so_far else 0
-                        done = f"{count} of {snippets.counted(len(configs), 'setting')} done"
-                        line = snippets.progress(event, time.perf_counter() - started, done)
-                    yield Look((line, so_far, now))
-        except gr.Error:
-            yield Look((UNFINISHED, _ended(so_far), now), ended=True)
-            raise
-        yield Look(("", _ended(so_far), now), ended=True)
-
-    def stopped(last: Look | None) -> Look:
-        _, so_far, now = last.values if last else ("", None, None)
-        count = len(so_far.points) if so_far else 0
-        text = f"Stopped. {snippets.counted(count, 'setting')} kept."
-        return Look((snippets.line(text, "quiet"), _ended(so_far), now))
-
-    inputs = [*chosen, *settings.values()]
-    wire_run(buttons, check, work, stopped, inputs, [status, swept, kept])
+    chosen = [*study, *settings.values()]
+    wire_study(engine, STUDY, subject, swept, chosen, buttons, status)
+    _add_endpoint(engine, (subject.picture, subject.reference, *study), settings)
+    return {"sweep_t_maxs": t_maxs, "sweep_t_mins": t_mins, "sweep_seeds": seeds}
 
 
 def compared(
     engine: Engine,
     explored: Explored,
-    configs: Sequence[SamplingConfig],
-    seeds: Sequence[int],
+    query: tuple[Sequence[SamplingConfig], Sequence[int]],
     reference_path: str | None,
 ) -> Iterator[Progress | Swept]:
-    """Sweep over the settings: progress, and what there is after each of them."""
+    """Sweep over settings with seeds: progress, and what there is after each setting."""
+    configs, seeds = query
     picture = read_picture(explored.path)
     reference = read_picture(reference_path, MAX_RESULT_PIXELS) if reference_path else None
     judge = judge_against(picture, reference)
-    swept = Swept(new_folder(), (), ())
+    swept = Swept(new_folder(), len(configs))
     with running(tradeoff.sweep(explored.explorer, configs, seeds, judge)) as events:
         for event in events:
             if isinstance(event, PointResult):
@@ -288,9 +226,12 @@ def _show(swept: Swept | None, left: str | None, right: str | None) -> tuple[Any
     left = left if left in names else first
     right = right if right in names else names[-1]
     alt = f"Fidelity against perception of {len(names)} settings"
+    drawing = svg(tradeoff_figure(swept.points), alt)
+    for index, name in enumerate(names):
+        drawing = reachable(drawing, f"point-{index}", "button", name)
     return (
         gr.update(visible=True),
-        svg(tradeoff_figure(swept.points), alt),
+        drawing,
         gr.update(choices=names, value=left),
         gr.update(choices=names, value=right),
         _pair(swept, left, right),
@@ -336,10 +277,8 @@ def points_table(points: Sequence[Point]) -> str:
     return snippets.table(heads, rows) + snippets.line(f"{across.label}. {upwards.label}.", "quiet")
 
 
-def _ended(swept: Swept | None) -> Swept | None:
+def with_files(swept: Swept) -> Swept:
     """What was swept, with its files."""
-    if swept is None:
-        return None
     files = write_points(swept.folder, swept.points)
     plot = write_png(tradeoff_figure(swept.points), swept.folder / TRADEOFF_PLOT)
     return dataclasses.replace(swept, files=(*files, plot))
@@ -368,17 +307,15 @@ def _add_endpoint(engine: Engine, chosen: tuple[Any, ...], settings: Settings) -
         swept: Swept | None = None
         with errors_shown():
             values = (scale, variant, num_steps, 1.0, 0.0, color)
-            configs, seeds = read_study((t_maxs, t_mins, num_seeds, *values))
-            now = explored(engine, picture)
-            for event in compared(engine, now, configs, seeds, reference):
+            query = read_study((t_maxs, t_mins, num_seeds, *values))
+            for event in compared(engine, explored(engine, picture), query, reference):
                 if isinstance(event, Swept):
                     swept = event
                 else:
                     yield None, {"evaluation": event.evaluation, "total": event.total}
-            ended = _ended(swept)
-            if ended is not None:
-                rows = [point.row() for point in ended.points]
-                yield [str(path) for path in ended.files], {"points": rows}
+            if swept is not None:
+                rows = [point.row() for point in swept.points]
+                yield [str(path) for path in with_files(swept).files], {"points": rows}
 
     start.click(
         run_sweep,
@@ -390,5 +327,4 @@ def _add_endpoint(engine: Engine, chosen: tuple[Any, ...], settings: Settings) -
     )
 
 
-def _forget(swept: Swept | None) -> None:
-    remove_folder(swept.folder if swept else None)
+STUDY = Study("setting", read_study, compared, with_files)

@@ -1,8 +1,7 @@
 """The tab that shows how the estimate of the clean picture grows along a run."""
 
 import dataclasses
-import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,15 @@ from ccsr.config import MAX_RESULT_PIXELS, SEED, SamplingConfig
 from ccsr.events import Engine, Progress
 from ccsr.images import save_png
 from ccsr.metrics import judge_against
-from ccsr.plots import SCORE_LABELS, svg, timesteps_across, trajectory_figure
+from ccsr.plots import SCORE_LABELS, reachable, svg, timesteps_across, trajectory_figure
 from ccsr.sampler import Step
 from ccsr.schedule import path_for
 from ccsr.ui import snippets
-from ccsr.ui.exploring import Explored, explored
-from ccsr.ui.files import new_folder, remove_folder
-from ccsr.ui.inputs import Settings, errors_shown, read_config, read_picture, read_whole
-from ccsr.ui.runs import IN_ORDER, PRIVATE, UNFINISHED, Look, run_buttons, running, wire_run
+from ccsr.ui.exploring import Explored
+from ccsr.ui.files import new_folder
+from ccsr.ui.inputs import Settings, read_config, read_picture, read_whole
+from ccsr.ui.runs import IN_ORDER, PRIVATE, run_buttons
+from ccsr.ui.study import Study, Subject, results_state, wire_study
 
 HINT = snippets.hint(
     "The estimates of a run appear here",
@@ -28,35 +28,55 @@ HINT = snippets.hint(
 HELP = (
     "Each picture is the estimate of the clean result at one timestep. With a reference the plot "
     "shows how PSNR and LPIPS change; without one, PSNR to the input and sharpness. Drag t_max or "
-    "t_min in the plot to change the setting."
+    "t_min in the plot, or move them with the arrow keys, to change the setting."
 )
 SHOWN_ESTIMATES = 12
 """Estimates decoded at most; of a longer run they are spread evenly."""
 PLOTTED = ("psnr", "lpips", "consistency", "sharpness")
-DRAG = """
-let name = null, from = 0, fraction = 0;
-const marks = () => element.querySelectorAll(`[id^=mark-${name}-]`);
-const across = (event) => {
-    const box = element.querySelector("svg.plot").getBoundingClientRect();
-    return (event.clientX - box.left) / box.width;
+MOVES = """
+const STEP = 0.01;
+let name = null, home = 0, fraction = 0;
+const drawing = () => element.querySelector("svg.plot");
+const across = (x) => {
+    const box = drawing().getBoundingClientRect();
+    return (x - box.left) / box.width;
+};
+const take = (mark) => {
+    name = mark.id.split("-")[1];
+    const box = mark.getBoundingClientRect();
+    fraction = across(box.left + box.width / 2);
+    const moved = mark.transform.baseVal.consolidate()?.matrix.e ?? 0;
+    home = fraction - moved / drawing().viewBox.baseVal.width;
+};
+const move = (to) => {
+    fraction = to;
+    const shift = (fraction - home) * drawing().viewBox.baseVal.width;
+    const marks = element.querySelectorAll(`[id^=mark-${name}-]`);
+    marks.forEach((mark) => mark.setAttribute("transform", `translate(${shift})`));
+};
+const leave = () => {
+    if (name) trigger("input", { mark: name, across: fraction });
+    name = null;
 };
 element.addEventListener("pointerdown", (event) => {
     const mark = event.target.closest("[id^=mark-]");
     if (!mark) return;
     event.preventDefault();
-    name = mark.id.split("-")[1];
-    from = fraction = across(event);
+    take(mark);
     element.setPointerCapture?.(event.pointerId);
 });
 element.addEventListener("pointermove", (event) => {
-    if (!name) return;
-    fraction = across(event);
-    const width = element.querySelector("svg.plot").viewBox.baseVal.width;
-    marks().forEach((g) => g.setAttribute("transform", `translate(${(fraction - from) * width})`));
+    if (name) move(across(event.clientX));
 });
-element.addEventListener("pointerup", () => {
-    if (name) trigger("input", { mark: name, across: fraction });
-    name = null;
+element.addEventListener("pointerup", leave);
+element.addEventListener("keydown", (event) => {
+    const mark = event.target.closest("[id^=mark-]");
+    const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!mark || !way) return;
+    event.preventDefault();
+    take(mark);
+    move(fraction + way * STEP);
+    leave();
 });
 """
 
@@ -66,28 +86,23 @@ class Trajectory:
     """The estimates of a run, as files and numbers."""
 
     folder: Path
+    total: int
     config: SamplingConfig
-    timesteps: tuple[int, ...]
-    pictures: tuple[Path, ...]
+    timesteps: tuple[int, ...] = ()
+    pictures: tuple[Path, ...] = ()
     """One a timestep."""
-    scores: tuple[dict[str, float], ...]
+    scores: tuple[dict[str, float], ...] = ()
     """One a timestep."""
+
+    def __len__(self) -> int:
+        """Estimates that are decoded."""
+        return len(self.pictures)
 
 
 def build_trajectory_tab(
-    engine: Engine,
-    chosen: tuple[gr.Image, gr.Image, gr.Number],
-    settings: Settings,
-    kept: gr.State,
+    engine: Engine, subject: Subject, seed: gr.Number, settings: Settings
 ) -> None:
-    """Lay out the tab and connect it.
-
-    Args:
-        engine: The model.
-        chosen: Picture, reference and seed.
-        settings: The settings.
-        kept: What has been made of the picture.
-    """
+    """Lay out the tab and connect it."""
     with gr.Row(elem_classes="run-buttons"):
         buttons = run_buttons("Show the trajectory")
     status = gr.HTML(HINT, elem_id="trajectory-status")
@@ -103,72 +118,39 @@ def build_trajectory_tab(
             buttons=["fullscreen"],
             elem_id="trajectory-strip",
         )
-        plot = gr.HTML(elem_id="trajectory-plot", js_on_load=DRAG)
+        plot = gr.HTML(elem_id="trajectory-plot", js_on_load=MOVES)
         gr.HTML(snippets.line(HELP, "quiet"))
-    shown = gr.State(None, delete_callback=_forget)
+    shown = results_state()
     shown.change(_show, shown, [panel, strip, plot], trigger_mode="always_last", **IN_ORDER)
     moved = [settings.components["t_max"], settings.components["t_min"], settings.settled]
     plot.input(_dragged, [shown, *moved], moved, concurrency_limit=None, **PRIVATE)
 
-    def check(_: Any, __: Any, path: str | None, reference: str | None, *rest: Any) -> None:  # noqa: ANN401
-        seed, *values = rest
-        with errors_shown():
-            read_picture(path)
-            if reference:
-                read_picture(reference, MAX_RESULT_PIXELS)
-            read_whole(SEED, seed)
-            read_config(values)
+    chosen = [seed, *settings.values()]
+    wire_study(engine, STUDY, subject, shown, chosen, buttons, status)
 
-    def work(
-        before: Trajectory | None,
-        exploration: Explored | None,
-        path: str,
-        reference: str | None,
-        *rest: Any,  # noqa: ANN401
-    ) -> Generator[Look]:
-        _forget(before)
-        seed, *values = rest
-        started = time.perf_counter()
-        now: Explored | None = None
-        so_far: Trajectory | None = None
-        line = snippets.waiting()
-        try:
-            with errors_shown():
-                config, number = read_config(values), read_whole(SEED, seed)
-                now = explored(engine, path, exploration)
-                with running(estimates(now, config, number, reference)) as events:
-                    for event in events:
-                        if isinstance(event, Trajectory):
-                            so_far = event
-                            line = snippets.line(
-                                f"{len(event.pictures)} estimates decoded", "quiet"
-                            )
-                        else:
-                            line = snippets.progress(event, time.perf_counter() - started)
-                        yield Look((line, so_far, now))
-        except gr.Error:
-            yield Look((UNFINISHED, so_far, now), ended=True)
-            raise
-        yield Look(("", so_far, now), ended=True)
 
-    def stopped(last: Look | None) -> Look:
-        _, so_far, now = last.values if last else ("", None, None)
-        return Look((snippets.line("Stopped.", "quiet"), so_far, now))
+def read_run(values: Sequence[Any]) -> tuple[SamplingConfig, int]:
+    """Settings and seed, from the seed and the values of the settings.
 
-    inputs = [shown, kept, *chosen, *settings.values()]
-    wire_run(buttons, check, work, stopped, inputs, [status, shown, kept])
+    Raises:
+        ValueError: If a value is missing or out of its range.
+    """
+    seed, *rest = values
+    return read_config(rest), read_whole(SEED, seed)
 
 
 def estimates(
-    explored: Explored, config: SamplingConfig, seed: int, reference_path: str | None
+    _: Engine, explored: Explored, query: tuple[SamplingConfig, int], reference_path: str | None
 ) -> Iterator[Progress | Trajectory]:
     """Make the estimates of a run that are missing, then decode them one by one."""
+    config, seed = query
     picture = read_picture(explored.path)
     reference = read_picture(reference_path, MAX_RESULT_PIXELS) if reference_path else None
     judge = judge_against(picture, reference)
     yield from explored.explorer.refine(config, seed)
-    trajectory = Trajectory(new_folder(), config, (), (), ())
-    for step in spread_out(explored.explorer.steps(config, seed), SHOWN_ESTIMATES):
+    steps = spread_out(explored.explorer.steps(config, seed), SHOWN_ESTIMATES)
+    trajectory = Trajectory(new_folder(), len(steps), config)
+    for step in steps:
         result = explored.explorer.restore(config, seed, step).picture
         path = trajectory.folder / f"t-{step.timestep:03d}.png"
         save_png(path, result)
@@ -204,7 +186,10 @@ def plot_of(trajectory: Trajectory) -> str:
     scores = {SCORE_LABELS[name]: [row[name] for row in trajectory.scores] for name in names}
     marks = marked_timesteps(trajectory.config)
     alt = f"{' and '.join(scores)} of {len(trajectory.timesteps)} estimates against the timestep"
-    return svg(trajectory_figure(trajectory.timesteps, scores, marks), alt)
+    drawing = svg(trajectory_figure(trajectory.timesteps, scores, marks), alt)
+    for name in marks:
+        drawing = reachable(drawing, f"mark-{name}-0", "slider", f"{name}, moved by the arrow keys")
+    return drawing
 
 
 def marked_timesteps(config: SamplingConfig) -> dict[str, int]:
@@ -230,5 +215,4 @@ def _dragged(
     return t_max, min(fraction, t_max), count + 1
 
 
-def _forget(trajectory: Trajectory | None) -> None:
-    remove_folder(trajectory.folder if trajectory else None)
+STUDY = Study("estimate", read_run, estimates)

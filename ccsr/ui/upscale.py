@@ -37,10 +37,15 @@ from ccsr.ui.runs import (
     running,
     wire_run,
 )
+from ccsr.ui.study import Subject
 
 HINT = snippets.hint(
     "The result appears here",
     "beside the same picture enlarged bicubically. Drag the handle to compare them.",
+)
+PREVIEW_LEFT = (
+    "Stopped. This is a small preview of the estimate so far; another run of this picture goes on "
+    "from there."
 )
 
 
@@ -59,9 +64,7 @@ class Upscaled:
     details: dict[str, Any]
 
 
-def build_upscale_tab(
-    engine: Engine, picture: gr.Image, settings: Settings, kept: gr.State
-) -> gr.Number:
+def build_upscale_tab(engine: Engine, subject: Subject, settings: Settings) -> gr.Number:
     """Lay out the tab and connect it; the seed."""
     with gr.Row(elem_classes="actions"):
         with gr.Row(elem_classes="with-dice"):
@@ -96,8 +99,8 @@ def build_upscale_tab(
     shown = [result, below, about, download, again, command, code]
     finished.change(_show, finished, shown, **IN_ORDER)
 
-    run_inputs = [finished, kept, picture, seed, *settings.values()]
-    run_outputs = [status, result, finished, kept]
+    run_inputs = [finished, subject.exploration, subject.picture, seed, *settings.values()]
+    run_outputs = [status, result, finished, subject.exploration]
 
     def check(_: Any, __: Any, path: str | None, seed: float, *values: Any) -> None:  # noqa: ANN401
         with errors_shown():
@@ -135,11 +138,10 @@ def build_upscale_tab(
             raise
 
     def stopped(last: Look | None) -> Look:
-        _, pair, shown, now = last.values if last else ("", _slider(None), None, None)
-        if shown is None:
-            text, pair = "Stopped. Another run of this picture goes on from there.", _slider(None)
-        else:
-            text = "Stopped. The earlier result is shown."
+        if last is None:
+            return Look((snippets.line("Stopped.", "quiet"), *[gr.skip()] * 3))
+        _, pair, shown, now = last.values
+        text = PREVIEW_LEFT if shown is None else "Stopped. The earlier result is shown."
         return Look((snippets.line(text, "quiet"), pair, shown, now))
 
     def shows_another_setting(
@@ -157,7 +159,7 @@ def build_upscale_tab(
     rerun = Rerun(settings.chosen(), shows_another_setting)
     wire_run(buttons, check, work, stopped, run_inputs, run_outputs, rerun)
     dice.click(lambda: random.randint(0, MAX_SEED), None, seed, **LIGHT)
-    _add_endpoint(engine, picture, seed, settings)
+    _add_endpoint(engine, subject.picture, seed, settings)
     return seed
 
 

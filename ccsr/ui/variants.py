@@ -1,8 +1,7 @@
 """The tab that shows the variants of the paper's ablation side by side."""
 
 import dataclasses
-import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,11 @@ from ccsr.plots import SCORE_LABELS
 from ccsr.report import settings_text
 from ccsr.stability import StabilityReport
 from ccsr.ui import snippets
-from ccsr.ui.exploring import Explored, explored
-from ccsr.ui.files import new_folder, remove_folder, write_look
-from ccsr.ui.inputs import (
-    Settings,
-    errors_shown,
-    number_slider,
-    read_config,
-    read_picture,
-    read_whole,
-)
-from ccsr.ui.runs import IN_ORDER, UNFINISHED, Look, run_buttons, running, wire_run
+from ccsr.ui.exploring import Explored
+from ccsr.ui.files import new_folder, write_look
+from ccsr.ui.inputs import Settings, number_slider, read_config, read_picture, read_whole
+from ccsr.ui.runs import IN_ORDER, run_buttons
+from ccsr.ui.study import Study, Subject, results_state, wire_study
 
 HINT = snippets.hint(
     "The variants appear here side by side",
@@ -68,24 +61,20 @@ class Compared:
     """The variants that are done."""
 
     folder: Path
+    total: int
     ablations: tuple[Ablation, ...] = ()
     maps: tuple[Path, ...] = ()
     """One a variant, on one scale."""
 
+    def __len__(self) -> int:
+        """Variants that are done."""
+        return len(self.ablations)
 
-def build_variants_tab(
-    engine: Engine,
-    chosen: tuple[gr.Image, gr.Image],
-    settings: Settings,
-    kept: gr.State,
-) -> None:
+
+def build_variants_tab(engine: Engine, subject: Subject, settings: Settings) -> None:
     """Lay out the tab and connect it.
 
-    Args:
-        engine: The model.
-        chosen: Picture and reference.
-        settings: The settings; the variant among them does not count here.
-        kept: What has been made of the picture.
+    The variant among the settings does not count here.
     """
     with gr.Row(elem_classes="actions"):
         seeds = number_slider(NUM_VARIANT_SEEDS, DEFAULT_SWEEP_SEEDS)
@@ -106,70 +95,37 @@ def build_variants_tab(
         )
         table = gr.HTML(elem_id="variants-table")
         gr.HTML(snippets.line(HELP, "quiet"))
-    shown = gr.State(None, delete_callback=_forget)
+    shown = results_state()
     shown.change(_show, shown, [panel, gallery, table], trigger_mode="always_last", **IN_ORDER)
 
-    def check(_: Any, __: Any, path: str | None, reference: str | None, *rest: Any) -> None:  # noqa: ANN401
-        count, *values = rest
-        with errors_shown():
-            read_picture(path)
-            if reference:
-                read_picture(reference, MAX_RESULT_PIXELS)
-            read_whole(NUM_VARIANT_SEEDS, count)
-            read_config(values)
+    chosen = [seeds, *settings.values()]
+    wire_study(engine, STUDY, subject, shown, chosen, buttons, status)
 
-    def work(
-        before: Compared | None,
-        exploration: Explored | None,
-        path: str,
-        reference: str | None,
-        *rest: Any,  # noqa: ANN401
-    ) -> Generator[Look]:
-        _forget(before)
-        count, *values = rest
-        started = time.perf_counter()
-        now: Explored | None = None
-        so_far: Compared | None = None
-        line = snippets.waiting()
-        try:
-            with errors_shown():
-                config, number = read_config(values), read_whole(NUM_VARIANT_SEEDS, count)
-                now = explored(engine, path, exploration)
-                numbers = range(DEFAULT_SEED, DEFAULT_SEED + number)
-                with running(ablated(engine, now, config, numbers, reference)) as events:
-                    for event in events:
-                        if isinstance(event, Compared):
-                            so_far = event
-                        else:
-                            line = snippets.progress(event, time.perf_counter() - started)
-                        yield Look((line, so_far, now))
-        except gr.Error:
-            yield Look((UNFINISHED, so_far, now), ended=True)
-            raise
-        yield Look(("", so_far, now), ended=True)
 
-    def stopped(last: Look | None) -> Look:
-        _, so_far, now = last.values if last else ("", None, None)
-        done = snippets.counted(len(so_far.ablations) if so_far else 0, "variant")
-        return Look((snippets.line(f"Stopped. {done} kept.", "quiet"), so_far, now))
+def read_ablation(values: Sequence[Any]) -> tuple[SamplingConfig, Sequence[int]]:
+    """Settings and seeds, from the number of seeds and the values of the settings.
 
-    inputs = [shown, kept, *chosen, seeds, *settings.values()]
-    wire_run(buttons, check, work, stopped, inputs, [status, shown, kept])
+    Raises:
+        ValueError: If a value is missing or out of its range.
+    """
+    count, *rest = values
+    last = DEFAULT_SEED + read_whole(NUM_VARIANT_SEEDS, count)
+    return read_config(rest), range(DEFAULT_SEED, last)
 
 
 def ablated(
     engine: Engine,
     explored: Explored,
-    config: SamplingConfig,
-    seeds: Sequence[int],
+    query: tuple[SamplingConfig, Sequence[int]],
     reference_path: str | None,
 ) -> Iterator[Progress | Compared]:
     """Run every variant with every seed: progress, and what there is after each variant."""
+    config, seeds = query
     picture = read_picture(explored.path)
     reference = read_picture(reference_path, MAX_RESULT_PIXELS) if reference_path else None
     judge = judge_against(picture, reference)
     configs = [dataclasses.replace(config, variant=v) for v in reversed(engine.info.variants)]
-    compared = Compared(new_folder())
+    compared = Compared(new_folder(), len(configs))
     done, total = 0, _missing(explored.explorer, configs, seeds)
     for chosen in configs:
         report = StabilityReport(chosen)
@@ -245,5 +201,4 @@ def variants_table(ablations: Sequence[Ablation]) -> str:
     return snippets.table(heads, rows)
 
 
-def _forget(compared: Compared | None) -> None:
-    remove_folder(compared.folder if compared else None)
+STUDY = Study("variant", read_ablation, ablated)

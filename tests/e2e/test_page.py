@@ -10,7 +10,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from ccsr.config import L_STD_HELP, SamplingConfig
 from ccsr.heatmap import with_scale
@@ -130,7 +130,7 @@ def test_progress_and_a_preview_are_seen_while_it_works(
     expect(page.locator("#upscale-facts")).to_contain_text("240x160")
 
 
-def test_stop_stops_the_work_and_leaves_nothing_behind(
+def test_stop_stops_the_work_and_keeps_what_is_there(
     page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
 ) -> None:
     engine.delay = 0.5
@@ -139,16 +139,18 @@ def test_stop_stops_the_work_and_leaves_nothing_behind(
     upscale(page)
     expect(page.locator("#upscale-status")).to_contain_text("Evaluation 2 of")
     page.get_by_role("button", name="Stop").first.click()
-    expect(page.locator("#upscale-status")).to_contain_text("Stopped")
-    expect(page.locator("#upscale-result")).to_be_hidden()
+    expect(page.locator("#upscale-status")).to_contain_text("a small preview of the estimate")
+    expect_size(page.locator("#upscale-result img").nth(1), 30, 20)
     expect(page.get_by_role("button", name="Upscale", exact=True)).to_be_enabled()
     assert engine.closed.wait(10)
     assert engine.evaluations < EVALUATIONS
 
-    # The page is as before, and a new run works.
+    # Another run goes on from there.
     engine.delay = 0
     upscale(page)
     expect(page.locator("#upscale-facts")).to_contain_text("240x160")
+    expect_size(page.locator("#upscale-result img").nth(1), 240, 160)
+    assert engine.evaluations == EVALUATIONS
 
 
 def test_moving_t_min_shows_the_kept_estimates_and_goes_on_from_them(
@@ -230,6 +232,49 @@ def test_preset_sets_the_sliders_and_updates_the_result(
     expect(facts).to_contain_text("0 new of 9")
     choose_number(page, "t_max", "0.9")
     expect(page.get_by_label("Preset")).to_have_value("")
+
+
+def test_a_reloaded_page_is_as_it_was_left(page: Page, serve: Serve, engine: FakeEngine) -> None:
+    url = serve(engine)
+    open_page(page, url)
+    page.get_by_label("Preset").click()
+    page.get_by_role("option", name=re.compile("^A4:")).click()
+    expect(page.get_by_label("number input for t_min")).to_have_value("0.2")
+    page.get_by_label("Seed", exact=True).fill("41")
+    page.get_by_role("tab", name="Trade-off").click()
+    box = page.get_by_label("Values of t_max")
+    box.clear()
+    box.press_sequentially("0.8")
+    expect(page.locator("#sweep-cost")).to_contain_text("3 settings")
+    page.wait_for_timeout(1000)  # nothing on the page tells when it has been stored
+
+    open_page(page, url)
+    expect(page.get_by_label("number input for t_min")).to_have_value("0.2")
+    expect(page.locator("#evaluations")).to_contain_text("21 refinement steps")
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("41")
+    page.get_by_role("tab", name="Trade-off").click()
+    expect(page.get_by_label("Values of t_max")).to_have_value("0.8")
+
+
+def test_a_second_visitor_sees_the_place_in_the_queue(
+    page: Page, browser: Browser, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    engine.delay = 60
+    url = serve(engine)
+    open_page(page, url)
+    choose_picture(page, picture_file)
+    upscale(page)
+    assert engine.begun.wait(30)
+    second = browser.new_context().new_page()
+    open_page(second, url)
+    choose_picture(second, picture_file)
+    upscale(second)
+    expect(second.locator("#upscale-status")).to_contain_text("queue: 1/1")
+    engine.delay = 0
+    engine.released.set()
+    for visitor in (page, second):
+        expect(visitor.locator("#upscale-facts")).to_contain_text("240x160")
+    second.context.close()
 
 
 def load_settings(page: Page, path: Path) -> None:
@@ -438,7 +483,7 @@ def test_stopping_the_seeds_keeps_what_has_arrived(
     expect(page.locator("#seeds-facts")).to_contain_text("2 of 20")
     page.get_by_role("button", name="Stop").last.click()
     status = page.locator("#seeds-status")
-    expect(status).to_contain_text(re.compile(r"Stopped\. \d+ of 20 seeds are kept"))
+    expect(status).to_contain_text(re.compile(r"Stopped\. \d+ of 20 seeds kept"))
     assert engine.closed.wait(10)
     assert engine.evaluations < 10 * path_for(SamplingConfig(t_max=0.4)).num_evaluations
     kept = int(status.inner_text().split()[1])
@@ -532,6 +577,10 @@ def test_sweep_draws_its_points_and_shows_the_one_that_is_clicked(
     # Not A1 or A2: of the fake engine they lie one on the other.
     points.nth(1).locator("use").click()
     expect(right).to_have_attribute("src", re_name("t_max-0.5_t_min-0.5_seed-0.png"))
+    # The keyboard does the same.
+    points.nth(0).focus()
+    page.keyboard.press("Enter")
+    expect(right).to_have_attribute("src", re_name("t_max-0.5_t_min-0.3333_seed-0.png"))
     table = page.locator("#sweep-table table")
     expect(table.get_by_role("rowheader", name="A1: t_max 0.5, t_min 0.3333")).to_be_visible()
 
@@ -556,7 +605,7 @@ def test_stopping_a_sweep_keeps_the_settings_that_are_done(
     run_sweep(page, "0.5, 0.9", "0.4", 2)
     expect(page.locator("#sweep-status")).to_contain_text("1 of 2 settings done")
     page.get_by_role("button", name="Stop").last.click()
-    expect(page.locator("#sweep-status")).to_contain_text("Stopped. 1 setting kept.")
+    expect(page.locator("#sweep-status")).to_contain_text("Stopped. 1 of 2 settings kept.")
     expect(page.locator("#sweep-plot [id^=point-]")).to_have_count(1)
 
 
@@ -583,7 +632,34 @@ def test_trajectory_shows_the_estimates_and_its_marks_can_be_dragged(
     page.mouse.up()
     value = page.get_by_label("number input for t_min")
     expect(value).not_to_have_value("0.3333")
-    assert 0.34 < float(value.input_value()) < 0.6
+    dragged = float(value.input_value())
+    assert 0.34 < dragged < 0.6
+    # The picture follows the setting, and the marks stay where they are.
+    expect(page.locator("#trajectory-strip img")).to_have_count(12)
+    mark.focus()
+    page.keyboard.press("ArrowRight")
+    expect(value).not_to_have_value(f"{dragged:g}")
+    assert dragged - 0.03 < float(value.input_value()) < dragged
+
+
+def test_results_stay_while_new_ones_are_made(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    run_seeds(page, 3)
+    expect(page.locator("#seeds-facts")).to_contain_text("3 of 3")
+    engine.delay = 60
+    engine.begun.clear()
+    page.get_by_role("button", name="Run seeds").click()
+    expect(page.locator("#seeds-status")).to_contain_text("Waiting")
+    assert engine.begun.wait(30)
+    expect(page.locator("#seeds-gallery img")).to_have_count(3)
+    expect(page.locator("#seeds-facts")).to_contain_text("3 of 3")
+    page.get_by_role("button", name="Stop").last.click()
+    engine.released.set()
+    expect(page.locator("#seeds-status")).to_contain_text("Stopped. 3 of 3 seeds kept.")
+    expect_size(page.locator("#seeds-pair img").nth(1), 240, 160)
 
 
 def test_variants_are_shown_side_by_side(
@@ -624,19 +700,28 @@ def test_a_reference_of_the_wrong_size_is_refused_before_any_work(
     assert engine.evaluations == 0
 
 
-@pytest.mark.parametrize("tab", ["Upscale", "Seed consistency"])
+@pytest.mark.parametrize(
+    ("tab", "button", "result"),
+    [
+        ("Upscale", "Upscale", "#upscale-facts dt"),
+        ("Seed consistency", "Run seeds", "#seeds-map img"),
+        ("Trade-off", "Compare", "#sweep-plot svg"),
+        ("Trajectory", "Show the trajectory", "#trajectory-plot svg"),
+        ("Variants", "Compare variants", "#variants-table table"),
+    ],
+)
 def test_a_narrow_page_does_not_scroll_sideways(
-    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path, tab: str
-) -> None:
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path, tab: str, button: str,
+    result: str,
+) -> None:  # fmt: skip
     page.set_viewport_size({"width": 390, "height": 844})
     open_page(page, serve(engine))
     choose_picture(page, picture_file)
-    if tab == "Upscale":
-        upscale(page)
-        expect(page.locator("#upscale-facts")).to_contain_text("240x160")
-    else:
-        run_seeds(page, 3)
-        expect(page.locator("#seeds-facts")).to_contain_text("3 of 3")
+    page.get_by_role("tab", name=tab).click()
+    start = page.get_by_role("button", name=button, exact=True)
+    start.click()
+    expect(page.locator(result).first).to_be_visible()
+    expect(start).to_be_enabled()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
@@ -781,3 +866,14 @@ def test_compact_model_upscales_on_the_page(page: Page, serve: Serve, picture_fi
     upscale(page)
     expect(page.locator("#upscale-facts")).to_contain_text("240x160", timeout=120_000)
     expect_size(page.locator("#upscale-result img").nth(1), 240, 160)
+
+
+def test_compact_model_sweeps_on_the_page(page: Page, serve: Serve, picture_file: Path) -> None:
+    open_page(page, serve(load_engine("compact")))
+    choose_picture(page, picture_file)
+    run_sweep(page, "0.5, 0.6667", "0.3333, 0.5", 2)
+    expect(page.locator("#sweep-table tbody tr")).to_have_count(4, timeout=120_000)
+    expect(page.get_by_role("button", name="Compare")).to_be_enabled()
+    expect(page.locator("#sweep-plot [id^=point-]")).to_have_count(4)
+    for index in (0, 1):
+        expect_size(page.locator("#sweep-pair img").nth(index), 240, 160)

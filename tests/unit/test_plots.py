@@ -4,7 +4,14 @@ from pathlib import Path
 from PIL import Image
 
 from ccsr.config import SamplingConfig
-from ccsr.plots import svg, timesteps_across, tradeoff_figure, trajectory_figure, write_png
+from ccsr.plots import (
+    reachable,
+    svg,
+    timesteps_across,
+    tradeoff_figure,
+    trajectory_figure,
+    write_png,
+)
 from ccsr.tradeoff import Point
 
 PSNR_LPIPS = [{"psnr": 27.0, "lpips": 0.3}, {"psnr": 26.0, "lpips": 0.25}]
@@ -26,6 +33,12 @@ def test_plot_says_what_it_shows_and_takes_the_colour_of_the_text() -> None:
     assert "<title>trade-off of two settings</title>" in text
     assert "currentColor" in text
     assert "#010203" not in text
+
+
+def test_keyboard_reaches_what_is_made_reachable() -> None:
+    drawing = reachable(svg(tradeoff_figure(POINTS), "alt"), "point-1", "button", 'A "1"')
+    assert drawing.count("tabindex") == 1
+    assert '<g id="point-1" tabindex="0" role="button" aria-label="A &quot;1&quot;">' in drawing
 
 
 def test_without_reference_the_axes_are_those_that_need_none() -> None:

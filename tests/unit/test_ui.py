@@ -13,6 +13,7 @@ from ccsr.events import Progress
 from ccsr.images import Picture, Size
 from ccsr.ui import files, snippets
 from ccsr.ui.inputs import FIELDS, read_config, read_picture, read_whole
+from ccsr.ui.memory import remembered
 from ccsr.ui.seeds import read_seeds
 
 DEFAULTS = tuple(getattr(SamplingConfig(), name) for name in FIELDS)
@@ -126,3 +127,13 @@ def test_python_code_compiles_and_names_the_settings() -> None:
     code = snippets.python_code("cat.png", SamplingConfig(t_min=0.2), 3, "compact")
     compile(code, "snippet", "exec")
     assert "SamplingConfig(t_min=0.2), seeds=(3,)" in code
+
+
+def test_only_values_that_still_fit_are_remembered() -> None:
+    names = [*FIELDS, "seed"]
+    found = {**dict(zip(FIELDS, DEFAULTS, strict=True)), "seed": 3}
+    assert remembered(found, names) == found
+    assert remembered(None, names) == {}
+    assert remembered({"seed": 3}, names) == {}
+    assert remembered({**found, "t_max": 7}, names) == {}
+    assert remembered({**found, "num_steps": "many"}, names) == {}

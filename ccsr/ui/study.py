@@ -1,0 +1,163 @@
+"""What the tabs share that make many results of one picture and show those that are there."""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import gradio as gr
+
+from ccsr.config import MAX_RESULT_PIXELS
+from ccsr.events import Engine, Progress
+from ccsr.ui import snippets
+from ccsr.ui.exploring import Explored, explored
+from ccsr.ui.files import remove_folder
+from ccsr.ui.inputs import errors_shown, read_picture
+from ccsr.ui.runs import UNFINISHED, Block, Look, running, wire_run
+
+
+class Results(Protocol):
+    """What a run has made so far, as files and numbers."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        ...
+
+    @property
+    def total(self) -> int:
+        """How many results there will be."""
+        ...
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+
+def _as_it_is(results: Any) -> Any:  # noqa: ANN401
+    return results
+
+
+Query = TypeVar("Query")
+Made = TypeVar("Made", bound=Results)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What all tabs look at."""
+
+    picture: gr.Image
+    reference: gr.Image
+    exploration: gr.State
+    """What has been made of the picture."""
+
+
+@dataclass(frozen=True)
+class Study(Generic[Query, Made]):
+    """A kind of run."""
+
+    noun: str
+    """What one result is called."""
+    read: Callable[[Sequence[Any]], Query]
+    """Reads what a person chose; raises ValueError."""
+    work: Callable[[Engine, Explored, Query, str | None], Iterator[Progress | Made]]
+    """Does it, given the path of the reference: progress, and all there is after each result."""
+    ended: Callable[[Made], Made] = _as_it_is
+    """Adds what is written at the end, also to a run that was stopped."""
+
+
+def results_state() -> gr.State:
+    """Make the state that holds results; their files go when the visitor leaves."""
+    return gr.State(None, delete_callback=forget)
+
+
+def forget(results: Results | None) -> None:
+    """Remove the files of results."""
+    remove_folder(None if results is None else results.folder)
+
+
+def wire_study(
+    engine: Engine,
+    study: Study[Query, Made],
+    subject: Subject,
+    shown: gr.State,
+    chosen: Sequence[Block],
+    buttons: tuple[gr.Button, gr.Button],
+    status: gr.HTML,
+) -> None:
+    """Connect the buttons with a run.
+
+    Args:
+        engine: The model.
+        study: What a run does.
+        subject: The picture it is done with.
+        shown: Holds the results. Those of the run before stay until there are new ones.
+        chosen: The components that `study.read` reads.
+        buttons: Start and stop.
+        status: Line of progress.
+    """
+
+    def check(_: Any, __: Any, path: str | None, reference: str | None, *rest: Any) -> None:  # noqa: ANN401
+        with errors_shown():
+            read_picture(path)
+            if reference:
+                read_picture(reference, MAX_RESULT_PIXELS)
+            study.read(rest)
+
+    def work(
+        before: Made | None,
+        exploration: Explored | None,
+        path: str,
+        reference: str | None,
+        *rest: Any,  # noqa: ANN401
+    ) -> Generator[Look]:
+        started = time.perf_counter()
+        progress: Progress | None = None
+        made: Made | None = None
+
+        def at_end() -> Made | None:
+            return before if made is None else study.ended(made)
+
+        try:
+            with errors_shown():
+                query = study.read(rest)
+                exploration = explored(engine, path, exploration)
+                with running(study.work(engine, exploration, query, reference)) as events:
+                    for event in events:
+                        if isinstance(event, Progress):
+                            progress = event
+                        else:
+                            if made is None:
+                                forget(before)
+                            made = event
+                        there = before if made is None else made
+                        line = _line(study, progress, time.perf_counter() - started, made)
+                        yield Look((line, there, exploration))
+        except gr.Error:
+            yield Look((UNFINISHED, at_end(), exploration), ended=True)
+            raise
+        yield Look(("", at_end(), exploration), ended=True)
+
+    def stopped(last: Look | None) -> Look:
+        if last is None:
+            return Look((snippets.line("Stopped.", "quiet"), gr.skip(), gr.skip()))
+        _, there, exploration = last.values
+        if there is None:
+            return Look((snippets.line("Stopped.", "quiet"), None, exploration))
+        line = snippets.line(f"Stopped. {_counted(study, there)} kept.", "quiet")
+        return Look((line, study.ended(there), exploration))
+
+    inputs = [shown, subject.exploration, subject.picture, subject.reference, *chosen]
+    wire_run(buttons, check, work, stopped, inputs, [status, shown, subject.exploration])
+
+
+def _line(
+    study: Study[Any, Any], progress: Progress | None, elapsed: float, made: Results | None
+) -> str:
+    done = "" if made is None else f"{_counted(study, made)} done"
+    return snippets.progress(progress, elapsed, done) if progress else snippets.line(done, "quiet")
+
+
+def _counted(study: Study[Any, Any], made: Results) -> str:
+    return f"{len(made)} of {snippets.counted(made.total, study.noun)}"
