@@ -69,7 +69,11 @@ def build_page(engine: Engine) -> gr.Blocks:
                     size="sm",
                     elem_id="load-settings",
                 )
-            with gr.Column(elem_classes="tabs-side", min_width=280), gr.Tabs():
+            # On a narrow screen the last tabs would else hide in a menu.
+            with (
+                gr.Column(elem_classes="tabs-side", min_width=280),
+                gr.Tabs(overflow_behavior="wrap"),
+            ):
                 with gr.Tab("Upscale", id="upscale"):
                     seed = build_upscale_tab(engine, subject, settings)
                 with gr.Tab("Seed consistency", id="seeds"):

@@ -90,6 +90,7 @@ svg.plot [id^=mark-] { cursor: ew-resize; touch-action: none; }
 }
 .prose .scores thead th { border-top: 0; }
 .prose .scores :is(th[scope=row], thead th:first-child) { padding-left: 0; text-align: left; }
+.prose .scores th[scope=row] { white-space: nowrap; }
 .prose .scores tbody tr:nth-child(-n+2) > * { font-weight: 600; }
 
 .explained dt { font-weight: 600; }
@@ -97,6 +98,12 @@ svg.plot [id^=mark-] { cursor: ew-resize; touch-action: none; }
 
 #seeds-gallery { height: auto !important; }
 #seeds-gallery .grid-wrap { height: auto !important; max-height: 300px; min-height: 0 !important; }
+:is(#variants-gallery, #trajectory-strip) .grid-wrap {
+    height: auto !important; max-height: none !important; min-height: 0 !important;
+}
+#trajectory-strip .grid-container {
+    grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)) !important;
+}
 #seeds-gallery .grid-container {
     grid-template-columns: repeat(auto-fill, minmax(70px, 1fr)) !important;
 }

@@ -98,7 +98,7 @@ def build_tradeoff_tab(
     with gr.Row(elem_classes="actions"):
         t_maxs = _fractions_box("t_max", DEFAULT_T_MAXS)
         t_mins = _fractions_box("t_min", DEFAULT_T_MINS)
-        seeds = number_slider(NUM_SWEEP_SEEDS, DEFAULT_SWEEP_SEEDS, min_width=160)
+        seeds = number_slider(NUM_SWEEP_SEEDS, DEFAULT_SWEEP_SEEDS, min_width=260)
         with gr.Row(elem_classes="run-buttons"):
             buttons = run_buttons("Compare")
     cost = gr.HTML(elem_id="sweep-cost")
