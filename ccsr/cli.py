@@ -1,8 +1,9 @@
-"""Command line: `python -m ccsr upscale`, `seeds` and `sweep`."""
+"""Command line: `python -m ccsr upscale`, `seeds`, `sweep` and `convert`."""
 
 import argparse
 import dataclasses
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 0, 2 after a bad input, 130 when interrupted."""
     options = parser().parse_args(arguments)
     try:
-        config = SamplingConfig(**{name: getattr(options, name) for name in FIELDS})
-        return options.command(options, config)
+        return options.command(options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -98,7 +98,21 @@ def parser() -> argparse.ArgumentParser:
                                   metavar="LIST", help=_text(help, text))  # fmt: skip
     middle = SamplingConfig()
     sweep_parser.set_defaults(command=sweep, t_max=middle.t_max, t_min=middle.t_min)
+
+    convert_parser = commands.add_parser("convert", help="make a model of the authors' checkpoint")
+    convert_parser.add_argument("checkpoint", type=Path, metavar="CKPT",
+                                help="the authors' .ckpt or .safetensors of CCSR v1")  # fmt: skip
+    convert_parser.add_argument("output", type=Path, metavar="OUTPUT",
+                                help="model folder to make; --model OUTPUT takes it")  # fmt: skip
+    convert_parser.add_argument("--keep-text-encoder", action="store_true",
+                                help="write the text encoder too; CCSR needs its states of the "
+                                "empty prompt only, which are always written")  # fmt: skip
+    convert_parser.set_defaults(command=convert)
     return top
+
+
+def _config(options: argparse.Namespace) -> SamplingConfig:
+    return SamplingConfig(**{name: getattr(options, name) for name in FIELDS})
 
 
 def _add_study(command: argparse.ArgumentParser, num_seeds: int) -> None:
@@ -157,8 +171,9 @@ def _fractions(text: str) -> tuple[float, ...]:
         ) from error
 
 
-def upscale(options: argparse.Namespace, config: SamplingConfig) -> int:
+def upscale(options: argparse.Namespace) -> int:
     """Write DIR/<stem>.png for every input; a bad picture is told of and left out."""
+    config = _config(options)
     inputs = find_pictures(options.inputs)
     outputs = output_paths(inputs, options.output)
     refuse_existing(outputs, options.overwrite)
@@ -180,8 +195,9 @@ def upscale(options: argparse.Namespace, config: SamplingConfig) -> int:
     return 2 if failures else 0
 
 
-def seeds(options: argparse.Namespace, config: SamplingConfig) -> int:
+def seeds(options: argparse.Namespace) -> int:
     """Write one picture a seed, and the report."""
+    config = _config(options)
     chosen = parse_seeds(options.seeds)
     faded = options.agreement is not None
     if faded:
@@ -221,8 +237,9 @@ def _write_agreed(
     return f"seed {seed}: {faded.share:.1%} faded{numbers}"
 
 
-def sweep(options: argparse.Namespace, config: SamplingConfig) -> int:
+def sweep(options: argparse.Namespace) -> int:
     """Write the first seed's picture of every setting, and a table of all of them."""
+    config = _config(options)
     chosen = parse_seeds(options.seeds)
     configs = grid(config, options.t_maxs, options.t_mins)
     names = [*(point_name(c, chosen[0]) for c in configs), *TRADEOFF_FILES, TRADEOFF_PLOT]
@@ -247,6 +264,20 @@ def sweep(options: argparse.Namespace, config: SamplingConfig) -> int:
     write_points(options.output, points)
     write_png(tradeoff_figure(points), options.output / TRADEOFF_PLOT)
     print(lines_of(points))
+    return 0
+
+
+def convert(options: argparse.Namespace) -> int:
+    """Make a model folder of the authors' checkpoint, and tell what was left out."""
+    # The text classes take a second to import, and nothing else here needs them.
+    from ccsr.convert import convert as convert_checkpoint
+
+    plan = convert_checkpoint(
+        options.checkpoint, options.output, keep_text_encoder=options.keep_text_encoder
+    )
+    for reason, count in Counter(plan.left_out.values()).items():
+        print(f"{count} left out: {reason}")
+    print(options.output)
     return 0
 
 

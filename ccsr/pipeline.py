@@ -59,6 +59,17 @@ class Condition:
     """(C,h,w) of the padded picture."""
 
 
+@dataclass(frozen=True)
+class Text:
+    """What the UNet is told in words, with classifier-free guidance (arXiv 2207.12598)."""
+
+    states: torch.Tensor
+    """Of the prompt, [1,length,width]."""
+    negative: torch.Tensor | None = None
+    """Of what is not wanted; evaluated only if `guidance` is not 1."""
+    guidance: float = 1.0
+
+
 class CCSRPipeline(DiffusionPipeline):
     """Content-consistent super-resolution.
 
@@ -191,24 +202,41 @@ class CCSRPipeline(DiffusionPipeline):
         _, channels, height, width = lr_latent.shape
         return Condition(lr_up, features, (channels, height, width))
 
-    def predictor(self, condition: Condition) -> Predict:
-        """The network as a function of (x_t, t)."""
+    def predictor(
+        self, condition: Condition, text: Text | None = None, strength: float = 1.0
+    ) -> Predict:
+        """The network as a function of (x_t, t).
 
-        @torch.no_grad()
-        def predict(x_t: torch.Tensor, t: int) -> torch.Tensor:
-            x = x_t.to(self.unet.dtype)
-            text = None if self.empty_prompt is None else self.empty_prompt(len(x))
+        Args:
+            condition: The picture.
+            text: Instead of the empty prompt.
+            strength: What the ControlNet's residuals are multiplied by.
+        """
+        if text is None and self.empty_prompt is not None:
+            text = Text(self.empty_prompt(1))
+
+        def told(x: torch.Tensor, t: int, states: torch.Tensor | None) -> torch.Tensor:
+            states = None if states is None else states.expand(len(x), -1, -1)
             down, middle = self.controlnet(
-                x, t, text, controlnet_cond=condition.features, return_dict=False
+                x, t, states, controlnet_cond=condition.features, return_dict=False
             )
             return self.unet(
                 x,
                 t,
-                text,
-                down_block_additional_residuals=down,
-                mid_block_additional_residual=middle,
+                states,
+                down_block_additional_residuals=[strength * residual for residual in down],
+                mid_block_additional_residual=strength * middle,
                 return_dict=False,
             )[0]
+
+        @torch.no_grad()
+        def predict(x_t: torch.Tensor, t: int) -> torch.Tensor:
+            x = x_t.to(self.unet.dtype)
+            prediction = told(x, t, None if text is None else text.states)
+            if text is None or text.negative is None or text.guidance == 1:
+                return prediction
+            against = told(x, t, text.negative)
+            return against + text.guidance * (prediction - against)
 
         return predict
 

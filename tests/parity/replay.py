@@ -1,0 +1,147 @@
+"""Replay a recorded run of the authors' implementation, and print how far ours is from it.
+
+    python -m tests.parity.replay CASE_DIR --weights STATE_DICT
+
+A case is a folder with `meta_<mode>.json` (settings, order of draws) and `trace_<mode>.safetensors`
+(noises, text states, and everything that was computed). Exit status 1 beyond tolerance.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from ccsr.color import align_color
+from ccsr.convert import HEAD_CHANNELS, Checkpoint, load, plan_conversion
+from ccsr.latents import decode, encode
+from ccsr.pipeline import CCSRPipeline, Condition, Text
+from ccsr.prompt import EmptyPrompt
+from ccsr.sampler import sample
+from ccsr.schedule import NonUniformScheduler, non_uniform_path
+
+TOLERANCES = {"dec": 1e-4, "final_rgb": 1e-4, "final_uint8": 1.0}
+"""Of these the largest absolute difference counts, of all else the relative one."""
+RELATIVE = 5e-5
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one quantity is off."""
+
+    name: str
+    found: float
+
+    @property
+    def tolerance(self) -> float:
+        """What is allowed."""
+        return TOLERANCES.get(self.name, RELATIVE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Replay all modes of a case that are of whole pictures."""
+    parser = argparse.ArgumentParser(prog="python -m tests.parity.replay", description=__doc__)
+    parser.add_argument("case", type=Path, metavar="CASE_DIR")
+    parser.add_argument("--weights", type=Path, required=True, metavar="STATE_DICT")
+    options = parser.parse_args(arguments)
+    metas = sorted(options.case.glob("meta_*.json"))
+    if not metas:
+        print(f"error: {options.case} holds no meta_*.json", file=sys.stderr)
+        return 2
+    status = 0
+    for meta_path in metas:
+        meta = json.loads(meta_path.read_text())
+        if meta["mode"] != "plain":
+            print(f"{meta['mode']}: not replayed, tiles are not there yet")
+            continue
+        trace = load_file(options.case / f"trace_{meta['mode']}.safetensors")
+        for difference in replay(pipeline_of(options.weights, meta), meta, trace):
+            beyond = difference.found > difference.tolerance
+            status = 1 if beyond else status
+            verdict = f", beyond {difference.tolerance:.0e}" if beyond else ""
+            print(f"{meta['mode']} {difference.name}: {difference.found:.2e}{verdict}")
+    return status
+
+
+def pipeline_of(weights: Path, meta: dict[str, Any]) -> CCSRPipeline:
+    """The pipeline of a recorded state dict, in float32."""
+    checkpoint = Checkpoint(weights)
+    head_channels = meta.get("reduced_size", {}).get("num_head_channels", HEAD_CHANNELS)
+    plan = plan_conversion({k: tuple(w.shape) for k, w in checkpoint.items()}, head_channels)
+    parts: dict[str, Any] = {
+        name: load(network, checkpoint, torch.float32) for name, network in plan.networks.items()
+    }
+    # The text states are those of the trace.
+    prompt = EmptyPrompt(width=parts["unet"].config["cross_attention_dim"])
+    return CCSRPipeline(
+        scheduler=NonUniformScheduler(loop_start="official"), empty_prompt=prompt, **parts
+    )
+
+
+@torch.no_grad()
+def replay(
+    pipeline: CCSRPipeline, meta: dict[str, Any], trace: dict[str, torch.Tensor]
+) -> Iterator[Difference]:
+    """Run with the recorded noises and text states; the differences of every quantity."""
+    settings = meta["settings"]
+    latent = encode(pipeline.vae, trace["cond_img"])
+    yield Difference("cond_latent", relative(latent, trace["cond_latent"]))
+
+    features = pipeline.controlnet.condition_features(latent)
+    x, t = trace["net_000_x"], meta["network_call_timesteps"][0]
+    down, middle = pipeline.controlnet(
+        x, t, trace["context"], controlnet_cond=features, return_dict=False
+    )
+    for number, residual in enumerate([*down, middle]):
+        name = f"control_{number:02d}"
+        yield Difference(name, relative(settings["strength"] * residual, trace[name]))
+
+    condition = Condition(trace["cond_img"], features, tuple(latent.shape[1:]))
+    text = Text(trace["context"], trace.get("uncond_context"), settings["cfg_scale"])
+    predict = pipeline.predictor(condition, text, settings["strength"])
+    path = non_uniform_path(
+        settings["steps"], settings["t_max"], settings["t_min"], pipeline.scheduler.loop_start
+    )
+    draws = [trace[name] for name in meta["draws"]]
+    # The authors' code draws a noise in the jump that it does not use.
+    del draws[1]
+    predictions: list[torch.Tensor] = []
+
+    def recorded(x_t: torch.Tensor, t: int) -> torch.Tensor:
+        predictions.append(predict(x_t, t))
+        return predictions[-1]
+
+    steps = sample(recorded, pipeline.scheduler, path, lambda draw, _: draws[draw], latent.shape)
+    x0_hat = latent
+    for number, step in enumerate(steps):
+        x0_hat = step.x0_hat
+        yield Difference(
+            f"step_{number:03d}_eps", relative(predictions[-1], trace[f"step_{number:03d}_eps"])
+        )
+        yield Difference(f"step_{number:03d}_x0", relative(x0_hat, trace[f"step_{number:03d}_x0"]))
+
+    decoded = decode(pipeline.vae, x0_hat)
+    yield Difference("dec", largest(2 * decoded - 1, trace["dec_out_00"]))
+    final = align_color(decoded, trace["cond_img"], settings["color_fix_type"])
+    yield Difference("final_rgb", largest(final, trace["final_rgb"]))
+    levels = (final.clamp(0, 1) * 255).round()[0].permute(1, 2, 0)
+    yield Difference("final_uint8", largest(levels, trace["final_uint8_hwc"].float()))
+
+
+def largest(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest absolute difference."""
+    return float((found - expected).abs().max())
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest difference, relative to the largest value."""
+    return largest(found, expected) / float(expected.abs().max())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
