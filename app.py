@@ -23,8 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="app.py", description="The CCSR page.")
     parser.add_argument(
         "--model",
-        default=COMPACT,
-        help='"compact" (ships with the product), a folder, or a Hugging Face repository',
+        default=os.environ.get("CCSR_MODEL", COMPACT),
+        help='"compact" (ships with the product), a folder, or a Hugging Face repository '
+        "(owner/name or owner/name@revision). Default: $CCSR_MODEL if set, or compact",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")

@@ -130,7 +130,7 @@ def _add_common(command: argparse.ArgumentParser, without: Sequence[str] = ()) -
     command.add_argument("--overwrite", action="store_true", help="replace files that are there")
     command.add_argument("--model", default=COMPACT,
                          help=_text(f"{COMPACT}, a model folder, or owner/name on the Hugging Face "
-                                    "hub.", COMPACT))  # fmt: skip
+                                    "hub, or owner/name@revision.", COMPACT))  # fmt: skip
     command.add_argument("--device", default="auto", help=_text("auto, cpu, cuda, mps.", "auto"))
     command.add_argument("--dtype", default="auto", choices=("auto", *DTYPES),
                          help=_text("Number format.", "auto"))  # fmt: skip

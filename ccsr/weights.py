@@ -1,13 +1,20 @@
 """Where a model comes from: the compact one that ships, a folder, or the Hugging Face hub."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from diffusers.utils import is_xformers_available
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from huggingface_hub.utils import HFValidationError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from ccsr.config import COMPACT, VARIANTS, SamplingConfig, Variant
 from ccsr.events import ModelInfo, Progress, Restored
@@ -31,7 +38,8 @@ def load_engine(model: str = COMPACT, device: str = "auto", dtype: str = "auto")
     """Load a model.
 
     Args:
-        model: "compact", a folder in diffusers layout, or a repository of the hub ("owner/name").
+        model: "compact", a folder in diffusers layout, or a repository of the hub ("owner/name",
+            or "owner/name@revision").
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto", what suits the device, or a name in DTYPES.
 
@@ -48,25 +56,74 @@ def model_folder(model: str) -> Path:
     """The folder that holds `model`, fetched from the hub if that is where it is.
 
     Raises:
-        WeightsNotFound: If there is none.
+        WeightsNotFound: If there is none, or what is there is something else.
     """
     folder = COMPACT_FOLDER if model == COMPACT else Path(model).expanduser()
-    if folder.is_dir() and not (folder / "model_index.json").is_file():
+    if folder.is_file():
         raise WeightsNotFound(
-            f"{folder} holds no model_index.json; give a model folder in diffusers layout"
+            f"{folder} is a file, not a model folder; of the authors' checkpoint "
+            "`python -m ccsr convert` makes one"
         )
-    if folder.is_dir():
-        return folder
-    if model == COMPACT:
+    if model == COMPACT and not folder.is_dir():
         raise WeightsNotFound(f"the compact model is not in {folder}; get the whole repository")
+    if not folder.is_dir():
+        folder = _from_hub(model)
+    _refuse_other_layout(folder)
+    return folder
+
+
+def _from_hub(model: str) -> Path:
+    """Fetch a repository, "owner/name" or "owner/name@revision"."""
+    repository, _, revision = model.partition("@")
     try:
-        return Path(snapshot_download(model, allow_patterns=list(HUB_FILES)))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        return Path(
+            snapshot_download(repository, revision=revision or None, allow_patterns=list(HUB_FILES))
+        )
+    except (HFValidationError, HfHubHTTPError, OSError) as error:
+        raise WeightsNotFound(_told_by_hub(error, model, repository, revision)) from error
+
+
+def _told_by_hub(error: Exception, model: str, repository: str, revision: str) -> str:
+    """What went wrong with the hub, and what to do."""
+    page = f"https://huggingface.co/{repository}"
+    if isinstance(error, HFValidationError):
+        return (
+            f"{model!r} is neither a folder here nor the name of a repository; give {COMPACT!r}, "
+            "a model folder, or owner/name"
+        )
+    if isinstance(error, GatedRepoError):
+        return (
+            f"{repository} asks for consent: accept its terms at {page}, then log in with "
+            "`hf auth login` or set HF_TOKEN"
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            f"{model!r} is neither a folder here nor a repository of the hub that you may see; "
+            "check its name, or log in with `hf auth login` if it is private"
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return f"{repository} has no revision {revision!r}; see {page}/commits"
+    if isinstance(error, LocalEntryNotFoundError | ConnectionError):
+        return (
+            f"{model!r} is no folder here, and the Hugging Face hub cannot be reached, nor was the "
+            "model fetched before; connect to the internet once, or give a model folder"
+        )
+    reason = str(error).strip().partition("\n")[0]
+    return f"{model!r} could not be fetched from the hub ({reason}); try again"
+
+
+def _refuse_other_layout(folder: Path) -> None:
+    index = folder / "model_index.json"
+    if not index.is_file():
         raise WeightsNotFound(
-            f"{model!r} is neither a folder here nor a repository that the hub gives ({reason}); "
-            f"give {COMPACT!r}, a model folder, or owner/name"
-        ) from error
+            f"{folder} holds no model_index.json; give a model folder in diffusers layout. Of the "
+            "authors' checkpoint `python -m ccsr convert` makes one"
+        )
+    kind = json.loads(index.read_text()).get("_class_name")
+    if kind != CCSRPipeline.__name__:
+        raise WeightsNotFound(
+            f"{folder} holds a {kind}, not a {CCSRPipeline.__name__}; give a model of CCSR"
+        )
 
 
 def choose_device(name: str) -> torch.device:

@@ -49,7 +49,9 @@ def picture_line(picture: Picture, result: Size) -> str:
 
 def model_line(info: ModelInfo) -> str:
     """What is loaded."""
-    parts = (info.name, f"{info.parameters / 1e6:,.1f} M parameters", info.device, info.dtype)
+    parts = [info.name, f"{info.parameters / 1e6:,.1f} M parameters", info.device, info.dtype]
+    # The compact model has no attention to tell of.
+    parts += [] if info.attention == "none" else [f"attention by {info.attention}"]
     return " · ".join(escape(part) for part in parts)
 
 

@@ -2,7 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from ccsr import weights
 from ccsr.config import SamplingConfig
@@ -87,35 +94,69 @@ def test_folder_without_a_model_is_named(tmp_path: Path) -> None:
         load_engine(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("name", "revision"),
+    [("owner/name", None), ("owner/name@v2", "v2")],
+    ids=["newest", "revision"],
+)
 def test_hub_repository_is_fetched_as_safetensors_only(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, revision: str | None
 ) -> None:
     asked: dict[str, object] = {}
 
-    def fake_download(repository: str, allow_patterns: list[str]) -> str:
-        asked.update(repository=repository, patterns=allow_patterns)
+    def fake_download(repository: str, **options: object) -> str:
+        asked.update(repository=repository, **options)
         return str(folder)
 
     monkeypatch.setattr(weights, "snapshot_download", fake_download)
-    assert load_engine("owner/name", device="cpu").info.name == "owner/name"
-    assert asked == {"repository": "owner/name", "patterns": ["*.json", "*.safetensors"]}
+    assert load_engine(name, device="cpu").info.name == name
+    assert asked == {
+        "repository": "owner/name",
+        "revision": revision,
+        "allow_patterns": ["*.json", "*.safetensors"],
+    }
 
 
-@pytest.mark.parametrize("error", [HfHubHTTPError, LocalEntryNotFoundError, OSError])
-def test_hub_that_does_not_answer_is_told_of(
-    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (GatedRepoError, "accept its terms at https://huggingface.co/owner/name"),
+        (RepositoryNotFoundError, "neither a folder here nor a repository of the hub"),
+        (RevisionNotFoundError, "owner/name has no revision 'v2'"),
+        (LocalEntryNotFoundError, "hub cannot be reached"),
+        (OfflineModeIsEnabled, "hub cannot be reached"),
+        (HfHubHTTPError, "could not be fetched from the hub"),
+        (OSError, "could not be fetched from the hub"),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_what_the_hub_answers_is_told(
+    error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> str:
         raise error.__new__(error)
 
     monkeypatch.setattr(weights, "snapshot_download", fail)
-    with pytest.raises(WeightsNotFound, match="neither a folder here nor a repository"):
-        load_engine("owner/name")
+    with pytest.raises(WeightsNotFound, match=message):
+        load_engine("owner/name@v2")
 
 
 def test_name_that_cannot_be_a_repository_is_told_of() -> None:
-    with pytest.raises(WeightsNotFound, match="neither a folder here nor a repository"):
+    with pytest.raises(WeightsNotFound, match="neither a folder here nor the name of a repository"):
         load_engine("no/such/folder/here")
+
+
+def test_checkpoint_file_is_told_to_be_converted(tmp_path: Path) -> None:
+    file = tmp_path / "ccsr.ckpt"
+    file.touch()
+    with pytest.raises(WeightsNotFound, match="python -m ccsr convert"):
+        load_engine(str(file))
+
+
+def test_model_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    with pytest.raises(WeightsNotFound, match="holds a StableDiffusionPipeline, not a CCSR"):
+        load_engine(str(tmp_path))
 
 
 def test_unknown_device_and_dtype_are_refused(folder: Path) -> None:
