@@ -1,0 +1,64 @@
+from fractions import Fraction
+
+import pytest
+import torch
+from torch.nn import functional
+
+from ccsr.latents import decode, encode, reach
+from ccsr.tiling import in_tiles, spans
+from tests.tiny import tiny_vae
+
+
+@pytest.mark.parametrize(("length", "size"), [(10, 4), (8, 4), (3, 4), (9, 4)])
+def test_pieces_cover_an_axis_once(length: int, size: int) -> None:
+    pieces = list(spans(length, size, margin=2))
+    kept = [i for piece in pieces for i in range(piece.first, piece.last)]
+    assert kept == list(range(length))
+    assert all(p.start == max(p.first - 2, 0) and p.stop == min(p.last + 2, length) for p in pieces)
+
+
+@pytest.mark.parametrize("size", [(13, 21), (8, 8), (5, 40)])
+def test_blur_in_tiles_is_the_blur_of_the_whole(size: tuple[int, int]) -> None:
+    x = torch.rand(2, 1, *size, generator=torch.Generator().manual_seed(0))
+    seen: list[int] = []
+
+    def blur(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x[0, 0].numel())
+        return functional.conv2d(x, torch.ones(1, 1, 5, 5), padding=2)
+
+    found = in_tiles(blur, x, 8, 2, Fraction(1))
+    assert max(seen) <= 12 * 12
+    torch.testing.assert_close(found, blur(x))
+
+
+def test_narrow_margins_would_be_noticed() -> None:
+    x = torch.rand(1, 1, 20, 20, generator=torch.Generator().manual_seed(0))
+
+    def blur(x: torch.Tensor) -> torch.Tensor:
+        return functional.conv2d(x, torch.ones(1, 1, 5, 5), padding=2)
+
+    assert not torch.allclose(in_tiles(blur, x, 8, 1, Fraction(1)), blur(x), atol=0.1)
+
+
+@torch.no_grad()
+def test_autoencoder_in_tiles_is_that_of_the_whole() -> None:
+    torch.manual_seed(0)
+    vae = tiny_vae("dc")
+    pixels = torch.rand(1, 3, 8 * 40, 8 * 48)
+    whole = encode(vae, pixels, tile=1000)
+    torch.testing.assert_close(encode(vae, pixels, tile=16), whole, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        decode(vae, whole, tile=16), decode(vae, whole, tile=1000), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_reach_is_measured_by_the_gradient() -> None:
+    """What a value in the middle of the result depends on lies within it."""
+    torch.manual_seed(0)
+    vae = tiny_vae("dc")
+    latents = torch.randn(1, 4, 41, 41, requires_grad=True)
+    decode(vae, latents)[0, :, 8 * 20 + 4, 8 * 20 + 4].sum().backward()
+    assert latents.grad is not None
+    rows = latents.grad.abs().sum((0, 1, 3)).nonzero().flatten()
+    furthest = int(max(20 - rows.min(), rows.max() - 20))
+    assert furthest <= reach(vae) <= furthest + 3
