@@ -231,8 +231,8 @@ class ModelEngine:
                 f"variant {variant!r} cannot be loaded from {self.folder} ({reason}); "
                 "get its files again"
             ) from error
-        for network in (pipeline.unet, pipeline.controlnet):
-            # Same numbers, about a tenth faster on CPUs.
+        for network in (pipeline.unet, pipeline.controlnet, pipeline.vae):
+            # Same numbers, a tenth or more faster on CPUs.
             network.to(memory_format=torch.channels_last)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline.to(self.device)
