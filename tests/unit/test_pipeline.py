@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from ccsr.config import VARIANTS, SamplingConfig
 from ccsr.events import Progress, Restored
 from ccsr.images import Picture, PictureError, Size, picture_from_array
-from ccsr.pipeline import CCSRPipeline, seeds_at_once, target_size
+from ccsr.pipeline import CCSRPipeline, Text, seeds_at_once, target_size
 from ccsr.schedule import path_for
 from tests.tiny import save_tiny_model, tiny_pipeline
 
@@ -148,6 +148,39 @@ def test_stopping_stops_the_network(
     next(events)
     events.close()
     assert len(calls) == 1
+
+
+def test_guidance_moves_away_from_what_is_not_wanted() -> None:
+    pipeline = tiny_pipeline("kl", attention=True)
+    assert pipeline.empty_prompt is not None
+    condition = pipeline.condition(noise_picture(16, 16), FAST)
+    x_t = torch.randn(1, *condition.latent_shape, generator=torch.Generator().manual_seed(0))
+    states, negative = torch.randn(
+        2, *pipeline.empty_prompt.states.shape, generator=torch.Generator().manual_seed(1)
+    )
+    wanted, unwanted, guided, unguided = (
+        pipeline.predictor(condition, text)(x_t, 500)
+        for text in (
+            Text(states),
+            Text(negative),
+            Text(states, negative, guidance=3.0),
+            Text(states, negative),
+        )
+    )
+    assert not torch.allclose(wanted, unwanted, atol=1e-3)
+    torch.testing.assert_close(unguided, wanted)
+    torch.testing.assert_close(guided, unwanted + 3 * (wanted - unwanted), rtol=1e-4, atol=1e-5)
+
+
+def test_strength_weighs_what_the_controlnet_adds(pipeline: CCSRPipeline) -> None:
+    condition = pipeline.condition(noise_picture(16, 16), FAST)
+    x_t = torch.randn(1, *condition.latent_shape, generator=torch.Generator().manual_seed(0))
+    alone = pipeline.unet(x_t, 500, None, return_dict=False)[0]
+    without, whole = (
+        pipeline.predictor(condition, strength=strength)(x_t, 500) for strength in (0.0, 1.0)
+    )
+    torch.testing.assert_close(without, alone)
+    assert not torch.allclose(whole, alone, atol=1e-3)
 
 
 def test_alpha_and_bit_depth_are_kept(pipeline: CCSRPipeline) -> None:

@@ -1,0 +1,74 @@
+"""Write the strip of pictures of the README anew: `python assets/make_strip.py`.
+
+Input, bicubic enlargement, CCSR, and where ten seeds differ.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+# Run as a script, Python finds only what lies beside this file.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ccsr.config import SamplingConfig
+from ccsr.events import Restored
+from ccsr.heatmap import GREY_LEVELS, heatmap
+from ccsr.images import Size, load_picture, resize, to_array, to_tensor, to_uint8
+from ccsr.stability import StabilityReport
+from ccsr.weights import ModelEngine, load_engine
+
+FOLDER = Path(__file__).resolve().parent
+CROPS = {"portrait.png": (56, 96), "drawing.png": (112, 96), "cat.jpg": (72, 240)}
+"""Examples, and the top left corner of what is shown of their results."""
+SIDE = 256
+SEEDS = range(10)
+SCALE_END = 10 / GREY_LEVELS
+"""Standard deviation that is drawn brightest, for all pictures."""
+TITLES = ("input", "bicubic", "CCSR, seed 0", "L-STD of ten seeds, 0 to 10 grey levels")
+TITLE_HEIGHT = 22
+
+
+def main() -> None:
+    """Write strip.jpg."""
+    engine = load_engine()
+    rows = [np.concatenate(panels(engine, name, *at), axis=1) for name, at in CROPS.items()]
+    pictures = np.concatenate(rows, axis=0)
+    strip = np.concatenate([titles(pictures.shape[1]), pictures], axis=0)
+    Image.fromarray(strip).save(FOLDER / "strip.jpg", quality=92)
+
+
+def panels(engine: ModelEngine, name: str, top: int, left: int) -> list[np.ndarray]:
+    """The four looks at a piece of an example, [SIDE,SIDE,3] uint8 each."""
+    picture, config = load_picture(FOLDER / "examples" / name), SamplingConfig()
+    report, first = StabilityReport(config), None
+    for event in engine.run(picture, config, SEEDS):
+        if isinstance(event, Restored):
+            report.add(event.seed, event.picture.rgb)
+            first = event.picture.rgb if first is None else first
+    assert first is not None
+    size = Size(*first.shape[:2])
+    plain = to_array(resize(to_tensor(picture.rgb), size))
+    blocks = np.asarray(
+        Image.fromarray(to_uint8(picture.rgb)).resize(
+            (size.width, size.height), Image.Resampling.NEAREST
+        )
+    )
+    l_std = to_uint8(heatmap(report.pixels.l_std_map, SCALE_END))
+    looks = (blocks, to_uint8(plain), to_uint8(first), l_std)
+    return [look[top : top + SIDE, left : left + SIDE] for look in looks]
+
+
+def titles(width: int) -> np.ndarray:
+    """A line above the columns, [TITLE_HEIGHT,width,3] uint8."""
+    image = Image.new("RGB", (width, TITLE_HEIGHT), "white")
+    draw = ImageDraw.Draw(image)
+    for number, title in enumerate(TITLES):
+        at = (4 + number * width // len(TITLES), 4)
+        draw.text(at, title, fill="black", font=ImageFont.load_default(12))
+    return np.asarray(image)
+
+
+if __name__ == "__main__":
+    main()
