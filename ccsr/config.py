@@ -137,6 +137,30 @@ class SamplingConfig:
 
 
 @dataclass(frozen=True)
+class TilingConfig:
+    """How latents are cut for a network that cannot see a large picture at once.
+
+    Raises:
+        ValueError: If pieces would leave gaps, or have no size.
+    """
+
+    tile: int = 64
+    """Side of a piece in latents: at full size 512 pixels, what Stable Diffusion was trained on."""
+    stride: int = 32
+    """From one piece to the next, in latents."""
+    weights: Literal["gaussian", "official"] = "gaussian"
+    """How overlapping pieces are blended; "official" is not quite symmetric, for parity."""
+
+    def __post_init__(self) -> None:
+        """Check that pieces cover everything."""
+        if not 0 < self.stride <= self.tile:
+            raise ValueError(
+                f"the stride of tiles must be from 1 to their size, got stride={self.stride} and "
+                f"tile={self.tile}"
+            )
+
+
+@dataclass(frozen=True)
 class Preset:
     """A named point of the trade-off between fidelity and detail."""
 

@@ -12,7 +12,7 @@ from diffusers import AutoencoderDC, AutoencoderKL, DiffusionPipeline, UNet2DCon
 from torch.nn import functional
 
 from ccsr.color import align_color
-from ccsr.config import MAX_RESULT_PIXELS, SamplingConfig
+from ccsr.config import MAX_RESULT_PIXELS, SamplingConfig, TilingConfig
 from ccsr.controlnet import LatentControlNetModel, PictureControlNetModel, Residuals
 from ccsr.events import Progress, Restored
 from ccsr.images import (
@@ -30,6 +30,7 @@ from ccsr.latents import compression, decode, encode
 from ccsr.prompt import EmptyPrompt
 from ccsr.sampler import Predict, SeededNoise, Step, sample
 from ccsr.schedule import NonUniformScheduler, Path, path_for
+from ccsr.tiling import Window, blended
 
 PREVIEWS = 4
 """Looks at the estimate that a run with previews gives, spread over its evaluations."""
@@ -73,6 +74,9 @@ class Text:
 class CCSRPipeline(DiffusionPipeline):
     """Content-consistent super-resolution.
 
+    A ControlNet that looks at x_t is evaluated in overlapping tiles of `tiling`, together with the
+    UNet, when the picture is larger than one; None looks at every picture whole.
+
     Args:
         unet: Denoising network, with or without cross-attention.
         controlnet: Reads the latent of the low-resolution picture.
@@ -93,6 +97,7 @@ class CCSRPipeline(DiffusionPipeline):
         empty_prompt: EmptyPrompt | None = None,
     ) -> None:
         super().__init__()
+        self.tiling: TilingConfig | None = TilingConfig()
         attends = unet.config["encoder_hid_dim"] is not None or any(
             "CrossAttn" in name for name in unet.config["down_block_types"]
         )
@@ -212,13 +217,37 @@ class CCSRPipeline(DiffusionPipeline):
             text: Instead of the empty prompt.
             strength: What the ControlNet's residuals are multiplied by.
         """
+        features, (_, height, width) = condition.features, condition.latent_shape
+        tiling = self.tiling
+        if (
+            tiling is None
+            or not isinstance(features, torch.Tensor)
+            or max(height, width) <= tiling.tile
+        ):
+            return self.network(features, text, strength)
+
+        def predict_in(window: Window) -> Predict:
+            return self.network(features[(..., *window)], text, strength)
+
+        return blended(predict_in, height, width, tiling)
+
+    def network(
+        self,
+        features: torch.Tensor | Residuals,
+        text: Text | None = None,
+        strength: float = 1.0,
+    ) -> Predict:
+        """UNet and ControlNet as a function of (x_t, t), for latents of the size of `features`.
+
+        See `predictor`.
+        """
         if text is None and self.empty_prompt is not None:
             text = Text(self.empty_prompt(1))
 
         def told(x: torch.Tensor, t: int, states: torch.Tensor | None) -> torch.Tensor:
             states = None if states is None else states.expand(len(x), -1, -1)
             down, middle = self.controlnet(
-                x, t, states, controlnet_cond=condition.features, return_dict=False
+                x, t, states, controlnet_cond=features, return_dict=False
             )
             return self.unet(
                 x,

@@ -1,10 +1,20 @@
-"""Large pictures in pieces, where a network sees only so far."""
+"""Large pictures in pieces.
+
+Where a network sees only so far, pieces with a margin give the same as the whole: `in_tiles`. Where
+it sees everything, as attention does, overlapping pieces are blended: `blended`.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
+
+from ccsr.config import TilingConfig
+from ccsr.sampler import Predict
+
+BLEND_VARIANCE = 0.01
+"""Of the Gaussian, in units of the piece's side; the authors' value."""
 
 
 @dataclass(frozen=True)
@@ -65,3 +75,63 @@ def in_tiles(
 def _scaled(span: Span, factor: Fraction, origin: int) -> slice:
     """The kept part in the result, counted from `origin` of x."""
     return slice(int((span.first - origin) * factor), int((span.last - origin) * factor))
+
+
+Window = tuple[slice, slice]
+"""Rows and columns of a piece."""
+
+
+def windows(height: int, width: int, tiling: TilingConfig) -> list[Window]:
+    """Overlapping pieces that cover latents of this size, row by row."""
+    return [
+        (slice(top, top + tiling.tile), slice(left, left + tiling.tile))
+        for top in starts(height, tiling)
+        for left in starts(width, tiling)
+    ]
+
+
+def starts(length: int, tiling: TilingConfig) -> list[int]:
+    """Where pieces begin along an axis; the last one ends where the axis does."""
+    last = max(length - tiling.tile, 0)
+    return [*range(0, last, tiling.stride), last]
+
+
+def blend_weights(height: int, width: int, tiling: TilingConfig) -> torch.Tensor:
+    """How much each value of a piece counts, [height,width] float64: a Gaussian about its middle.
+
+    With weights "official" the middle lies half a row too low, as in the authors' code.
+    """
+    middle_row = height / 2 if tiling.weights == "official" else (height - 1) / 2
+    rows = _gaussian(height, middle_row)
+    return torch.outer(rows, _gaussian(width, (width - 1) / 2))
+
+
+def _gaussian(length: int, middle: float) -> torch.Tensor:
+    distance = (torch.arange(length, dtype=torch.float64) - middle) / length
+    return torch.exp(-(distance**2) / (2 * BLEND_VARIANCE))
+
+
+def blended(
+    predict_in: Callable[[Window], Predict], height: int, width: int, tiling: TilingConfig
+) -> Predict:
+    """A network whose output is blended of those for overlapping pieces.
+
+    Args:
+        predict_in: Makes the network for one piece; called once for each.
+        height: Of the latents.
+        width: Of the latents.
+        tiling: How to cut them.
+    """
+    pieces = windows(height, width, tiling)
+    networks = [predict_in(piece) for piece in pieces]
+
+    def predict(x_t: torch.Tensor, t: int) -> torch.Tensor:
+        total, norm = torch.zeros_like(x_t, dtype=torch.float32), x_t.new_zeros(height, width)
+        for (rows, columns), network in zip(pieces, networks, strict=True):
+            x = x_t[..., rows, columns]
+            weights = blend_weights(*x.shape[2:], tiling).to(norm)
+            total[..., rows, columns] += weights * network(x, t)
+            norm[rows, columns] += weights
+        return total / norm
+
+    return predict

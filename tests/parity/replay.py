@@ -18,16 +18,20 @@ import torch
 from safetensors.torch import load_file
 
 from ccsr.color import align_color
+from ccsr.config import TilingConfig
+from ccsr.controlnet import Residuals
 from ccsr.convert import HEAD_CHANNELS, Checkpoint, load, plan_conversion
 from ccsr.latents import decode, encode
-from ccsr.pipeline import CCSRPipeline, Condition, Text
+from ccsr.pipeline import CCSRPipeline, Text
 from ccsr.prompt import EmptyPrompt
-from ccsr.sampler import sample
+from ccsr.sampler import Predict, sample
 from ccsr.schedule import NonUniformScheduler, non_uniform_path
+from ccsr.tiling import Window, blended, windows
 
 TOLERANCES = {"dec": 1e-4, "final_rgb": 1e-4, "final_uint8": 1.0}
 """Of these the largest absolute difference counts, of all else the relative one."""
 RELATIVE = 5e-5
+EVERYTHING: Window = (slice(None), slice(None))
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Difference:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Replay all modes of a case that are of whole pictures."""
+    """Replay all modes of a case that were recorded."""
     parser = argparse.ArgumentParser(prog="python -m tests.parity.replay", description=__doc__)
     parser.add_argument("case", type=Path, metavar="CASE_DIR")
     parser.add_argument("--weights", type=Path, required=True, metavar="STATE_DICT")
@@ -56,9 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = 0
     for meta_path in metas:
         meta = json.loads(meta_path.read_text())
-        if meta["mode"] != "plain":
-            print(f"{meta['mode']}: not replayed, tiles are not there yet")
-            continue
         trace = load_file(options.case / f"trace_{meta['mode']}.safetensors")
         for difference in replay(pipeline_of(options.weights, meta), meta, trace):
             beyond = difference.found > difference.tolerance
@@ -88,11 +89,13 @@ def replay(
     pipeline: CCSRPipeline, meta: dict[str, Any], trace: dict[str, torch.Tensor]
 ) -> Iterator[Difference]:
     """Run with the recorded noises and text states; the differences of every quantity."""
-    settings = meta["settings"]
+    settings, tiled = meta["settings"], meta["mode"] != "plain"
     latent = encode(pipeline.vae, trace["cond_img"])
     yield Difference("cond_latent", relative(latent, trace["cond_latent"]))
 
-    features = pipeline.controlnet.condition_features(latent)
+    tiling = TilingConfig(settings["tile_size"] // 8, settings["tile_stride"] // 8, "official")
+    pieces = windows(*latent.shape[2:], tiling)
+    features = features_in(pipeline, trace["cond_img"], pieces[0] if tiled else EVERYTHING)
     x, t = trace["net_000_x"], meta["network_call_timesteps"][0]
     down, middle = pipeline.controlnet(
         x, t, trace["context"], controlnet_cond=features, return_dict=False
@@ -101,15 +104,20 @@ def replay(
         name = f"control_{number:02d}"
         yield Difference(name, relative(settings["strength"] * residual, trace[name]))
 
-    condition = Condition(trace["cond_img"], features, tuple(latent.shape[1:]))
     text = Text(trace["context"], trace.get("uncond_context"), settings["cfg_scale"])
-    predict = pipeline.predictor(condition, text, settings["strength"])
+
+    def network(window: Window) -> Predict:
+        features = features_in(pipeline, trace["cond_img"], window)
+        return pipeline.network(features, text, settings["strength"])
+
+    predict = blended(network, *latent.shape[2:], tiling) if tiled else network(EVERYTHING)
     path = non_uniform_path(
         settings["steps"], settings["t_max"], settings["t_min"], pipeline.scheduler.loop_start
     )
     draws = [trace[name] for name in meta["draws"]]
-    # The authors' code draws a noise in the jump that it does not use.
-    del draws[1]
+    if not tiled:
+        # The authors' code draws a noise in the jump that it does not use.
+        del draws[1]
     predictions: list[torch.Tensor] = []
 
     def recorded(x_t: torch.Tensor, t: int) -> torch.Tensor:
@@ -131,6 +139,15 @@ def replay(
     yield Difference("final_rgb", largest(final, trace["final_rgb"]))
     levels = (final.clamp(0, 1) * 255).round()[0].permute(1, 2, 0)
     yield Difference("final_uint8", largest(levels, trace["final_uint8_hwc"].float()))
+
+
+def features_in(
+    pipeline: CCSRPipeline, cond_img: torch.Tensor, window: Window
+) -> torch.Tensor | Residuals:
+    """Condition features of a piece, encoded by itself, as the authors' code does it."""
+    rows, columns = (slice(*(8 * at if at else at for at in (s.start, s.stop))) for s in window)
+    latent = encode(pipeline.vae, cond_img[..., rows, columns])
+    return pipeline.controlnet.condition_features(latent)
 
 
 def largest(found: torch.Tensor, expected: torch.Tensor) -> float:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ccsr.config import VARIANTS, SamplingConfig
+from ccsr.config import VARIANTS, SamplingConfig, TilingConfig
 from ccsr.events import Progress, Restored
 from ccsr.images import Picture, PictureError, Size, picture_from_array
 from ccsr.pipeline import CCSRPipeline, Text, seeds_at_once, target_size
@@ -181,6 +181,19 @@ def test_strength_weighs_what_the_controlnet_adds(pipeline: CCSRPipeline) -> Non
     )
     torch.testing.assert_close(without, alone)
     assert not torch.allclose(whole, alone, atol=1e-3)
+
+
+def test_large_pictures_are_looked_at_in_tiles_by_networks_that_need_it() -> None:
+    pipeline = tiny_pipeline("kl")
+    picture = noise_picture(32, 48)
+    whole = pipeline(picture, FAST).pictures[0].rgb
+    pipeline.tiling = TilingConfig(tile=8, stride=4)
+    seen: list[tuple[int, ...]] = []
+    pipeline.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[2:]))
+    tiled = pipeline(picture, FAST).pictures[0].rgb
+    assert set(seen) == {(8, 8)}
+    assert tiled.shape == whole.shape
+    assert 0 < np.abs(tiled - whole).mean() < 0.1
 
 
 def test_alpha_and_bit_depth_are_kept(pipeline: CCSRPipeline) -> None:

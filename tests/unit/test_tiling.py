@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from ccsr.config import TilingConfig
 from ccsr.latents import decode, encode, reach
-from ccsr.tiling import in_tiles, spans
+from ccsr.tiling import Window, blend_weights, blended, in_tiles, spans, starts, windows
 from tests.tiny import tiny_vae
 
 
@@ -62,3 +63,40 @@ def test_reach_is_measured_by_the_gradient() -> None:
     rows = latents.grad.abs().sum((0, 1, 3)).nonzero().flatten()
     furthest = int(max(20 - rows.min(), rows.max() - 20))
     assert furthest <= reach(vae) <= furthest + 3
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"), [(8, [0]), (5, [0]), (12, [0, 4]), (14, [0, 4, 6])]
+)
+def test_overlapping_pieces_reach_the_end(length: int, expected: list[int]) -> None:
+    assert starts(length, TilingConfig(tile=8, stride=4)) == expected
+
+
+def test_pieces_cannot_leave_gaps() -> None:
+    with pytest.raises(ValueError, match="stride of tiles must be from 1 to their size"):
+        TilingConfig(tile=8, stride=9)
+
+
+def test_weights_of_a_piece_are_symmetric_unless_the_authors_are_asked_for() -> None:
+    weights = blend_weights(8, 8, TilingConfig())
+    torch.testing.assert_close(weights, weights.flip(0))
+    torch.testing.assert_close(weights, weights.T)
+    theirs = blend_weights(8, 8, TilingConfig(weights="official"))
+    torch.testing.assert_close(theirs, theirs.flip(1))
+    assert not torch.allclose(theirs, theirs.flip(0))
+
+
+def test_blend_of_networks_that_agree_is_what_they_say() -> None:
+    """Of one that works value by value; each sees its own piece of the condition."""
+    tiling, condition = TilingConfig(tile=8, stride=4), torch.rand(1, 2, 14, 20)
+    made: list[Window] = []
+
+    def network(window: Window):  # noqa: ANN202 - a Predict
+        made.append(window)
+        return lambda x, t: x * condition[(..., *window)] + t
+
+    x_t = torch.rand(3, 2, 14, 20)
+    predict = blended(network, 14, 20, tiling)
+    torch.testing.assert_close(predict(x_t, 7), x_t * condition + 7)
+    predict(x_t, 3)
+    assert made == windows(14, 20, tiling)
