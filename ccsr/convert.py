@@ -6,8 +6,8 @@ name is accounted for: converted, left out for a reason, or reported.
 """
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ SHARD_SIZE = "1GB"
 UNET, CONTROLNET = "model.diffusion_model.", "control_model."
 VAE, CONDITION_ENCODER = "first_stage_model.", "cond_encoder."
 TEXT = "cond_stage_model.model."
+TEXT_BLOCKS = TEXT + "transformer.resblocks."
 INPUT_CONVOLUTION = CONTROLNET + "input_blocks.0.0.weight"
 """Over the channels of x_t and of the condition together."""
 LEFT_OUT = {
@@ -98,17 +99,6 @@ class Plan:
     """Names that are not converted, and why."""
 
 
-@dataclass
-class _Names:
-    """Names of a checkpoint, crossed out as they are used."""
-
-    shapes: Shapes
-    used: set[str] = field(default_factory=set)
-
-    def below(self, prefix: str) -> list[str]:
-        return [name for name in self.shapes if name.startswith(prefix)]
-
-
 class Checkpoint(Mapping[str, torch.Tensor]):
     """The weights of a file by name, each read when it is asked for.
 
@@ -123,7 +113,7 @@ class Checkpoint(Mapping[str, torch.Tensor]):
         if not path.is_file():
             raise CheckpointError(f"{path} is not there; give the authors' .ckpt or .safetensors")
         try:
-            self._read, names = _opened(path)
+            self._read, shapes = _opened(path)
         except pickle.UnpicklingError as error:
             raise CheckpointError(
                 f"{path} holds other objects than weights, and is not opened: they could run code; "
@@ -135,7 +125,8 @@ class Checkpoint(Mapping[str, torch.Tensor]):
                 f"{path} cannot be read as a checkpoint ({reason}); it may be incomplete"
             ) from error
         # Distributed training puts a prefix before all names.
-        self._names = {name.removeprefix("module."): name for name in names}
+        self._names = {name.removeprefix("module."): name for name in shapes}
+        self.shapes: Shapes = {name: shapes[old] for name, old in self._names.items()}
 
     def __getitem__(self, name: str) -> torch.Tensor:
         return self._read(self._names[name])
@@ -147,16 +138,19 @@ class Checkpoint(Mapping[str, torch.Tensor]):
         return len(self._names)
 
 
-def _opened(path: Path) -> tuple[Callable[[str], torch.Tensor], list[str]]:
+def _opened(path: Path) -> tuple[Callable[[str], torch.Tensor], dict[str, tuple[int, ...]]]:
+    """How to read a weight of a file, and the shapes of all."""
     if path.suffix == ".safetensors":
         file = safe_open(path, "pt")
-        return file.get_tensor, list(file.keys())
+        names = file.keys()
+        return file.get_tensor, {k: tuple(file.get_slice(k).get_shape()) for k in names}
+    # Mapped into memory: what is not asked for is not read.
     tree = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     weights = tree.get("state_dict", tree) if isinstance(tree, dict) else {}
     tensors = {name: w for name, w in weights.items() if isinstance(w, torch.Tensor)}
     if not tensors:
         raise ValueError("it holds no weights")
-    return tensors.__getitem__, list(tensors)
+    return tensors.__getitem__, {name: tuple(w.shape) for name, w in tensors.items()}
 
 
 def convert(path: Path, output: Path, *, keep_text_encoder: bool = False) -> Plan:
@@ -177,19 +171,20 @@ def convert(path: Path, output: Path, *, keep_text_encoder: bool = False) -> Pla
     if (output / "model_index.json").exists():
         raise FileExistsError(f"{output} holds a model; move it away or give another folder")
     checkpoint = Checkpoint(path)
-    plan = plan_conversion({name: tuple(weight.shape) for name, weight in checkpoint.items()})
+    plan = plan_conversion(checkpoint.shapes)
     text = load(plan.text, checkpoint, torch.float32)
     assert isinstance(text, CLIPTextModel)
     prompt = empty_prompt(text)
     prompt.save_pretrained(output / "empty_prompt")
     if keep_text_encoder:
         text.half().save_pretrained(output / "text_encoder", max_shard_size=SHARD_SIZE)
-    del text
+    # One network at a time is in memory.
+    text.to("meta")
     for folder, network in plan.networks.items():
-        # One at a time, so that no two are in memory.
         model = load(network, checkpoint, torch.float16)
         assert isinstance(model, ModelMixin)
         model.save_pretrained(output / folder, max_shard_size=SHARD_SIZE)
+        model.to("meta")
     NonUniformScheduler().save_pretrained(output / "scheduler")
     # Last, so that a folder that was not finished is not taken for a model.
     write_index(plan, prompt, output)
@@ -207,30 +202,19 @@ def plan_conversion(shapes: Shapes, head_channels: int = HEAD_CHANNELS) -> Plan:
         CheckpointError: If a weight is missing, unknown or of a wrong shape; the message names it.
     """
     _refuse_others(shapes)
-    names = _Names(shapes)
-    unet = _unet(names, head_channels)
-    plan = Plan(
-        {
-            "unet": unet,
-            "controlnet": _controlnet(names, unet.model),
-            "vae": _vae(names),
-        },
-        _text(names, head_channels),
-        _left_out(names),
-    )
-    problems = [
-        problem
-        for part, network in (*plan.networks.items(), ("text_encoder", plan.text))
-        for problem in _wrong(part, network, shapes)
-    ]
-    problems += [
-        f"unknown: {name}" for name in shapes if name not in names.used | plan.left_out.keys()
-    ]
+    unet = _unet(shapes, head_channels)
+    networks = {"unet": unet, "controlnet": _controlnet(shapes, unet.model), "vae": _vae(shapes)}
+    text = _text(shapes, head_channels)
+    parts = networks | {"text_encoder": text}
+    used = {source.name for part in parts.values() for source in part.sources.values()}
+    left_out = _left_out(shapes, used)
+    problems = [problem for name, part in parts.items() for problem in _wrong(name, part, shapes)]
+    problems += [f"unknown: {name}" for name in shapes if name not in used | left_out.keys()]
     if problems:
         more = len(problems) - MAX_NAMED
         listed = problems[:MAX_NAMED] + ([f"{more} more"] if more > 0 else [])
         raise CheckpointError("the weights are not those of CCSR v1: " + "; ".join(listed))
-    return plan
+    return Plan(networks, text, left_out)
 
 
 def load(
@@ -280,8 +264,7 @@ def _refuse_others(shapes: Shapes) -> None:
     raise CheckpointError(f"this is no checkpoint of CCSR v1: it has {found or 'no weights'}")
 
 
-def _unet(names: _Names, head_channels: int) -> Network:
-    shapes = names.shapes
+def _unet(shapes: Shapes, head_channels: int) -> Network:
     base = shapes[UNET + "input_blocks.0.0.weight"][0]
     channels = tuple(base * factor for factor in (1, 2, 4, 4))
     width = shapes.get(
@@ -301,10 +284,12 @@ def _unet(names: _Names, head_channels: int) -> Network:
     }
     with torch.device("meta"):
         model = UNet2DConditionModel(**config)
-    return Network(model, _traced(names, UNET, convert_ldm_unet_checkpoint, config))
+    return Network(
+        model, _traced(shapes, _below(shapes, UNET), convert_ldm_unet_checkpoint, config)
+    )
 
 
-def _controlnet(names: _Names, unet: torch.nn.Module) -> Network:
+def _controlnet(shapes: Shapes, unet: torch.nn.Module) -> Network:
     assert isinstance(unet, UNet2DConditionModel)
     latents = unet.config["in_channels"]
     with torch.device("meta"):
@@ -312,21 +297,20 @@ def _controlnet(names: _Names, unet: torch.nn.Module) -> Network:
             unet, conditioning_channels=latents, load_weights_from_unet=False
         )
     config = {"layers_per_block": unet.config["layers_per_block"]}
-    sources = _traced(names, CONTROLNET, convert_controlnet_checkpoint, config)
+    names = _below(shapes, CONTROLNET)
+    sources = _traced(shapes, names, convert_controlnet_checkpoint, config)
     # One convolution over both inputs is the sum of one over each.
     sources["conv_in.weight"] = Source(INPUT_CONVOLUTION, channels=slice(latents))
     sources["condition_conv_in.weight"] = Source(INPUT_CONVOLUTION, channels=slice(latents, None))
     return Network(model, sources)
 
 
-def _vae(names: _Names) -> Network:
+def _vae(shapes: Shapes) -> Network:
+    base = shapes.get(VAE + "decoder.conv_out.weight", (3, 128))[1]
     config: dict[str, Any] = {
         "down_block_types": ("DownEncoderBlock2D",) * 4,
         "up_block_types": ("UpDecoderBlock2D",) * 4,
-        "block_out_channels": tuple(
-            names.shapes.get(VAE + "decoder.conv_out.weight", (3, 128))[1] * factor
-            for factor in (1, 2, 4, 4)
-        ),
+        "block_out_channels": tuple(base * factor for factor in (1, 2, 4, 4)),
         "layers_per_block": 2,
         "latent_channels": 4,
         "scaling_factor": SCALING_FACTOR,
@@ -334,24 +318,21 @@ def _vae(names: _Names) -> Network:
     with torch.device("meta"):
         model = AutoencoderKL(**config)
     # The authors encode the picture by a second encoder, of equal weights; files may lack either.
-    second = bool(names.below(CONDITION_ENCODER))
-    renamed = {VAE + name.removeprefix(CONDITION_ENCODER): name
-               for name in names.below(CONDITION_ENCODER)}  # fmt: skip
-    for name in names.below(VAE):
-        if not (second and _is_of_encoder(name)):
-            renamed[name] = name
-    return Network(model, _traced(names, VAE, convert_ldm_vae_checkpoint, config, renamed))
+    second = {
+        VAE + name.removeprefix(CONDITION_ENCODER): name
+        for name in _below(shapes, CONDITION_ENCODER)
+    }
+    first = {name: name for name in _below(shapes, VAE) if not (second and _is_of_encoder(name))}
+    return Network(model, _traced(shapes, first | second, convert_ldm_vae_checkpoint, config))
 
 
 def _is_of_encoder(name: str) -> bool:
     return name.startswith((VAE + "encoder.", VAE + "quant_conv."))
 
 
-def _text(names: _Names, head_channels: int) -> Network:
+def _text(shapes: Shapes, head_channels: int) -> Network:
     """All layers but the last: what CCSR conditions on are the states before it."""
-    blocks = TEXT + "transformer.resblocks."
-    numbers = {int(name.removeprefix(blocks).partition(".")[0]) for name in names.below(blocks)}
-    shapes = names.shapes
+    numbers = _text_layers(shapes)
     length, width = shapes.get(TEXT + "positional_embedding", (77, 1024))
     with torch.device("meta"):
         model = CLIPTextModel(
@@ -375,8 +356,8 @@ def _text(names: _Names, head_channels: int) -> Network:
         "final_layer_norm.weight": Source(TEXT + "ln_final.weight"),
         "final_layer_norm.bias": Source(TEXT + "ln_final.bias"),
     }
-    for number in sorted(numbers)[:-1]:
-        old, new = f"{blocks}{number}.", f"encoder.layers.{number}."
+    for number in numbers[:-1]:
+        old, new = f"{TEXT_BLOCKS}{number}.", f"encoder.layers.{number}."
         for kind in ("weight", "bias"):
             for part, name in enumerate("qkv"):
                 rows = slice(part * width, (part + 1) * width)
@@ -384,17 +365,22 @@ def _text(names: _Names, head_channels: int) -> Network:
                 sources[f"{new}self_attn.{name}_proj.{kind}"] = source
             for before, after in TEXT_NAMES.items():
                 sources[f"{new}{after}.{kind}"] = Source(f"{old}{before}.{kind}")
-    names.used.update(source.name for source in sources.values())
     return Network(model, sources)
 
 
-def _left_out(names: _Names) -> dict[str, str]:
+def _text_layers(shapes: Shapes) -> list[int]:
+    """Numbers of the text encoder's layers, rising."""
+    blocks = _below(shapes, TEXT_BLOCKS)
+    return sorted({int(name.removeprefix(TEXT_BLOCKS).partition(".")[0]) for name in blocks})
+
+
+def _left_out(shapes: Shapes, used: Set[str]) -> dict[str, str]:
+    """Names that are not converted, and why."""
     reasons: dict[str, str] = {}
-    numbers = [name.split(".")[4] for name in names.below(TEXT + "transformer.resblocks.")]
-    last = f"{TEXT}transformer.resblocks.{max(map(int, numbers), default=0)}."
+    last = f"{TEXT_BLOCKS}{max(_text_layers(shapes), default=0)}."
     beginnings = LEFT_OUT | {last: "the states before the last layer are used"}
-    for name in names.shapes:
-        if name in names.used:
+    for name in shapes:
+        if name in used:
             continue
         reason = next((why for start, why in beginnings.items() if name.startswith(start)), None)
         if "." not in name:
@@ -406,29 +392,36 @@ def _left_out(names: _Names) -> dict[str, str]:
     return reasons
 
 
+def _below(shapes: Shapes, prefix: str) -> dict[str, str]:
+    """The names that begin so, each under itself."""
+    return {name: name for name in shapes if name.startswith(prefix)}
+
+
 def _traced(
-    names: _Names,
-    prefix: str,
+    shapes: Shapes,
+    names: Mapping[str, str],
     convert: Callable[..., dict[str, torch.Tensor | None]],
     config: Mapping[str, Any],
-    renamed: Mapping[str, str] | None = None,
 ) -> dict[str, Source]:
     """Which weight a conversion of diffusers puts where.
 
     It is run on numbers instead of weights, each of as many dimensions as the weight.
+
+    Args:
+        shapes: Of all weights.
+        names: What the conversion shall take for which weight.
+        convert: The conversion.
+        config: Of the network it is for.
     """
-    renamed = renamed or {name: name for name in names.below(prefix)}
-    order = list(renamed.values())
+    order = list(names.values())
     numbers = {
-        name: torch.full((1,) * len(names.shapes[old]), order.index(old))
-        for name, old in renamed.items()
+        name: torch.full((1,) * len(shapes[weight]), number)
+        for number, (name, weight) in enumerate(names.items())
     }
     converted = convert(numbers, config=config)
-    sources = {
+    return {
         name: Source(order[int(number)]) for name, number in converted.items() if number is not None
     }
-    names.used.update(source.name for source in sources.values())
-    return sources
 
 
 def _wrong(part: str, network: Network, shapes: Shapes) -> list[str]:

@@ -4,6 +4,7 @@ import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,8 +23,11 @@ from ccsr.convert import (
     Shapes,
     plan_conversion,
 )
+from ccsr.events import Restored
 from ccsr.images import picture_from_array
+from ccsr.metrics import psnr
 from ccsr.pipeline import CCSRPipeline
+from ccsr.weights import load_engine
 
 pytestmark = pytest.mark.e2e
 
@@ -96,6 +100,19 @@ def test_converted_model_upscales(model: Path) -> None:
     assert result.size == (64, 80)
     assert not (model / "text_encoder").exists()
     assert (model / "empty_prompt").is_dir()
+
+
+def test_bfloat16_is_close_to_float32(model: Path) -> None:
+    """At full depth and reduced width, with attention."""
+    rng = np.random.default_rng(0)
+    picture = picture_from_array(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    results = []
+    for dtype in ("float32", "bfloat16"):
+        engine = load_engine(str(model), device="cpu", dtype=dtype)
+        (*_, last) = engine.run(picture, SamplingConfig(num_steps=12), (0,))
+        assert isinstance(last, Restored)
+        results.append(last.picture.rgb)
+    assert psnr(*results) > 40
 
 
 def test_weights_are_those_of_the_checkpoint(model: Path, small: dict[str, torch.Tensor]) -> None:

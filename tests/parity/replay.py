@@ -73,7 +73,7 @@ def pipeline_of(weights: Path, meta: dict[str, Any]) -> CCSRPipeline:
     """The pipeline of a recorded state dict, in float32."""
     checkpoint = Checkpoint(weights)
     head_channels = meta.get("reduced_size", {}).get("num_head_channels", HEAD_CHANNELS)
-    plan = plan_conversion({k: tuple(w.shape) for k, w in checkpoint.items()}, head_channels)
+    plan = plan_conversion(checkpoint.shapes, head_channels)
     parts: dict[str, Any] = {
         name: load(network, checkpoint, torch.float32) for name, network in plan.networks.items()
     }
