@@ -179,12 +179,12 @@ def convert(path: Path, output: Path, *, keep_text_encoder: bool = False) -> Pla
     if keep_text_encoder:
         text.half().save_pretrained(output / "text_encoder", max_shard_size=SHARD_SIZE)
     # One network at a time is in memory.
-    text.to("meta")
+    text.to_empty(device="meta")
     for folder, network in plan.networks.items():
         model = load(network, checkpoint, torch.float16)
         assert isinstance(model, ModelMixin)
         model.save_pretrained(output / folder, max_shard_size=SHARD_SIZE)
-        model.to("meta")
+        model.to_empty(device="meta")
     NonUniformScheduler().save_pretrained(output / "scheduler")
     # Last, so that a folder that was not finished is not taken for a model.
     write_index(plan, prompt, output)

@@ -129,7 +129,7 @@ def blended(
         total, norm = torch.zeros_like(x_t, dtype=torch.float32), x_t.new_zeros(height, width)
         for (rows, columns), network in zip(pieces, networks, strict=True):
             x = x_t[..., rows, columns]
-            weights = blend_weights(*x.shape[2:], tiling).to(norm)
+            weights = blend_weights(x.shape[2], x.shape[3], tiling).to(norm)
             total[..., rows, columns] += weights * network(x, t)
             norm[rows, columns] += weights
         return total / norm
