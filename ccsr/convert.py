@@ -52,6 +52,8 @@ TEXT_NAMES = {
     "mlp.c_proj": "mlp.fc2",
     "attn.out_proj": "self_attn.out_proj",
 }
+MADE_HERE = ("condition_conv_in.bias",)
+"""Weights that no checkpoint has: zero, for the bias is with the other half of the convolution."""
 MAX_NAMED = 20
 """Names that a message lists at most."""
 
@@ -430,7 +432,7 @@ def _wrong(part: str, network: Network, shapes: Shapes) -> list[str]:
     for name, shape in _shapes(network.model).items():
         source = network.sources.get(name)
         if source is None or source.name not in shapes:
-            if name not in _made_here(network):
+            if name not in MADE_HERE:
                 lacking = source.name if source else f"what becomes {name} of {part}"
                 problems.append(f"missing: {lacking}")
             continue
@@ -440,11 +442,6 @@ def _wrong(part: str, network: Network, shapes: Shapes) -> list[str]:
         if _without_ones(taken) != _without_ones(shape):
             problems.append(f"wrong shape: {source.name} {list(found)}, expected {list(shape)}")
     return problems
-
-
-def _made_here(network: Network) -> Sequence[str]:
-    """Weights that no checkpoint has: the bias is with the other half of the convolution."""
-    return ("condition_conv_in.bias",) if "condition_conv_in.weight" in network.sources else ()
 
 
 def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:

@@ -36,6 +36,11 @@ def choose_picture(page: Page, path: Path, field: str = "picture") -> None:
     expect(page.locator(f"#{field} img")).to_be_visible()
 
 
+def choose_reference(page: Page, path: Path) -> None:
+    page.get_by_role("button", name="Reference picture").click()
+    choose_picture(page, path, "reference")
+
+
 def set_number(page: Page, label: str, value: str) -> None:
     box = page.get_by_label(f"number input for {label}")
     # A tab that has just opened fills in its defaults a moment later.
@@ -75,6 +80,13 @@ def run_seeds(page: Page, number: int) -> None:
     page.get_by_role("tab", name="Seed consistency").click()
     set_number(page, "Number of seeds", str(number))
     page.get_by_role("button", name="Run seeds").click()
+
+
+def open_with_seeds(page: Page, url: str, picture: Path, number: int) -> None:
+    open_page(page, url)
+    choose_picture(page, picture)
+    run_seeds(page, number)
+    expect(page.locator("#seeds-facts")).to_contain_text(f"{number} of {number}")
 
 
 def test_a_picture_is_upscaled_and_shown_at_the_right_size(
@@ -244,9 +256,13 @@ def test_a_reloaded_page_is_as_it_was_left(page: Page, serve: Serve, engine: Fak
     page.get_by_role("tab", name="Trade-off").click()
     box = page.get_by_label("Values of t_max")
     box.clear()
-    box.press_sequentially("0.8")
+    box.press_sequentially("0.")
+    stored = '"sweep_t_maxs":"0.8"'
+    with page.expect_response(
+        lambda answer: answer.url.endswith("/run/predict") and stored in answer.text()
+    ):
+        box.press_sequentially("8")
     expect(page.locator("#sweep-cost")).to_contain_text("3 settings")
-    page.wait_for_timeout(1000)  # nothing on the page tells when it has been stored
 
     open_page(page, url)
     expect(page.get_by_label("number input for t_min")).to_have_value("0.2")
@@ -453,10 +469,7 @@ def test_seeds_are_compared_and_their_spread_is_shown(
 def test_clicking_a_seed_compares_it(
     page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
 ) -> None:
-    open_page(page, serve(engine))
-    choose_picture(page, picture_file)
-    run_seeds(page, 3)
-    expect(page.locator("#seeds-facts")).to_contain_text("3 of 3")
+    open_with_seeds(page, serve(engine), picture_file, 3)
     right = page.locator("#seeds-pair img").nth(1)
     left = page.locator("#seeds-pair img").nth(0)
     expect(left).to_have_attribute("src", re_name("mean.png"))
@@ -508,8 +521,7 @@ def test_fading_follows_the_slider_and_the_chosen_seed(
     open_page(page, serve(engine))
     choose_picture(page, picture_file)
     page.get_by_role("tab", name="Seed consistency").click()
-    page.get_by_role("button", name="Reference picture").click()
-    choose_picture(page, reference_file, "reference")
+    choose_reference(page, reference_file)
     run_seeds(page, 3)
     expect(page.locator("#seeds-facts")).to_contain_text("3 of 3")
     page.get_by_role("button", name="Keep only what the seeds agree on").click()
@@ -537,8 +549,7 @@ def test_a_reference_gives_a_table_of_scores(
     open_page(page, serve(engine))
     choose_picture(page, picture_file)
     page.get_by_role("tab", name="Seed consistency").click()
-    page.get_by_role("button", name="Reference picture").click()
-    choose_picture(page, reference_file, "reference")
+    choose_reference(page, reference_file)
     run_seeds(page, 2)
     table = page.locator("#seeds-scores table")
     for name in ("PSNR (dB)", "SSIM", "LPIPS"):
@@ -560,8 +571,7 @@ def test_sweep_draws_its_points_and_shows_the_one_that_is_clicked(
 ) -> None:
     open_page(page, serve(engine))
     choose_picture(page, picture_file)
-    page.get_by_role("button", name="Reference picture").click()
-    choose_picture(page, reference_file, "reference")
+    choose_reference(page, reference_file)
     run_sweep(page, "0.5, 0.6667", "0.3333, 0.5", 2)
     points = page.locator("#sweep-plot [id^=point-]")
     expect(points).to_have_count(4)
@@ -645,10 +655,7 @@ def test_trajectory_shows_the_estimates_and_its_marks_can_be_dragged(
 def test_results_stay_while_new_ones_are_made(
     page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
 ) -> None:
-    open_page(page, serve(engine))
-    choose_picture(page, picture_file)
-    run_seeds(page, 3)
-    expect(page.locator("#seeds-facts")).to_contain_text("3 of 3")
+    open_with_seeds(page, serve(engine), picture_file, 3)
     engine.delay = 60
     engine.begun.clear()
     page.get_by_role("button", name="Run seeds").click()
@@ -667,8 +674,7 @@ def test_variants_are_shown_side_by_side(
 ) -> None:
     open_page(page, serve(engine))
     choose_picture(page, picture_file)
-    page.get_by_role("button", name="Reference picture").click()
-    choose_picture(page, reference_file, "reference")
+    choose_reference(page, reference_file)
     page.get_by_role("tab", name="Variants").click()
     set_number(page, "Seeds a variant", "2")
     page.get_by_role("button", name="Compare variants").click()
@@ -692,8 +698,7 @@ def test_a_reference_of_the_wrong_size_is_refused_before_any_work(
     open_page(page, serve(engine))
     choose_picture(page, picture_file)
     page.get_by_role("tab", name="Seed consistency").click()
-    page.get_by_role("button", name="Reference picture").click()
-    choose_picture(page, picture_file, "reference")
+    choose_reference(page, picture_file)
     run_seeds(page, 2)
     toast = page.get_by_test_id("toast-body")
     expect(toast).to_contain_text("the reference must have the size of the result, 240x160")

@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from ccsr.config import TilingConfig
 from ccsr.latents import decode, encode, reach
+from ccsr.sampler import Predict
 from ccsr.tiling import Window, blend_weights, blended, in_tiles, spans, starts, windows
 from tests.tiny import tiny_vae
 
@@ -91,7 +92,7 @@ def test_blend_of_networks_that_agree_is_what_they_say() -> None:
     tiling, condition = TilingConfig(tile=8, stride=4), torch.rand(1, 2, 14, 20)
     made: list[Window] = []
 
-    def network(window: Window):  # noqa: ANN202 - a Predict
+    def network(window: Window) -> Predict:
         made.append(window)
         return lambda x, t: x * condition[(..., *window)] + t
 
