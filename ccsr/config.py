@@ -20,7 +20,7 @@ COMPACT = "compact"
 MAX_SEED = 2**31 - 1
 MAX_SEEDS_PER_RUN = 50
 MAX_RESULT_PIXELS = 4096 * 4096
-"""Pictures are processed whole; at this size the process holds 6 GB on a CPU."""
+"""Latents and pixels are held whole; at this size the process has 2 GB with the compact model."""
 
 
 @dataclass(frozen=True)
