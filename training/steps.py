@@ -51,17 +51,21 @@ class Run:
         """The autoencoder, as pre-trained or after "stage2"."""
         return AutoencoderDC.from_pretrained(self.exported(step))
 
-    def warm_start(self, network: nn.Module, part: str, variant: str | None = None) -> None:
+    def warm_start(
+        self, network: nn.Module, part: str, variant: str | None = None, prefix: str = ""
+    ) -> None:
         """Give `network` the weights of that part of `origin`, if there is one.
 
         Args:
             network: What is to be trained.
             part: Folder in `origin`.
             variant: File variant of the weights there.
+            prefix: How the names of the weights begin that are taken; the others stay.
         """
         if self.origin is not None:
             name = ".".join(filter(None, ("diffusion_pytorch_model", variant, "safetensors")))
-            adopt(network, load_file(self.origin / part / name))
+            weights = load_file(self.origin / part / name)
+            adopt(network, {k: w for k, w in weights.items() if k.startswith(prefix)})
 
     def store(self, name: str, config: PairsConfig) -> Path:
         """Folder of a store."""
@@ -114,7 +118,9 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | Stored]:
         yield from _store(run, "rollouts", recipe.stage2.rollouts, compute)
     elif step == "stage2":
         rollouts = run.store("rollouts", recipe.stage2.rollouts)
-        objective = DecoderObjective(run.autoencoder(), recipe.stage2, rollouts)
+        vae = run.autoencoder()
+        run.warm_start(vae, "vae", prefix="decoder.")
+        objective = DecoderObjective(vae, recipe.stage2, rollouts)
         yield from _train(run, step, objective, recipe.stage2.loop)
     elif step == "export":
         export(run, output)

@@ -140,13 +140,14 @@ def test_training_that_starts_from_a_model_has_its_networks_before_the_first_ste
     recipe.write_text(still.replace("[autoencoder]", "[autoencoder]\nlatent_spread = 0.5"))
     model, run = trained / "model", tmp_path / "run"
 
-    steps = ("autoencoder", "pairs", "uniform", "--init", str(model))
-    assert train((folders[0], recipe), run, *steps) == 0
+    steps = ("autoencoder", "pairs", "uniform", "stage1", "rollouts", "stage2")
+    assert train((folders[0], recipe), run, *steps, "--init", str(model)) == 0
 
     for part, exported, variant in (
         ("unet", "uniform/export/unet", ""),
         ("controlnet", "uniform/export/controlnet", ""),
         ("vae", "autoencoder/export", "v2."),
+        ("vae", "stage2/export", ""),
     ):
         expected = load_file(model / part / f"diffusion_pytorch_model.{variant}safetensors")
         found = load_file(run / exported / "diffusion_pytorch_model.safetensors")
