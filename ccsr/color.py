@@ -4,6 +4,8 @@ Both ways are those of StableSR, https://arxiv.org/abs/2305.07015, which CCSR fo
 are floats, as decoded: values outside [0,1] count, and nothing is clamped here.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch.nn import functional
 
@@ -11,43 +13,55 @@ from ccsr.config import ColorAlignment
 
 WAVELET_LEVELS = 5
 
+Align = Callable[[torch.Tensor], torch.Tensor]
+"""Results as decoded [B,3,H,W] -> with other colours, [B,3,H,W], not clamped."""
 
-def align_color(sr: torch.Tensor, lr_up: torch.Tensor, method: ColorAlignment) -> torch.Tensor:
-    """Give sr the colours of lr_up.
+
+def aligner(lr_up: torch.Tensor, method: ColorAlignment) -> Align:
+    """What gives results the colours of lr_up; it keeps no more of lr_up than it needs.
 
     Args:
-        sr: Results as decoded, [B,3,H,W].
-        lr_up: The input enlarged to the same size, [1,3,H,W] or [B,3,H,W], in [0,1].
+        lr_up: The input enlarged to the size of the results, [1,3,H,W] or [B,3,H,W], in [0,1].
         method: "adain", "wavelet" or "none", as `SamplingConfig.color`.
 
     Returns:
-        [B,3,H,W], not clamped.
+        A function of results [B,3,H,W], which raises ValueError if their size is another.
 
     Raises:
-        ValueError: If the sizes differ or the method is unknown.
+        ValueError: If the method is unknown.
     """
-    if sr.shape[1:] != lr_up.shape[1:] or lr_up.shape[0] not in (1, sr.shape[0]):
-        raise ValueError(
-            f"lr_up must have the shape of sr, {list(sr.shape)}, or a batch of 1, "
-            f"got {list(lr_up.shape)}; enlarge the input to the size of the result"
-        )
-    if method == "adain":
-        return adain(sr, lr_up)
-    if method == "wavelet":
-        return wavelet(sr, lr_up)
-    if method == "none":
-        return sr
-    raise ValueError(f"method must be adain, wavelet or none, got {method!r}")
+    methods = {"adain": adain, "wavelet": wavelet, "none": unchanged}
+    if method not in methods:
+        raise ValueError(f"method must be {', '.join(methods)}, got {method!r}")
+    align = methods[method](lr_up)
+    batch, *shape = lr_up.shape
+
+    def align_checked(sr: torch.Tensor) -> torch.Tensor:
+        if list(sr.shape[1:]) != shape or batch not in (1, sr.shape[0]):
+            raise ValueError(
+                f"sr must have the shape of lr_up, [B,{','.join(map(str, shape))}], with B = "
+                f"{batch} or lr_up a batch of 1, got {list(sr.shape)}; enlarge the input to the "
+                "size of the result"
+            )
+        return align(sr)
+
+    return align_checked
 
 
-def adain(sr: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Give each channel of sr the mean and spread of the reference's, over height and width.
+def adain(reference: torch.Tensor) -> Align:
+    """Give each channel the mean and spread of the reference's, over height and width.
 
-    AdaIN Eq. (8), https://arxiv.org/abs/1703.06868; both [B,3,H,W].
+    AdaIN Eq. (8), https://arxiv.org/abs/1703.06868; the reference [B,3,H,W].
     """
-    mean, std = _mean_and_std(sr)
     reference_mean, reference_std = _mean_and_std(reference)
-    return (sr - mean) / std * reference_std + reference_mean
+
+    def align(sr: torch.Tensor) -> torch.Tensor:
+        mean, std = _mean_and_std(sr)
+        gain = reference_std / std
+        # In one step, for a large picture fills much memory.
+        return torch.addcmul(reference_mean - mean * gain, sr, gain)
+
+    return align
 
 
 def _mean_and_std(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,12 +71,18 @@ def _mean_and_std(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return mean, (variance + 1e-5).sqrt()
 
 
-def wavelet(sr: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Give sr the low frequencies of the reference; both [B,3,H,W].
+def wavelet(reference: torch.Tensor) -> Align:
+    """Give results the low frequencies of the reference [B,3,H,W].
 
     The high frequencies of all levels add up to what the last low-pass takes away.
     """
-    return sr - _low_frequencies(sr) + _low_frequencies(reference)
+    low_frequencies = _low_frequencies(reference)
+    return lambda sr: sr - _low_frequencies(sr) + low_frequencies
+
+
+def unchanged(reference: torch.Tensor) -> Align:
+    """Leave results as they are."""
+    return lambda sr: sr
 
 
 def _low_frequencies(x: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args
 Variant = Literal["ccsr", "v2", "v1"]
 ColorAlignment = Literal["adain", "wavelet", "none"]
 
+StartPoint = Literal["noise", "lr"]
+
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 COLOR_ALIGNMENTS: tuple[ColorAlignment, ...] = get_args(ColorAlignment)
 
@@ -169,6 +171,8 @@ class Preset:
     num_steps: int
     t_max: float
     t_min: float
+    start_point: StartPoint | None = None
+    """Only for models whose runs start there; None: for all."""
 
     def apply(self, config: SamplingConfig) -> SamplingConfig:
         """`config` with the steps of this preset, otherwise unchanged."""
@@ -185,7 +189,16 @@ PRESETS: dict[str, Preset] = {
     "a4": Preset("A4", "Refines longer: finer detail, less stable.", 45, 0.6667, 0.2),
     "fast": Preset("Fast", "Two network evaluations: T, then half-way.", 3, 0.5, 0.3333),
     "extraction": Preset("Extraction", "The first estimate only, nothing refined.", 45, 0.5, 0.5),
+    "v2": Preset("CCSR v2", "Two network evaluations: T, then half-way.", 6, 0.6667, 0.5, "lr"),
+    "v2-one": Preset("CCSR v2, one step", "One network evaluation.", 6, 0.5, 0.5, "lr"),
 }
+
+
+def presets_for(start_point: StartPoint) -> dict[str, Preset]:
+    """The presets for models whose runs start there, by name."""
+    return {n: p for n, p in PRESETS.items() if p.start_point in (None, start_point)}
+
+
 TABLE_5 = ("a1", "a2", "ccsr", "a3", "a4")
 """The presets that the paper compares, in its Table 5."""
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ccsr.config import SamplingConfig, Variant
+from ccsr.config import SamplingConfig, StartPoint, Variant
 from ccsr.images import Picture
 from ccsr.sampler import Step
 
@@ -53,6 +53,8 @@ class ModelInfo:
     dtype: str
     attention: str
     parameters: int
+    start_point: StartPoint = "noise"
+    """What its runs start from."""
 
 
 class Explorer(Protocol):

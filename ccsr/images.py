@@ -336,7 +336,9 @@ def to_array(x: torch.Tensor) -> np.ndarray:
         x = x.squeeze(0)
     if x.ndim != 3:
         raise ValueError(f"a picture must be [3,H,W] or [1,3,H,W], got {list(x.shape)}")
-    return x.detach().float().clamp(0, 1).permute(1, 2, 0).contiguous().cpu().numpy()
+    pixels = x.detach().float().cpu().permute(1, 2, 0)
+    # Into its place at once: a large picture is copied no more than needed.
+    return torch.clamp(pixels, 0, 1, out=torch.empty(pixels.shape)).numpy()
 
 
 def to_uint8(rgb: np.ndarray) -> np.ndarray:
@@ -358,7 +360,7 @@ def resize(x: torch.Tensor, size: Size) -> torch.Tensor:
     """
     return torch.nn.functional.interpolate(
         x, size=tuple(size), mode="bicubic", antialias=True, align_corners=False
-    ).clamp(0, 1)
+    ).clamp_(0, 1)
 
 
 def pad_to_multiple(x: torch.Tensor, multiple: int, minimum: int = 0) -> tuple[torch.Tensor, Size]:

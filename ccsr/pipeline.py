@@ -1,5 +1,6 @@
 """`CCSRPipeline`: a low-resolution picture -> super-resolved pictures, one a seed."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from diffusers import AutoencoderDC, AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from torch.nn import functional
 
-from ccsr.color import align_color
+from ccsr.color import aligner
 from ccsr.config import MAX_RESULT_PIXELS, SamplingConfig, TilingConfig
 from ccsr.controlnet import LatentControlNetModel, PictureControlNetModel, Residuals
 from ccsr.events import Progress, Restored
@@ -52,12 +53,18 @@ class CCSROutput:
 class Condition:
     """What the network knows of the picture; computed once for all seeds and steps."""
 
-    lr_up: torch.Tensor
-    """The picture bicubically enlarged, [1,3,H,W] in [0,1]; not padded."""
+    size: Size
+    """Of the enlarged picture that the networks look at, without padding."""
+    lr_latent: torch.Tensor
+    """Scaled latent of the enlarged and padded picture, [1,C,h,w]."""
     features: torch.Tensor | Residuals
-    """What the ControlNet makes of the latent of the padded picture, [1,...]."""
-    latent_shape: tuple[int, int, int]
-    """(C,h,w) of the padded picture."""
+    """What the ControlNet makes of that latent, [1,...]."""
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(C,h,w) of the latents of a run."""
+        _, channels, height, width = self.lr_latent.shape
+        return channels, height, width
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,8 @@ class CCSRPipeline(DiffusionPipeline):
         vae: Its decoder is the fine-tuned one for variant "ccsr".
         scheduler: Noise schedule and steps.
         empty_prompt: Text states; needed if the UNet has cross-attention.
+        working_size: Pixels of the shorter side that the networks want at least; the results of
+            smaller pictures are made at this size and reduced.
     """
 
     model_cpu_offload_seq = "empty_prompt->vae->controlnet->unet->vae"
@@ -95,6 +104,7 @@ class CCSRPipeline(DiffusionPipeline):
         vae: AutoencoderKL | AutoencoderDC,
         scheduler: NonUniformScheduler,
         empty_prompt: EmptyPrompt | None = None,
+        working_size: int = 0,
     ) -> None:
         super().__init__()
         self.tiling: TilingConfig | None = TilingConfig()
@@ -110,6 +120,7 @@ class CCSRPipeline(DiffusionPipeline):
             scheduler=scheduler,
             empty_prompt=empty_prompt,
         )
+        self.register_to_config(working_size=working_size)
 
     @classmethod
     def from_pretrained(
@@ -199,13 +210,18 @@ class CCSRPipeline(DiffusionPipeline):
     @torch.no_grad()
     def condition(self, picture: Picture, config: SamplingConfig) -> Condition:
         """Enlarge `picture` to the target size, encode it, and compute the condition features."""
-        size = target_size(picture, config)
-        lr_up = resize(to_tensor(picture.rgb).to(self._execution_device), size)
-        padded, _ = pad_to_multiple(lr_up, self.size_multiple)
+        size = working_size(target_size(picture, config), self.config["working_size"])
+        padded, _ = pad_to_multiple(self._enlarged(picture, size), self.size_multiple)
         lr_latent = encode(self.vae, padded)
         features = self.controlnet.condition_features(lr_latent.to(self.controlnet.dtype))
-        _, channels, height, width = lr_latent.shape
-        return Condition(lr_up, features, (channels, height, width))
+        return Condition(size, lr_latent, features)
+
+    def _enlarged(self, picture: Picture, size: Size) -> torch.Tensor:
+        """The picture bicubically enlarged, [1,3,H,W] in [0,1].
+
+        Made again when it is needed again: it costs little, and takes much memory when it is large.
+        """
+        return resize(to_tensor(picture.rgb).to(self._execution_device), size)
 
     def predictor(
         self, condition: Condition, text: Text | None = None, strength: float = 1.0
@@ -274,12 +290,11 @@ class CCSRPipeline(DiffusionPipeline):
         self, x0_hat: torch.Tensor, condition: Condition, picture: Picture, config: SamplingConfig
     ) -> Picture:
         """The picture of a latent estimate [1,C,h,w]."""
-        size = Size(*condition.lr_up.shape[2:])
-        sr = crop_to(decode(self.vae, x0_hat), size)
-        sr = align_color(sr, condition.lr_up, config.color)
-        return Picture(
-            to_array(sr), _enlarged_alpha(picture, size), bits=picture.bits, notes=picture.notes
-        )
+        size = target_size(picture, config)
+        align = aligner(self._enlarged(picture, condition.size), config.color)
+        # Without names, so that each is forgotten as soon as the next is made.
+        rgb = to_array(_brought_to(size, align(crop_to(decode(self.vae, x0_hat), condition.size))))
+        return Picture(rgb, _enlarged_alpha(picture, size), bits=picture.bits, notes=picture.notes)
 
     def steps(
         self,
@@ -296,6 +311,7 @@ class CCSRPipeline(DiffusionPipeline):
             SeededNoise(seeds, self._execution_device),
             (len(seeds), *condition.latent_shape),
             extracted,
+            condition.lr_latent if self.scheduler.start_point == "lr" else None,
         )
 
     def _batches(
@@ -330,6 +346,16 @@ def target_size(picture: Picture, config: SamplingConfig) -> Size:
     return size
 
 
+def working_size(size: Size, shorter: int) -> Size:
+    """The size that results of `size` are made at: its shorter side at least `shorter` pixels.
+
+    Narrow strips, which would become very long, are enlarged as far as memory allows.
+    """
+    enough = max(shorter / min(size), 1)
+    factor = min(enough, max(math.sqrt(MAX_RESULT_PIXELS / (size.height * size.width)), 1))
+    return Size(math.ceil(size.height * factor), math.ceil(size.width * factor))
+
+
 def seeds_at_once(device: torch.device, latent_shape: tuple[int, int, int]) -> int:
     """How many seeds to batch: on a GPU as many as fill it, on a CPU one.
 
@@ -343,6 +369,10 @@ def seeds_at_once(device: torch.device, latent_shape: tuple[int, int, int]) -> i
 
 def _is_looked_at(step: Step) -> bool:
     return step.evaluation == 1 or step.evaluation % max(step.total // PREVIEWS, 1) == 0
+
+
+def _brought_to(size: Size, sr: torch.Tensor) -> torch.Tensor:
+    return sr if Size(*sr.shape[2:]) == size else resize(sr, size)
 
 
 def _enlarged_alpha(picture: Picture, size: Size) -> np.ndarray | None:

@@ -61,6 +61,7 @@ def sample(
     noise: Noise,
     shape: Sequence[int],
     extracted: Step | None = None,
+    start: torch.Tensor | None = None,
 ) -> Iterator[Step]:
     """Run the network along a path, one `Step` an evaluation; the last holds the result.
 
@@ -74,10 +75,13 @@ def sample(
         shape: Shape of the latents, [B,C,h,w].
         extracted: The first step of an earlier run with the same noise, where the path has a jump;
             the evaluation at T is not made again.
+        start: A latent [1,C,h,w] that is noised to T to start from, instead of pure noise.
     """
     grid = scheduler.grid(path.num_steps)
     done, draw = 0, 1
     x_t = noise(0, shape)
+    if start is not None:
+        x_t = scheduler.add_noise(start, x_t, scheduler.last_timestep)
     if path.jump is not None:
         # 1. Extract what the condition tells, in one step from pure noise.
         t = scheduler.last_timestep

@@ -14,9 +14,10 @@ import torch
 from diffusers import ConfigMixin, SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 
-from ccsr.config import SamplingConfig
+from ccsr.config import SamplingConfig, StartPoint
 
 LoopStart = Literal["paper", "official"]
+TimestepSpacing = Literal["linspace", "leading"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
 
@@ -38,6 +39,15 @@ def respaced_timesteps(num_train_timesteps: int, num_steps: int) -> list[int]:
         timesteps.append(round(position))
         position += stride
     return timesteps
+
+
+def leading_timesteps(num_train_timesteps: int, num_steps: int) -> list[int]:
+    """Grid of multiples of T // `num_steps`, rising, each one higher: diffusers' "leading".
+
+    What CCSR v2 is run with; arguments and errors as for `respaced_timesteps`.
+    """
+    stride = num_train_timesteps // len(respaced_timesteps(num_train_timesteps, num_steps))
+    return [min(stride * i + 1, num_train_timesteps - 1) for i in range(num_steps)]
 
 
 def jump_index(num_steps: int, t_max: float) -> int:
@@ -129,6 +139,9 @@ class NonUniformScheduler(SchedulerMixin, ConfigMixin):
         beta_end: Last beta.
         prediction_type: What the network predicts: "epsilon", "v_prediction", or "sample" (x0).
         loop_start: Where refinement starts, see `refinement_indices`.
+        timestep_spacing: The grid, "linspace" (`respaced_timesteps`) or "leading".
+        start_point: What a run starts from at T: pure "noise", or "lr", the noised latent of the
+            low-resolution picture, as CCSR v2 does.
     """
 
     @register_to_config
@@ -139,14 +152,22 @@ class NonUniformScheduler(SchedulerMixin, ConfigMixin):
         beta_end: float = 0.012,
         prediction_type: PredictionType = "epsilon",
         loop_start: LoopStart = "paper",
+        timestep_spacing: TimestepSpacing = "linspace",
+        start_point: StartPoint = "noise",
     ) -> None:
-        if prediction_type not in get_args(PredictionType):
-            known = ", ".join(get_args(PredictionType))
-            raise ValueError(f"prediction_type must be one of {known}, got {prediction_type!r}")
-        if loop_start not in ("paper", "official"):
-            raise ValueError(f"loop_start must be paper or official, got {loop_start!r}")
+        for name, value, kind in (
+            ("prediction_type", prediction_type, PredictionType),
+            ("loop_start", loop_start, LoopStart),
+            ("timestep_spacing", timestep_spacing, TimestepSpacing),
+            ("start_point", start_point, StartPoint),
+        ):
+            if value not in get_args(kind):
+                known = ", ".join(get_args(kind))
+                raise ValueError(f"{name} must be one of {known}, got {value!r}")
         self.prediction_type: PredictionType = prediction_type
         self.loop_start: LoopStart = loop_start
+        self.timestep_spacing: TimestepSpacing = timestep_spacing
+        self.start_point: StartPoint = start_point
         betas = np.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps) ** 2
         self.alpha_bar = np.cumprod(1 - betas)
 
@@ -158,7 +179,9 @@ class NonUniformScheduler(SchedulerMixin, ConfigMixin):
     @functools.lru_cache(maxsize=16)  # noqa: B019 - schedulers live as long as the process
     def grid(self, num_steps: int) -> Grid:
         """The process respaced to `num_steps` timesteps."""
-        timesteps = respaced_timesteps(len(self.alpha_bar), num_steps)
+        leading = self.timestep_spacing == "leading"
+        spaced = leading_timesteps if leading else respaced_timesteps
+        timesteps = spaced(len(self.alpha_bar), num_steps)
         alpha_bar = self.alpha_bar[timesteps]
         previous = np.append(1.0, alpha_bar[:-1])
         beta = 1 - alpha_bar / previous

@@ -197,6 +197,7 @@ class ModelEngine:
             dtype=str(dtype).removeprefix("torch."),
             attention=attention_of(main, device),
             parameters=sum(p.numel() for network in networks for p in network.parameters()),
+            start_point=main.scheduler.start_point,
         )
 
     def pipeline(self, variant: Variant) -> CCSRPipeline:

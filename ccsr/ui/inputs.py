@@ -5,8 +5,9 @@ Components hand their values on as they are. They are checked here, by the optio
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
@@ -18,7 +19,8 @@ import gradio as gr
 from gradio.components.base import Component
 from gradio.data_classes import ImageData
 
-from ccsr.config import PRESETS, Option, SamplingConfig, option
+from ccsr.config import Option, Preset, SamplingConfig, option, presets_for
+from ccsr.events import ModelInfo
 from ccsr.images import MAX_INPUT_PIXELS, Picture, load_picture
 from ccsr.ui.runs import LIGHT, PRIVATE
 
@@ -79,15 +81,12 @@ def chosen_event(component: Component) -> Callable[..., Any]:
     return component.release if isinstance(component, gr.Slider) else component.input
 
 
-def settings_controls(variants: Sequence[str]) -> Settings:
-    """Make the components of all settings.
-
-    Args:
-        variants: What the model can do; with one only there is nothing to choose.
-    """
+def settings_controls(info: ModelInfo) -> Settings:
+    """Make the components of all settings that the model has."""
+    presets = presets_for(info.start_point)
     preset = gr.Dropdown(
-        [(f"{p.label}: {p.help}", name) for name, p in PRESETS.items()],
-        value=next(iter(PRESETS)),
+        [(f"{p.label}: {p.help}", name) for name, p in presets.items()],
+        value=next(iter(presets)),
         label="Preset",
         elem_id="preset",
     )
@@ -96,13 +95,13 @@ def settings_controls(variants: Sequence[str]) -> Settings:
     with gr.Accordion("Scale, colours, variant", open=False):
         made["scale"] = setting_slider("scale")
         made["color"] = _choice("color", option(SamplingConfig, "color").choices or ())
-        made["variant"] = _choice("variant", variants)
+        made["variant"] = _choice("variant", info.variants)
     with gr.Accordion("What these do", open=False):
         gr.HTML(f'<dl class="explained">{_explained([*made])}</dl>')
     settled = gr.State(0)
 
     def apply(name: str, count: int) -> tuple[float, ...]:
-        chosen = PRESETS[name]
+        chosen = presets[name]
         return *(getattr(chosen, step) for step in steps), count + 1
 
     # In the queue: only there do changes of a state start further events.
@@ -110,7 +109,7 @@ def settings_controls(variants: Sequence[str]) -> Settings:
     preset.input(apply, [preset, settled], outputs, concurrency_limit=None, **PRIVATE)
     gr.on(
         [made[step].change for step in steps],
-        _matching_preset,
+        functools.partial(_matching_preset, presets),
         [made[step] for step in steps],
         preset,
         trigger_mode="always_last",
@@ -119,11 +118,13 @@ def settings_controls(variants: Sequence[str]) -> Settings:
     return Settings(made, settled)
 
 
-def _matching_preset(t_max: float, t_min: float, num_steps: float) -> str | None:
+def _matching_preset(
+    presets: Mapping[str, Preset], t_max: float, t_min: float, num_steps: float
+) -> str | None:
     """The preset that these values are, if they are one."""
     chosen = t_max, t_min, num_steps
     return next(
-        (name for name, p in PRESETS.items() if (p.t_max, p.t_min, p.num_steps) == chosen), None
+        (name for name, p in presets.items() if (p.t_max, p.t_min, p.num_steps) == chosen), None
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from ccsr.config import REFERENCE_HELP
-from ccsr.events import Engine
+from ccsr.events import Engine, ModelInfo
 from ccsr.pipeline import target_size
 from ccsr.report import read_settings
 from ccsr.ui import snippets
@@ -62,7 +62,7 @@ def build_page(engine: Engine) -> gr.Blocks:
                 picture, about, reference = _picture_side()
             subject = Subject(picture, reference, kept_exploration())
             with gr.Column(elem_classes="settings", min_width=280):
-                settings = _settings_side(info.variants)
+                settings = _settings_side(info)
                 load = gr.UploadButton(
                     "Load settings from a picture made here",
                     file_types=[".png"],
@@ -123,9 +123,9 @@ def _picture_side() -> tuple[gr.Image, gr.HTML, gr.Image]:
     return picture, about, reference
 
 
-def _settings_side(variants: tuple[str, ...]) -> Settings:
+def _settings_side(info: ModelInfo) -> Settings:
     evaluations = gr.HTML(elem_id="evaluations")
-    settings = settings_controls(variants)
+    settings = settings_controls(info)
     gr.on(
         [component.change for component in settings.values()],
         _evaluations,

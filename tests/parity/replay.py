@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ccsr.color import align_color
+from ccsr.color import aligner
 from ccsr.config import TilingConfig
 from ccsr.controlnet import Residuals
 from ccsr.convert import HEAD_CHANNELS, Checkpoint, load, plan_conversion
@@ -135,7 +135,7 @@ def replay(
 
     decoded = decode(pipeline.vae, x0_hat)
     yield Difference("dec", largest(2 * decoded - 1, trace["dec_out_00"]))
-    final = align_color(decoded, trace["cond_img"], settings["color_fix_type"])
+    final = aligner(trace["cond_img"], settings["color_fix_type"])(decoded)
     yield Difference("final_rgb", largest(final, trace["final_rgb"]))
     levels = (final.clamp(0, 1) * 255).round()[0].permute(1, 2, 0)
     yield Difference("final_uint8", largest(levels, trace["final_uint8_hwc"].float()))

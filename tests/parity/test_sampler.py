@@ -133,3 +133,58 @@ def test_uniform_sampling_equals_the_ancestral_sampler_of_diffusers(prediction_t
 
 def _std(scheduler: DDPMScheduler, t: int) -> float:
     return float(scheduler._get_variance(t)) ** 0.5
+
+
+def test_two_evaluations_of_v2_noise_as_the_scheduler_of_diffusers_does() -> None:
+    """S = 6, t_max = 2/3, t_min = 1/2: noised input -> estimate at T -> 499, estimate there."""
+    theirs = DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        steps_offset=1,
+        timestep_spacing="leading",
+    )
+    theirs.set_timesteps(6)
+    ours = NonUniformScheduler(timestep_spacing="leading", start_point="lr")
+    grid = ours.grid(6)
+    assert list(grid.timesteps)[::-1] == theirs.timesteps.tolist() == [831, 665, 499, 333, 167, 1]
+
+    def network(x_t: torch.Tensor, t: int) -> torch.Tensor:
+        return (0.9 * x_t).tanh() + t / 1000
+
+    shape = (1, 4, 8, 8)
+    lr_latent, *draws = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    path = non_uniform_path(6, 0.6667, 0.5)
+    steps = list(sample(network, ours, path, lambda draw, _: draws[draw], shape, start=lr_latent))
+
+    assert [step.timestep for step in steps] == [999, 499]
+    x = lr_latent
+    for step, noise in zip(steps, draws, strict=True):
+        t = torch.tensor([step.timestep])
+        x_t = theirs.add_noise(x, noise, t)
+        signal = theirs.alphas_cumprod[t].sqrt()
+        eps = network(x_t, step.timestep)
+        x = (x_t - (1 - signal**2).sqrt() * eps) / signal
+        torch.testing.assert_close(step.x0_hat, x, rtol=1e-4, atol=1e-4)
+
+
+def test_steps_of_v2_below_t_max_are_those_of_the_scheduler_of_diffusers() -> None:
+    theirs = DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        steps_offset=1,
+        timestep_spacing="leading",
+    )
+    theirs.set_timesteps(6)
+    grid = NonUniformScheduler(timestep_spacing="leading").grid(6)
+    x_t, x0_hat = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    for index, t in enumerate(grid.timesteps):
+        alpha_bar = theirs.alphas_cumprod[t]
+        eps = (x_t - alpha_bar.sqrt() * x0_hat) / (1 - alpha_bar).sqrt()
+        expected = theirs.step(eps, t, x_t, generator=torch.Generator().manual_seed(1)).prev_sample
+        drawn = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(1))
+        found = NonUniformScheduler.ancestral_step(grid, index, x0_hat, x_t, drawn)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

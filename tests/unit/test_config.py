@@ -3,7 +3,16 @@ import dataclasses
 import pytest
 
 from ccsr.cli import parser
-from ccsr.config import MAX_SEED, MAX_SEEDS_PER_RUN, SamplingConfig, option, parse_seeds
+from ccsr.config import (
+    MAX_SEED,
+    MAX_SEEDS_PER_RUN,
+    PRESETS,
+    SamplingConfig,
+    option,
+    parse_seeds,
+    presets_for,
+)
+from ccsr.schedule import path_for
 
 FIELDS = [field.name for field in dataclasses.fields(SamplingConfig)]
 
@@ -70,3 +79,13 @@ def test_t_min_above_t_max_is_refused_with_both_values() -> None:
 def test_part_of_a_step_is_refused() -> None:
     with pytest.raises(ValueError, match="whole number"):
         SamplingConfig(num_steps=4.5)
+
+
+def test_presets_of_v2_are_for_models_that_start_from_the_input() -> None:
+    assert presets_for("lr") == PRESETS
+    assert PRESETS.keys() - presets_for("noise").keys() == {"v2", "v2-one"}
+
+
+@pytest.mark.parametrize(("name", "evaluations"), [("fast", 2), ("v2", 2), ("v2-one", 1)])
+def test_fast_presets_take_as_many_evaluations_as_they_say(name: str, evaluations: int) -> None:
+    assert path_for(PRESETS[name].apply(SamplingConfig())).num_evaluations == evaluations

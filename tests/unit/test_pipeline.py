@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from ccsr.config import VARIANTS, SamplingConfig, TilingConfig
 from ccsr.events import Progress, Restored
 from ccsr.images import Picture, PictureError, Size, picture_from_array
-from ccsr.pipeline import CCSRPipeline, Text, seeds_at_once, target_size
-from ccsr.schedule import path_for
+from ccsr.pipeline import CCSRPipeline, Text, seeds_at_once, target_size, working_size
+from ccsr.schedule import NonUniformScheduler, path_for
 from tests.tiny import save_tiny_model, tiny_pipeline
 
 FAST = SamplingConfig(num_steps=6)
@@ -194,6 +194,59 @@ def test_large_pictures_are_looked_at_in_tiles_by_networks_that_need_it() -> Non
     assert set(seen) == {(8, 8)}
     assert tiled.shape == whole.shape
     assert 0 < np.abs(tiled - whole).mean() < 0.1
+
+
+def with_scheduler(pipeline: CCSRPipeline, **settings: str) -> CCSRPipeline:
+    parts = {**pipeline.components, "scheduler": NonUniformScheduler(**settings)}
+    made = CCSRPipeline(**parts)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def test_runs_of_v2_start_from_the_noised_input(pipeline: CCSRPipeline) -> None:
+    seen: list[torch.Tensor] = []
+    from_noise, from_lr = (
+        with_scheduler(pipeline, start_point=start_point) for start_point in ("noise", "lr")
+    )
+    condition = pipeline.condition(noise_picture(16, 16), FAST)
+    hook = pipeline.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    for made in (from_noise, from_lr):
+        next(made.steps(condition, path_for(FAST), (0,)))
+    hook.remove()
+    signal, _ = from_lr.scheduler.signal_and_noise(from_lr.scheduler.last_timestep)
+    # 0.068: at T a latent is nearly noise, but not quite.
+    spread = (seen[1] - signal * condition.lr_latent) / seen[0]
+    torch.testing.assert_close(spread, spread.mean().expand_as(spread), rtol=1e-3, atol=1e-3)
+    assert (seen[1] - seen[0]).abs().max() > 1e-3
+
+
+def test_small_pictures_are_worked_on_at_the_size_that_the_networks_want(
+    pipeline: CCSRPipeline, tmp_path: Path
+) -> None:
+    made = CCSRPipeline(**pipeline.components, working_size=128)
+    made.save_pretrained(tmp_path)
+    again = CCSRPipeline.from_pretrained(str(tmp_path))
+    for loaded in (made, again):
+        condition = loaded.condition(noise_picture(16, 24), FAST)
+        assert condition.size == (128, 192)
+    (result,) = made(noise_picture(16, 24), FAST).pictures
+    assert result.size == (64, 96)
+    (flat,) = made(Picture(np.full((16, 24, 3), 0.25, np.float32)), FAST).pictures
+    np.testing.assert_allclose(flat.rgb.mean((0, 1)), 0.25, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        pytest.param((512, 600), (512, 600), id="large enough"),
+        pytest.param((256, 300), (512, 600), id="doubled"),
+        pytest.param((300, 100), (1536, 512), id="a part of a pixel"),
+        pytest.param((16, 40_000), (82, 204_800), id="a strip, as far as memory allows"),
+        pytest.param((4096, 4097), (4096, 4097), id="never reduced"),
+    ],
+)
+def test_working_size(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert working_size(Size(*size), 512) == expected
 
 
 def test_alpha_and_bit_depth_are_kept(pipeline: CCSRPipeline) -> None:

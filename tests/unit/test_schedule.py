@@ -8,6 +8,7 @@ from ccsr.config import SamplingConfig
 from ccsr.schedule import (
     NonUniformScheduler,
     jump_index,
+    leading_timesteps,
     non_uniform_path,
     path_for,
     refinement_indices,
@@ -119,7 +120,14 @@ def test_arithmetic_is_float32_whatever_the_network_gives() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"prediction_type": "score"}, {"loop_start": "middle"}], ids=lambda w: next(iter(w))
+    "wrong",
+    [
+        {"prediction_type": "score"},
+        {"loop_start": "middle"},
+        {"timestep_spacing": "trailing"},
+        {"start_point": "hr"},
+    ],
+    ids=lambda w: next(iter(w)),
 )
 def test_unknown_settings_are_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -127,7 +135,21 @@ def test_unknown_settings_are_refused(wrong: dict[str, str]) -> None:
 
 
 def test_config_survives_saving(tmp_path: FilePath) -> None:
-    scheduler = NonUniformScheduler(prediction_type="v_prediction", loop_start="official")
-    scheduler.save_pretrained(str(tmp_path))
+    settings = {
+        "prediction_type": "v_prediction",
+        "loop_start": "official",
+        "timestep_spacing": "leading",
+        "start_point": "lr",
+    }
+    NonUniformScheduler(**settings).save_pretrained(str(tmp_path))
     again = NonUniformScheduler.from_pretrained(str(tmp_path))
-    assert (again.prediction_type, again.loop_start) == ("v_prediction", "official")
+    assert {name: getattr(again, name) for name in settings} == settings
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 6, 45, 200, 1000])
+def test_leading_grid_rises_within_the_process(num_steps: int) -> None:
+    timesteps = leading_timesteps(1000, num_steps)
+    assert timesteps[0] == 1
+    assert timesteps[-1] <= 999
+    assert timesteps == sorted(timesteps)
+    assert len(timesteps) == num_steps
