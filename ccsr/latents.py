@@ -10,6 +10,7 @@ from fractions import Fraction
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL
 
+from ccsr.kl import decode_kl, encode_kl
 from ccsr.tiling import in_tiles
 
 Autoencoder = AutoencoderKL | AutoencoderDC
@@ -26,29 +27,33 @@ def compression(vae: Autoencoder) -> int:
     return 2 ** (len(channels) - 1)
 
 
-def encode(vae: Autoencoder, pixels: torch.Tensor, tile: int = TILE) -> torch.Tensor:
+def encode(vae: Autoencoder, pixels: torch.Tensor, tile: int | None = TILE) -> torch.Tensor:
     """Pixels [B,3,H,W] in [0,1] -> scaled latents [B,C,h,w], float32; no random draw.
 
     Args:
         vae: The autoencoder.
         pixels: Sides are multiples of its compression.
-        tile: An autoencoder that sees only so far works on pieces of so many latents a side, which
-            takes less memory and changes nothing.
+        tile: A picture larger than so many latents a side is worked on in pieces of this size,
+            which takes less memory and changes nothing; None for all pictures whole.
     """
+    f = compression(vae)
 
     def encode_at_once(pixels: torch.Tensor) -> torch.Tensor:
         (encoded,) = vae.encode((2 * pixels - 1).to(vae.dtype), return_dict=False)
         # AutoencoderKL knows a distribution, of which the mode is taken; AutoencoderDC a point.
-        raw = encoded if isinstance(encoded, torch.Tensor) else encoded.mode()
-        return raw.float() * vae.config["scaling_factor"]
+        return encoded if isinstance(encoded, torch.Tensor) else encoded.mode()
 
-    if isinstance(vae, AutoencoderKL):
-        return encode_at_once(pixels)
-    f = compression(vae)
-    return in_tiles(encode_at_once, pixels, f * tile, f * reach(vae), Fraction(1, f))
+    if tile is None or max(pixels.shape[2:]) <= f * tile:
+        raw = encode_at_once(pixels)
+    elif isinstance(vae, AutoencoderKL):
+        each = (2 * pixels - 1).to(vae.dtype).split(1)
+        raw = torch.cat([encode_kl(vae, picture, f * tile) for picture in each])
+    else:
+        raw = in_tiles(encode_at_once, pixels, f * tile, f * reach(vae), Fraction(1, f))
+    return raw.float() * vae.config["scaling_factor"]
 
 
-def decode(vae: Autoencoder, latents: torch.Tensor, tile: int = TILE) -> torch.Tensor:
+def decode(vae: Autoencoder, latents: torch.Tensor, tile: int | None = TILE) -> torch.Tensor:
     """Scaled latents [B,C,h,w] -> pixels [B,3,H,W], float32, about [0,1] but not clamped.
 
     Args:
@@ -56,15 +61,18 @@ def decode(vae: Autoencoder, latents: torch.Tensor, tile: int = TILE) -> torch.T
         latents: What to decode.
         tile: As for `encode`.
     """
+    f, raw = compression(vae), (latents / vae.config["scaling_factor"]).to(vae.dtype)
 
-    def decode_at_once(latents: torch.Tensor) -> torch.Tensor:
-        raw = latents / vae.config["scaling_factor"]
-        (decoded,) = vae.decode(raw.to(vae.dtype), return_dict=False)
+    def decode_at_once(raw: torch.Tensor) -> torch.Tensor:
+        (decoded,) = vae.decode(raw, return_dict=False)
         return (decoded.float() + 1) / 2
 
+    if tile is None or max(raw.shape[2:]) <= tile:
+        return decode_at_once(raw)
     if isinstance(vae, AutoencoderKL):
-        return decode_at_once(latents)
-    return in_tiles(decode_at_once, latents, tile, reach(vae), Fraction(compression(vae)))
+        decoded = torch.cat([decode_kl(vae, latent, f * tile) for latent in raw.split(1)])
+        return (decoded.float() + 1) / 2
+    return in_tiles(decode_at_once, raw, tile, reach(vae), Fraction(f))
 
 
 def reach(vae: AutoencoderDC) -> int:

@@ -36,6 +36,33 @@ def spans(length: int, size: int, margin: int) -> Iterator[Span]:
         yield Span(max(first - margin, 0), min(last + margin, length), first, last)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a picture or of latents, with its margin."""
+
+    x: torch.Tensor
+    """[B,C,h,w]."""
+    row: Span
+    column: Span
+
+    def kept_of(self, made: torch.Tensor) -> torch.Tensor:
+        """The middle of what was made of it, [B,D,f h,f w]."""
+        factor = Fraction(made.shape[2], self.x.shape[2])
+        inside = (_scaled(span, factor, span.start) for span in (self.row, self.column))
+        return made[(..., *inside)]
+
+    def place_in(self, whole: torch.Tensor, factor: Fraction) -> torch.Tensor:
+        """Where that goes in what is made of the whole."""
+        return whole[(..., *(_scaled(span, factor, 0) for span in (self.row, self.column)))]
+
+
+def pieces(x: torch.Tensor, size: int, margin: int) -> Iterator[Piece]:
+    """Cut x [B,C,h,w] into pieces of `size` a side, row by row."""
+    for row in spans(x.shape[2], size, margin):
+        for column in spans(x.shape[3], size, margin):
+            yield Piece(x[:, :, row.start : row.stop, column.start : column.stop], row, column)
+
+
 def in_tiles(
     function: Callable[[torch.Tensor], torch.Tensor],
     x: torch.Tensor,
@@ -55,19 +82,15 @@ def in_tiles(
         margin: What is added on each side.
         factor: f; pieces and margins times f must be whole.
     """
-    rows, columns = (list(spans(length, size, margin)) for length in x.shape[2:])
-    if len(rows) == len(columns) == 1:
+    if max(x.shape[2:]) <= size:
         return function(x)
     whole: torch.Tensor | None = None
-    for row in rows:
-        for column in columns:
-            piece = function(x[:, :, row.start : row.stop, column.start : column.stop])
-            if whole is None:
-                height, width = (int(length * factor) for length in x.shape[2:])
-                whole = piece.new_empty(*piece.shape[:2], height, width)
-            inside = (_scaled(span, factor, span.start) for span in (row, column))
-            outside = (_scaled(span, factor, 0) for span in (row, column))
-            whole[(..., *outside)] = piece[(..., *inside)]
+    for piece in pieces(x, size, margin):
+        made = function(piece.x)
+        if whole is None:
+            height, width = (int(length * factor) for length in x.shape[2:])
+            whole = made.new_empty(*made.shape[:2], height, width)
+        piece.place_in(whole, factor).copy_(piece.kept_of(made))
     assert whole is not None  # there is at least one piece
     return whole
 

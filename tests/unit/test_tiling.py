@@ -6,8 +6,17 @@ from torch.nn import functional
 
 from ccsr.config import TilingConfig
 from ccsr.latents import decode, encode, reach
+from ccsr.norms import in_normalised_tiles
 from ccsr.sampler import Predict
-from ccsr.tiling import Window, blend_weights, blended, in_tiles, spans, starts, windows
+from ccsr.tiling import (
+    Window,
+    blend_weights,
+    blended,
+    in_tiles,
+    spans,
+    starts,
+    windows,
+)
 from tests.tiny import tiny_vae
 
 
@@ -52,6 +61,46 @@ def test_autoencoder_in_tiles_is_that_of_the_whole() -> None:
     torch.testing.assert_close(
         decode(vae, whole, tile=16), decode(vae, whole, tile=1000), rtol=1e-4, atol=1e-4
     )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tile", [16, 18])
+def test_autoencoder_with_norms_and_attention_in_tiles_is_that_of_the_whole(tile: int) -> None:
+    torch.manual_seed(0)
+    vae = tiny_vae("kl")
+    # A picture that is darker on one side, so that the statistics of pieces would differ.
+    pixels = torch.rand(2, 3, 8 * 40, 8 * 48) * torch.linspace(0, 1, 8 * 48)
+    whole = encode(vae, pixels, tile=None)
+    torch.testing.assert_close(encode(vae, pixels, tile=tile), whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        decode(vae, whole, tile=tile), decode(vae, whole, tile=None), rtol=1e-4, atol=3e-4
+    )
+
+
+@torch.no_grad()
+def test_norms_of_pieces_see_the_whole_and_are_themselves_again_after() -> None:
+    norm, conv = torch.nn.GroupNorm(2, 4), torch.nn.Conv2d(4, 4, 3, padding=1)
+    function = torch.nn.Sequential(conv, norm, torch.nn.SiLU(), conv)
+    x = torch.rand(1, 4, 20, 24) * torch.linspace(0, 1, 24)
+    whole = function(x)
+    found = in_normalised_tiles(function, [norm], x, 8, 2, Fraction(1))
+    torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-5)
+    apart = in_tiles(function, x, 8, 2, Fraction(1))
+    assert (apart - whole).abs().max() > 0.1
+    torch.testing.assert_close(function(x), whole)
+
+
+@torch.no_grad()
+def test_norm_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not contain"):
+        in_normalised_tiles(
+            torch.nn.Identity(),
+            [torch.nn.GroupNorm(1, 1)],
+            torch.rand(1, 1, 9, 9),
+            4,
+            0,
+            Fraction(1),
+        )
 
 
 def test_reach_is_measured_by_the_gradient() -> None:
