@@ -99,9 +99,11 @@ def parser() -> argparse.ArgumentParser:
     middle = SamplingConfig()
     sweep_parser.set_defaults(command=sweep, t_max=middle.t_max, t_min=middle.t_min)
 
-    convert_parser = commands.add_parser("convert", help="make a model of the authors' checkpoint")
-    convert_parser.add_argument("checkpoint", type=Path, metavar="CKPT",
-                                help="the authors' .ckpt or .safetensors of CCSR v1")  # fmt: skip
+    convert_parser = commands.add_parser("convert", help="make a model of the authors' weights")
+    convert_parser.add_argument("source", type=Path, metavar="SOURCE",
+                                help="the authors' .ckpt or .safetensors of CCSR v1, or the folder "
+                                "of CCSR v2 with controlnet, vae and, there or in "
+                                "stable-diffusion-2-1-base, unet and text_encoder")  # fmt: skip
     convert_parser.add_argument("output", type=Path, metavar="OUTPUT",
                                 help="model folder to make; --model OUTPUT takes it")  # fmt: skip
     convert_parser.add_argument("--keep-text-encoder", action="store_true",
@@ -268,12 +270,12 @@ def sweep(options: argparse.Namespace) -> int:
 
 
 def convert(options: argparse.Namespace) -> int:
-    """Make a model folder of the authors' checkpoint, and tell what was left out."""
+    """Make a model folder of the authors' weights, and tell what was left out."""
     # The text classes take a second to import, and nothing else here needs them.
-    from ccsr.convert import convert as convert_checkpoint
+    from ccsr.convert import convert as convert_weights
 
-    plan = convert_checkpoint(
-        options.checkpoint, options.output, keep_text_encoder=options.keep_text_encoder
+    plan = convert_weights(
+        options.source, options.output, keep_text_encoder=options.keep_text_encoder
     )
     for reason, count in Counter(plan.left_out.values()).items():
         print(f"{count} left out: {reason}")

@@ -1,26 +1,34 @@
-"""The authors' v1 checkpoint -> a model folder.
+"""The authors' weights -> a model folder.
 
-The checkpoint is one file with all networks, under the names of the classes they were written with.
-Which weight goes where is decided from names and shapes alone, before any weight is read, and every
-name is accounted for: converted, left out for a reason, or reported.
+Those of v1 are one file with all networks, under the names of the classes they were written with;
+those of v2 are a folder of diffusers' components. Which weight goes where is decided from names and
+shapes alone, before any weight is read, and every name is accounted for: converted, left out for a
+reason, or reported.
 """
 
-import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from diffusers import AutoencoderKL, ModelMixin, UNet2DConditionModel
+from diffusers import AutoencoderKL, ConfigMixin, ModelMixin, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import (
     convert_controlnet_checkpoint,
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
 )
-from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from ccsr.checkpoint import (
+    COMPONENTS,
+    MAX_NAMED,
+    Checkpoint,
+    CheckpointError,
+    Components,
+    Shapes,
+    json_object,
+)
 from ccsr.controlnet import LatentControlNetModel
 from ccsr.pipeline import CCSRPipeline
 from ccsr.prompt import EmptyPrompt
@@ -32,6 +40,8 @@ SCALING_FACTOR = 0.18215
 EMPTY_PROMPT = (49406, 49407)
 """Token ids of the empty prompt: start and end, then zeros."""
 SHARD_SIZE = "1GB"
+WORKING_SIZE = 512
+"""Pixels of the shorter side that the authors enlarge small inputs to."""
 
 UNET, CONTROLNET = "model.diffusion_model.", "control_model."
 VAE, CONDITION_ENCODER = "first_stage_model.", "cond_encoder."
@@ -53,15 +63,25 @@ TEXT_NAMES = {
     "attn.out_proj": "self_attn.out_proj",
 }
 MADE_HERE = ("condition_conv_in.bias",)
-"""Weights that no checkpoint has: zero, for the bias is with the other half of the convolution."""
-MAX_NAMED = 20
-"""Names that a message lists at most."""
+"""Weights that v1 has not: zero, for the bias is with the other half of the convolution."""
 
-Shapes = Mapping[str, tuple[int, ...]]
+BASE_FOLDER = "stable-diffusion-2-1-base"
+OF_BASE = ("unet", "text_encoder", "scheduler")
+"""Folders of v2 that may lie in BASE_FOLDER; the vae there is not the fine-tuned one."""
+CONDITION_CONVOLUTION = "controlnet/condition_conv_in.weight"
+NEW_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Parts of names in the attention of older files, and what they are today."""
+POSITIONS = "a buffer of the tokens' positions, computed here"
+LEFT_OUT_V2 = {
+    "text_encoder/text_model.embeddings.position_ids": POSITIONS,
+    "text_encoder/embeddings.position_ids": POSITIONS,
+    "controlnet/controlnet_cond_embedding.": "of pictures; condition_conv_in reads the latent",
+}
+"""Beginnings of names of v2 that are left out, and why."""
+PREDICTION_TYPES = ("epsilon", "v_prediction")
+"""What networks of Stable Diffusion 2 predict."""
 
-
-class CheckpointError(ValueError):
-    """A file is not the checkpoint that it should be."""
+Built = TypeVar("Built", bound=ConfigMixin)
 
 
 @dataclass(frozen=True)
@@ -69,7 +89,7 @@ class Source:
     """Where a weight comes from."""
 
     name: str
-    """Its name in the checkpoint."""
+    """Its name among the weights that are converted."""
     part: slice | None = None
     """Which of its rows, if not all."""
     channels: slice | None = None
@@ -99,67 +119,15 @@ class Plan:
     text: Network
     left_out: Mapping[str, str]
     """Names that are not converted, and why."""
+    scheduler: NonUniformScheduler
+    """With the steps and the start that the networks were trained for."""
 
 
-class Checkpoint(Mapping[str, torch.Tensor]):
-    """The weights of a file by name, each read when it is asked for.
-
-    Args:
-        path: A .safetensors file, or a .ckpt or .pt file, which is read as weights only.
-
-    Raises:
-        CheckpointError: If it is no such file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise CheckpointError(f"{path} is not there; give the authors' .ckpt or .safetensors")
-        try:
-            self._read, shapes = _opened(path)
-        except pickle.UnpicklingError as error:
-            raise CheckpointError(
-                f"{path} holds other objects than weights, and is not opened: they could run code; "
-                "save its state_dict alone, or give a .safetensors file"
-            ) from error
-        except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise CheckpointError(
-                f"{path} cannot be read as a checkpoint ({reason}); it may be incomplete"
-            ) from error
-        # Distributed training puts a prefix before all names.
-        self._names = {name.removeprefix("module."): name for name in shapes}
-        self.shapes: Shapes = {name: shapes[old] for name, old in self._names.items()}
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        return self._read(self._names[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-def _opened(path: Path) -> tuple[Callable[[str], torch.Tensor], dict[str, tuple[int, ...]]]:
-    """How to read a weight of a file, and the shapes of all."""
-    if path.suffix == ".safetensors":
-        file = safe_open(path, "pt")
-        names = file.keys()
-        return file.get_tensor, {k: tuple(file.get_slice(k).get_shape()) for k in names}
-    # Mapped into memory: what is not asked for is not read.
-    tree = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    weights = tree.get("state_dict", tree) if isinstance(tree, dict) else {}
-    tensors = {name: w for name, w in weights.items() if isinstance(w, torch.Tensor)}
-    if not tensors:
-        raise ValueError("it holds no weights")
-    return tensors.__getitem__, {name: tuple(w.shape) for name, w in tensors.items()}
-
-
-def convert(path: Path, output: Path, *, keep_text_encoder: bool = False) -> Plan:
-    """Write a model folder of the weights in a checkpoint, in float16.
+def convert(source: Path, output: Path, *, keep_text_encoder: bool = False) -> Plan:
+    """Write a model folder of the authors' weights, in float16.
 
     Args:
-        path: The authors' v1 checkpoint, of stage 1 or 2.
+        source: The v1 checkpoint, of stage 1 or 2, or the folder of v2, see `find_components`.
         output: The folder to make.
         keep_text_encoder: Write the text encoder too, not just its states of the empty prompt.
 
@@ -167,14 +135,20 @@ def convert(path: Path, output: Path, *, keep_text_encoder: bool = False) -> Pla
         What was converted and what was left out.
 
     Raises:
-        CheckpointError: If the file is not such a checkpoint; nothing is written then.
-        FileExistsError: If there is a model already.
+        CheckpointError: If the source is not what it should be; nothing is written then.
+        FileExistsError: If there is a model already, or if a component would be overwritten.
     """
     if (output / "model_index.json").exists():
         raise FileExistsError(f"{output} holds a model; move it away or give another folder")
-    checkpoint = Checkpoint(path)
-    plan = plan_conversion(checkpoint.shapes)
-    text = load(plan.text, checkpoint, torch.float32)
+    if source.is_dir():
+        folders = find_components(source)
+        _refuse_overwriting(folders, output)
+        weights = Components(folders)
+        plan = plan_components(folders, weights.shapes, scheduler_of(source))
+    else:
+        weights = Checkpoint(source)
+        plan = plan_conversion(weights.shapes)
+    text = load(plan.text, weights, torch.float32)
     assert isinstance(text, CLIPTextModel)
     prompt = empty_prompt(text)
     prompt.save_pretrained(output / "empty_prompt")
@@ -183,18 +157,95 @@ def convert(path: Path, output: Path, *, keep_text_encoder: bool = False) -> Pla
     # One network at a time is in memory.
     text.to_empty(device="meta")
     for folder, network in plan.networks.items():
-        model = load(network, checkpoint, torch.float16)
+        model = load(network, weights, torch.float16)
         assert isinstance(model, ModelMixin)
         model.save_pretrained(output / folder, max_shard_size=SHARD_SIZE)
         model.to_empty(device="meta")
-    NonUniformScheduler().save_pretrained(output / "scheduler")
+    plan.scheduler.save_pretrained(output / "scheduler")
     # Last, so that a folder that was not finished is not taken for a model.
     write_index(plan, prompt, output)
     return plan
 
 
+def find_components(source: Path) -> dict[str, Path]:
+    """The component folders of v2: `controlnet`, `vae`, `unet` and `text_encoder`.
+
+    All lie in `source`, or those of Stable Diffusion in its subfolder BASE_FOLDER.
+
+    Raises:
+        CheckpointError: If one is missing; the message names all that are.
+    """
+    folders: dict[str, Path] = {}
+    missing: list[str] = []
+    for name in COMPONENTS:
+        places = _places(source, name)
+        found = [place for place in places if (place / "config.json").is_file()]
+        if found:
+            folders[name] = found[0]
+        else:
+            missing.append(f"{name} (no config.json in {' or '.join(map(str, places))})")
+    if missing:
+        raise CheckpointError(f"{source} is no folder of CCSR v2; missing: " + "; ".join(missing))
+    return folders
+
+
+def scheduler_of(source: Path) -> NonUniformScheduler:
+    """The scheduler of a folder of v2, for what its networks predict.
+
+    Raises:
+        CheckpointError: If they predict something unknown.
+    """
+    paths = [place / "scheduler_config.json" for place in _places(source, "scheduler")]
+    config = next((json_object(path) for path in paths if path.is_file()), {})
+    prediction_type = config.get("prediction_type", "epsilon")
+    if prediction_type not in PREDICTION_TYPES:
+        raise CheckpointError(
+            f"the scheduler in {source} has prediction_type {prediction_type!r}; "
+            f"it must be {' or '.join(PREDICTION_TYPES)}"
+        )
+    return NonUniformScheduler(
+        prediction_type=prediction_type, timestep_spacing="leading", start_point="lr"
+    )
+
+
+def plan_components(
+    folders: Mapping[str, Path], shapes: Shapes, scheduler: NonUniformScheduler
+) -> Plan:
+    """Decide where every weight of v2 goes.
+
+    Args:
+        folders: The components; their configurations are read.
+        shapes: The shape of every weight, named as by `Components`.
+        scheduler: Of the model folder.
+
+    Raises:
+        CheckpointError: If a weight is missing, unknown or of a wrong shape, which the message
+            names, or if the components are not of one model.
+    """
+    if CONDITION_CONVOLUTION not in shapes:
+        raise CheckpointError(
+            f"{folders['controlnet']} is an ordinary ControlNet: it has no condition_conv_in, "
+            "which reads the latent of the picture in CCSR v2; give that of CCSR v2"
+        )
+    configs = {name: _network_config(folder) for name, folder in folders.items()}
+    unet = _built(UNet2DConditionModel, configs["unet"])
+    vae = _built(AutoencoderKL, configs["vae"])
+    # The condition is a latent, though the configuration may still tell of pictures.
+    condition = {"conditioning_channels": vae.config["latent_channels"]}
+    controlnet = _built(LatentControlNetModel, configs["controlnet"] | condition)
+    with torch.device("meta"):
+        text = CLIPTextModel(CLIPTextConfig.from_dict(configs["text_encoder"]))
+    _refuse_strangers(unet.config, controlnet.config, vae.config, text.config)
+    models = {"unet": unet, "controlnet": controlnet, "vae": vae, "text_encoder": text}
+    parts = {name: _matched(name, model, shapes) for name, model in models.items()}
+    left_out = {
+        name: why for name in shapes for start, why in LEFT_OUT_V2.items() if name.startswith(start)
+    }
+    return _accounted("v2", parts, left_out, shapes, scheduler)
+
+
 def plan_conversion(shapes: Shapes, head_channels: int = HEAD_CHANNELS) -> Plan:
-    """Decide where every weight goes.
+    """Decide where every weight of v1 goes.
 
     Args:
         shapes: The shape of every weight in the checkpoint.
@@ -205,18 +256,14 @@ def plan_conversion(shapes: Shapes, head_channels: int = HEAD_CHANNELS) -> Plan:
     """
     _refuse_others(shapes)
     unet = _unet(shapes, head_channels)
-    networks = {"unet": unet, "controlnet": _controlnet(shapes, unet.model), "vae": _vae(shapes)}
-    text = _text(shapes, head_channels)
-    parts = networks | {"text_encoder": text}
-    used = {source.name for part in parts.values() for source in part.sources.values()}
-    left_out = _left_out(shapes, used)
-    problems = [problem for name, part in parts.items() for problem in _wrong(name, part, shapes)]
-    problems += [f"unknown: {name}" for name in shapes if name not in used | left_out.keys()]
-    if problems:
-        more = len(problems) - MAX_NAMED
-        listed = problems[:MAX_NAMED] + ([f"{more} more"] if more > 0 else [])
-        raise CheckpointError("the weights are not those of CCSR v1: " + "; ".join(listed))
-    return Plan(networks, text, left_out)
+    parts = {
+        "unet": unet,
+        "controlnet": _controlnet(shapes, unet.model),
+        "vae": _vae(shapes),
+        "text_encoder": _text(shapes, head_channels),
+    }
+    left_out = _left_out(shapes, _used(parts))
+    return _accounted("v1", parts, left_out, shapes, NonUniformScheduler())
 
 
 def load(
@@ -250,8 +297,104 @@ def empty_prompt(text: CLIPTextModel) -> EmptyPrompt:
 def write_index(plan: Plan, prompt: EmptyPrompt, output: Path) -> None:
     """Write the file that makes the folder a model; the networks may be without weights."""
     parts: dict[str, Any] = {name: network.model for name, network in plan.networks.items()}
-    pipeline = CCSRPipeline(scheduler=NonUniformScheduler(), empty_prompt=prompt, **parts)
+    pipeline = CCSRPipeline(
+        scheduler=plan.scheduler, empty_prompt=prompt, working_size=WORKING_SIZE, **parts
+    )
     pipeline.save_config(output)
+
+
+def _used(parts: Mapping[str, Network]) -> set[str]:
+    """Names of the weights that networks take."""
+    return {source.name for part in parts.values() for source in part.sources.values()}
+
+
+def _accounted(
+    version: str,
+    parts: Mapping[str, Network],
+    left_out: Mapping[str, str],
+    shapes: Shapes,
+    scheduler: NonUniformScheduler,
+) -> Plan:
+    """The plan, unless a weight is missing, unknown or of a wrong shape."""
+    problems = [problem for name, part in parts.items() for problem in _wrong(name, part, shapes)]
+    known = _used(parts) | left_out.keys()
+    problems += [f"unknown: {name}" for name in shapes if name not in known]
+    if problems:
+        more = len(problems) - MAX_NAMED
+        listed = problems[:MAX_NAMED] + ([f"{more} more"] if more > 0 else [])
+        raise CheckpointError(f"the weights are not those of CCSR {version}: " + "; ".join(listed))
+    networks = {name: part for name, part in parts.items() if name != "text_encoder"}
+    return Plan(networks, parts["text_encoder"], left_out, scheduler)
+
+
+def _places(source: Path, name: str) -> list[Path]:
+    """Where a folder of v2 may lie, the preferred place first."""
+    return [source / name] + ([source / BASE_FOLDER / name] if name in OF_BASE else [])
+
+
+def _refuse_overwriting(folders: Mapping[str, Path], output: Path) -> None:
+    if any((output / name).resolve() == folder.resolve() for name, folder in folders.items()):
+        raise FileExistsError(f"{output} holds components to convert; give another folder")
+
+
+def _network_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a component, without where and how it was written."""
+    config = json_object(folder / "config.json")
+    # The class says that already, and diffusers would warn of an unknown option.
+    config.pop("use_vae_encode_condition", None)
+    return {name: value for name, value in config.items() if not name.startswith("_")}
+
+
+def _built(kind: type[Built], config: dict[str, Any]) -> Built:
+    """A network without weights, on the meta device."""
+    with torch.device("meta"):
+        model = kind.from_config(config)
+    assert isinstance(model, kind)
+    return model
+
+
+def _refuse_strangers(
+    unet: Mapping[str, Any],
+    controlnet: Mapping[str, Any],
+    vae: Mapping[str, Any],
+    text: CLIPTextConfig,
+) -> None:
+    """Refuse networks that do not fit each other, though each has all its weights."""
+    shared = {
+        "channels of the latent": {
+            "unet": unet["in_channels"],
+            "controlnet": controlnet["in_channels"],
+            "vae": vae["latent_channels"],
+        },
+        "widths of the text states": {
+            "unet": unet["cross_attention_dim"],
+            "controlnet": controlnet["cross_attention_dim"],
+            "text_encoder": text.hidden_size,
+        },
+        "channels of the blocks": {
+            "unet": list(unet["block_out_channels"]),
+            "controlnet": list(controlnet["block_out_channels"]),
+        },
+    }
+    for what, values in shared.items():
+        if any(value != values["unet"] for value in values.values()):
+            listed = ", ".join(f"{value} in {name}" for name, value in values.items())
+            raise CheckpointError(f"the components are not of one model: {what} are {listed}")
+
+
+def _matched(part: str, model: torch.nn.Module, shapes: Shapes) -> Network:
+    """A network of v2, with its weights under their names in the file."""
+    prefix = f"{part}/"
+    stored = {_new_name(name.removeprefix(prefix)): name for name in _below(shapes, prefix)}
+    return Network(
+        model, {name: Source(stored.get(name, prefix + name)) for name in _shapes(model)}
+    )
+
+
+def _new_name(name: str) -> str:
+    """What diffusers and transformers call a weight today."""
+    parts = name.removeprefix("text_model.").split(".")
+    return ".".join(NEW_NAMES.get(part, part) for part in parts)
 
 
 def _refuse_others(shapes: Shapes) -> None:
@@ -431,10 +574,11 @@ def _wrong(part: str, network: Network, shapes: Shapes) -> list[str]:
     problems = []
     for name, shape in _shapes(network.model).items():
         source = network.sources.get(name)
+        if source is None and name in MADE_HERE:
+            continue
         if source is None or source.name not in shapes:
-            if name not in MADE_HERE:
-                lacking = source.name if source else f"what becomes {name} of {part}"
-                problems.append(f"missing: {lacking}")
+            lacking = source.name if source else f"what becomes {name} of {part}"
+            problems.append(f"missing: {lacking}")
             continue
         found = shapes[source.name]
         taken = tuple(source.take(torch.empty(found, device="meta")).shape)

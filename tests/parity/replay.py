@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from ccsr.checkpoint import Checkpoint
 from ccsr.color import aligner
 from ccsr.config import TilingConfig
 from ccsr.controlnet import Residuals
-from ccsr.convert import HEAD_CHANNELS, Checkpoint, load, plan_conversion
+from ccsr.convert import HEAD_CHANNELS, load, plan_conversion
 from ccsr.latents import decode, encode
 from ccsr.pipeline import CCSRPipeline, Text
 from ccsr.prompt import EmptyPrompt

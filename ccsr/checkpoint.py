@@ -1,0 +1,184 @@
+"""Files of weights, read safely: one checkpoint, or the folders of components.
+
+Only names and shapes are read at first; a weight is read when it is asked for.
+"""
+
+import functools
+import json
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+COMPONENTS = {
+    "unet": "diffusion_pytorch_model",
+    "controlnet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+    "text_encoder": "model",
+}
+"""Folders of v2, and what their files of weights are called."""
+VARIANTS = ("", ".fp16")
+"""Of files of weights, the preferred one first."""
+MAX_NAMED = 20
+"""Names that a message lists at most."""
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class CheckpointError(ValueError):
+    """A file or folder does not hold the weights that it should."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A weight in a file."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], torch.Tensor]
+
+
+class Weights(Mapping[str, torch.Tensor]):
+    """Weights in files by name, each read when it is asked for."""
+
+    def __init__(self, stored: Mapping[str, Stored]) -> None:
+        self._stored = stored
+        self.shapes: Shapes = {name: weight.shape for name, weight in stored.items()}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._stored[name].read()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+
+class Checkpoint(Weights):
+    """The weights of one file.
+
+    Args:
+        path: A .safetensors file, or a .ckpt or .pt file, which is read as weights only.
+
+    Raises:
+        CheckpointError: If it is no such file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise CheckpointError(
+                f"{path} is not there; give the authors' .ckpt or .safetensors of v1, or the "
+                "folder of v2"
+            )
+        # Distributed training puts a prefix before all names.
+        super().__init__(
+            {name.removeprefix("module."): weight for name, weight in _opened(path).items()}
+        )
+
+
+class Components(Weights):
+    """The weights of component folders, named "<component>/<name in its file>".
+
+    Args:
+        folders: By component; each with a single file of weights or several with an index.
+
+    Raises:
+        CheckpointError: If a folder has no .safetensors that can be read.
+    """
+
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        super().__init__(
+            {
+                f"{part}/{name}": weight
+                for part, folder in folders.items()
+                for path in _weight_files(folder, COMPONENTS[part])
+                for name, weight in _opened(path).items()
+            }
+        )
+
+
+def _opened(path: Path) -> dict[str, Stored]:
+    """All weights of a file, by name."""
+    try:
+        return _opened_safetensors(path) if path.suffix == ".safetensors" else _opened_pickle(path)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds other objects than weights, and is not opened: they could run code; "
+            "save its state_dict alone, or give a .safetensors file"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint ({reason}); it may be incomplete"
+        ) from error
+
+
+def _opened_safetensors(path: Path) -> dict[str, Stored]:
+    file = safe_open(path, "pt")
+    names = file.keys()
+    return {
+        name: Stored(
+            tuple(file.get_slice(name).get_shape()), functools.partial(file.get_tensor, name)
+        )
+        for name in names
+    }
+
+
+def _opened_pickle(path: Path) -> dict[str, Stored]:
+    # Mapped into memory: what is not asked for is not read.
+    tree = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    weights = tree.get("state_dict", tree) if isinstance(tree, dict) else {}
+    tensors = {name: w for name, w in weights.items() if isinstance(w, torch.Tensor)}
+    if not tensors:
+        raise ValueError("it holds no weights")
+    return {
+        name: Stored(tuple(weight.shape), functools.partial(tensors.__getitem__, name))
+        for name, weight in tensors.items()
+    }
+
+
+def _weight_files(folder: Path, stem: str) -> list[Path]:
+    """The .safetensors of a component, in full precision if they are there."""
+    for variant in VARIANTS:
+        single = folder / f"{stem}{variant}.safetensors"
+        index = folder / f"{stem}.safetensors.index{variant}.json"
+        if single.is_file():
+            return [single]
+        if index.is_file():
+            return _shards(index)
+    if any(folder.glob("*.bin")):
+        raise CheckpointError(
+            f"{folder} has its weights as .bin only, which are not opened: they could run code; "
+            "load the component with diffusers where you trust it, and save_pretrained writes "
+            ".safetensors"
+        )
+    raise CheckpointError(f"{folder} has no {stem}.safetensors; the download may be incomplete")
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index names."""
+    names = set(json_object(index).get("weight_map", {}).values())
+    paths = [index.parent / name for name in sorted(names)]
+    absent = [path.name for path in paths if not path.is_file()]
+    if absent:
+        raise CheckpointError(
+            f"{index} names {', '.join(absent[:MAX_NAMED])}, not there; "
+            "the download may be incomplete"
+        )
+    return paths
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is no JSON ({error}); it may be incomplete") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds no JSON object; it may be of something else")
+    return content
