@@ -9,6 +9,7 @@ import sys
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
+from ccsr.cli import add_model, loading_of
 from ccsr.config import COMPACT
 from ccsr.ui.page import LAUNCH_KWARGS, build_page
 from ccsr.weights import load_engine
@@ -20,15 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 2 if the model cannot be loaded.
     """
-    parser = argparse.ArgumentParser(prog="app.py", description="The CCSR page.")
-    parser.add_argument(
-        "--model",
-        default=os.environ.get("CCSR_MODEL", COMPACT),
-        help='"compact" (ships with the product), a folder, or a Hugging Face repository '
-        "(owner/name or owner/name@revision). Default: $CCSR_MODEL if set, or compact",
+    parser = argparse.ArgumentParser(
+        prog="app.py", description="The CCSR page. The variable CCSR_MODEL names its model, too."
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
+    add_model(parser, default=os.environ.get("CCSR_MODEL", COMPACT))
     parser.add_argument("--host", help="address to listen on; 0.0.0.0 for the whole network")
     parser.add_argument("--port", type=int, help="port to listen on; by default a free one")
     parser.add_argument("--share", action="store_true", help="make a public link through Gradio")
@@ -36,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
     try:
-        engine = load_engine(options.model, options.device, options.dtype)
+        engine = load_engine(options.model, loading_of(options))
     except ValueError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2

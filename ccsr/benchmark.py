@@ -19,6 +19,7 @@ from ccsr.config import (
     DEFAULT_SWEEP_SEEDS,
     DEFAULT_T_MAXS,
     DEFAULT_T_MINS,
+    LoadingConfig,
     SamplingConfig,
 )
 from ccsr.images import Picture, picture_from_array
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--side", type=int, default=128, help="of the input; default: %(default)s")
     parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
     options = parser.parse_args(arguments)
-    engine = load_engine(options.model, options.device)
+    engine = load_engine(options.model, LoadingConfig(device=options.device))
     pipeline = engine.pipeline("ccsr")
     noise = np.random.default_rng(0).integers(0, 256, (options.side, options.side, 3), np.uint8)
     picture, config = picture_from_array(noise), SamplingConfig()

@@ -23,6 +23,7 @@ from ccsr.config import (
     MAX_SEED,
     REFERENCE_HELP,
     SEED,
+    LoadingConfig,
     SamplingConfig,
     option,
     parse_seeds,
@@ -43,7 +44,7 @@ from ccsr.report import (
 )
 from ccsr.stability import StabilityReport, agreed
 from ccsr.tradeoff import TRADEOFF_FILES, Point, grid, write_points
-from ccsr.weights import DTYPES, load_engine
+from ccsr.weights import load_engine
 
 FIELDS = tuple(field.name for field in dataclasses.fields(SamplingConfig))
 
@@ -130,21 +131,46 @@ def _add_common(command: argparse.ArgumentParser, without: Sequence[str] = ()) -
     command.add_argument("--output", type=Path, required=True, metavar="DIR",
                          help="folder to write into; made if it is not there")  # fmt: skip
     command.add_argument("--overwrite", action="store_true", help="replace files that are there")
-    command.add_argument("--model", default=COMPACT,
-                         help=_text(f"{COMPACT}, a model folder, or owner/name on the Hugging Face "
-                                    "hub, or owner/name@revision.", COMPACT))  # fmt: skip
-    command.add_argument("--device", default="auto", help=_text("auto, cpu, cuda, mps.", "auto"))
-    command.add_argument("--dtype", default="auto", choices=("auto", *DTYPES),
-                         help=_text("Number format.", "auto"))  # fmt: skip
-    for field in dataclasses.fields(SamplingConfig):
+    add_model(command, COMPACT)
+    _add_fields(command, SamplingConfig, without)
+
+
+def add_model(command: argparse.ArgumentParser, default: str) -> None:
+    """Options of what is loaded, and how; `loading_of` reads them."""
+    command.add_argument("--model", default=default,
+                         help=_text(f"{COMPACT} (ships with the product), a model folder, or "
+                                    "owner/name on the Hugging Face hub, or owner/name@revision.",
+                                    default))  # fmt: skip
+    _add_fields(command, LoadingConfig)
+
+
+def loading_of(options: argparse.Namespace) -> LoadingConfig:
+    """How the options of `add_model` say that the model is put on this machine.
+
+    Raises:
+        ValueError: If one is out of its range.
+    """
+    names = (field.name for field in dataclasses.fields(LoadingConfig))
+    return LoadingConfig(**{name: getattr(options, name) for name in names})
+
+
+def _add_fields(
+    command: argparse.ArgumentParser, config_type: type, without: Sequence[str] = ()
+) -> None:
+    """An option for every field of a config class."""
+    for field in dataclasses.fields(config_type):
         if field.name in without:
             continue
-        chosen = option(SamplingConfig, field.name)
+        chosen = option(config_type, field.name)
         kind: dict[str, Any] = {"type": type(field.default)}
-        if chosen.choices is not None:
+        if isinstance(field.default, bool):
+            kind = {"action": argparse.BooleanOptionalAction}
+        elif chosen.choices is not None:
             kind["choices"] = chosen.choices
-        else:
+        elif chosen.minimum is not None:
             kind["metavar"] = f"{chosen.minimum:g}..{chosen.maximum:g}"
+        if field.default is None:
+            kind["type"] = float
         flag = "--" + field.name.replace("_", "-")
         command.add_argument(
             flag, default=field.default, help=_text(chosen.help, field.default), **kind
@@ -153,7 +179,8 @@ def _add_common(command: argparse.ArgumentParser, without: Sequence[str] = ()) -
 
 def _text(help: str, default: object) -> str:
     # argparse formats help with %, so a literal one is doubled.
-    return f"{help} Default: {default}".replace("%", "%%")
+    shown = help if default is None else f"{help} Default: {default}"
+    return shown.replace("%", "%%")
 
 
 def _seed(text: str) -> int:
@@ -179,7 +206,7 @@ def upscale(options: argparse.Namespace) -> int:
     inputs = find_pictures(options.inputs)
     outputs = output_paths(inputs, options.output)
     refuse_existing(outputs, options.overwrite)
-    engine = load_engine(options.model, options.device, options.dtype)
+    engine = load_engine(options.model, loading_of(options))
     options.output.mkdir(parents=True, exist_ok=True)
     failures = 0
     for path, output in zip(inputs, outputs, strict=True):
@@ -210,7 +237,7 @@ def seeds(options: argparse.Namespace) -> int:
     picture = load_picture(options.input)
     _tell_notes(options.input, picture)
     reference = _load_reference(options.reference, picture, config)
-    engine = load_engine(options.model, options.device, options.dtype)
+    engine = load_engine(options.model, loading_of(options))
     options.output.mkdir(parents=True, exist_ok=True)
     report = StabilityReport(config)
     for seed, result in _run(engine, picture, config, chosen, options.input.name):
@@ -249,7 +276,7 @@ def sweep(options: argparse.Namespace) -> int:
     picture = load_picture(options.input)
     _tell_notes(options.input, picture)
     reference = _load_reference(options.reference, picture, config)
-    engine = load_engine(options.model, options.device, options.dtype)
+    engine = load_engine(options.model, loading_of(options))
     options.output.mkdir(parents=True, exist_ok=True)
     judge = judge_against(picture, reference)
     points: list[Point] = []

@@ -152,6 +152,8 @@ class TilingConfig:
     """From one piece to the next, in latents."""
     weights: Literal["gaussian", "official"] = "gaussian"
     """How overlapping pieces are blended; "official" is not quite symmetric, for parity."""
+    vae_tile: int = 128
+    """Side of the pieces that the autoencoder works on, in latents; they change nothing."""
 
     def __post_init__(self) -> None:
         """Check that pieces cover everything."""
@@ -160,6 +162,57 @@ class TilingConfig:
                 f"the stride of tiles must be from 1 to their size, got stride={self.stride} and "
                 f"tile={self.tile}"
             )
+
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class LoadingConfig:
+    """How a model is put on a machine; results are the same but for rounding.
+
+    Raises:
+        ValueError: If a field is out of its range.
+    """
+
+    device: str = _field(
+        "auto", "Device", "Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, mps."
+    )
+    dtype: str = _field(
+        "auto",
+        "Number format",
+        "What networks compute in; auto is the fastest of the device.",
+        choices=("auto", *DTYPES),
+    )
+    tiling: bool = _field(
+        True,
+        "Tiling",
+        "Work on large pictures in pieces. Without it every picture is looked at whole.",
+    )
+    max_memory: float | None = _field(
+        None,
+        "Memory of a piece",
+        "GiB that a piece of a large picture may take in the autoencoder. Less memory takes "
+        "somewhat more time. By default pieces are of 1024 pixels.",
+        minimum=0.001,
+        maximum=1024.0,
+    )
+    offload: bool = _field(
+        False,
+        "Offload",
+        "Keep only the network that works on the GPU: less of its memory, more time.",
+    )
+    compile: bool = _field(
+        False,
+        "Compile",
+        "Compile the UNet by torch.compile: a first run of each size takes longer, others less.",
+    )
+
+    def __post_init__(self) -> None:
+        """Check what has a range."""
+        for name in ("dtype", "max_memory"):
+            if getattr(self, name) is not None:
+                option(LoadingConfig, name).check(name, getattr(self, name))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from diffusers import ConfigMixin, ControlNetModel, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d_blocks import DownBlock2D
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 # A pipeline that loads a class from this module looks up how to load it by the names of the base
@@ -42,6 +43,7 @@ class LatentControlNetModel(ControlNetModel):
         # step of every seed.
         self.controlnet_cond_embedding = nn.Identity()
 
+    @apply_forward_hook
     def condition_features(self, lr_latent: torch.Tensor) -> torch.Tensor:
         """Features of a scaled latent [B,C,h,w], to be passed to `forward` as its condition."""
         return self.condition_conv_in(lr_latent)
@@ -98,6 +100,7 @@ class PictureControlNetModel(ModelMixin, ConfigMixin):
         )
         self.middle = nn.Conv2d(widths[-1], unet_channels[-1], 1)
 
+    @apply_forward_hook
     def condition_features(self, lr_latent: torch.Tensor) -> Residuals:
         """The residuals for a scaled latent [B,C,h,w]; to be passed to `forward`."""
         x, skips = self.conv_in(lr_latent), []

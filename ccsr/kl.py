@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 from ccsr.norms import in_normalised_tiles
@@ -35,6 +36,7 @@ class Stage:
     """How many times larger its result is than its input."""
 
 
+@apply_forward_hook
 def encode_kl(vae: AutoencoderKL, pixels: torch.Tensor, side: int) -> torch.Tensor:
     """The mode of the raw latents [1,C,h,w] of a picture [1,3,H,W] in [-1,1].
 
@@ -49,6 +51,7 @@ def encode_kl(vae: AutoencoderKL, pixels: torch.Tensor, side: int) -> torch.Tens
     return DiagonalGaussianDistribution(vae.quant_conv(x)).mode()
 
 
+@apply_forward_hook
 def decode_kl(vae: AutoencoderKL, raw: torch.Tensor, side: int) -> torch.Tensor:
     """The picture [1,3,H,W], about [-1,1], of raw latents [1,C,h,w]; see `encode_kl`."""
     decoder = vae.decoder

@@ -15,8 +15,10 @@ from ccsr.tiling import in_tiles
 
 Autoencoder = AutoencoderKL | AutoencoderDC
 
-TILE = 128
-"""Latents along a side of a piece; of 1024 pixels at a compression of 8."""
+SMALLEST_TILE = 16
+"""Latents along a side of a piece: below, margins would take more time than pieces."""
+COPIES = 5
+"""How many pictures with the channels of the finest resolution the autoencoder holds at once."""
 
 
 def compression(vae: Autoencoder) -> int:
@@ -27,14 +29,14 @@ def compression(vae: Autoencoder) -> int:
     return 2 ** (len(channels) - 1)
 
 
-def encode(vae: Autoencoder, pixels: torch.Tensor, tile: int | None = TILE) -> torch.Tensor:
+def encode(vae: Autoencoder, pixels: torch.Tensor, tile: int | None = None) -> torch.Tensor:
     """Pixels [B,3,H,W] in [0,1] -> scaled latents [B,C,h,w], float32; no random draw.
 
     Args:
         vae: The autoencoder.
         pixels: Sides are multiples of its compression.
         tile: A picture larger than so many latents a side is worked on in pieces of this size,
-            which takes less memory and changes nothing; None for all pictures whole.
+            which takes less memory and changes nothing; None: whole, whatever its size.
     """
     f = compression(vae)
 
@@ -53,7 +55,7 @@ def encode(vae: Autoencoder, pixels: torch.Tensor, tile: int | None = TILE) -> t
     return raw.float() * vae.config["scaling_factor"]
 
 
-def decode(vae: Autoencoder, latents: torch.Tensor, tile: int | None = TILE) -> torch.Tensor:
+def decode(vae: Autoencoder, latents: torch.Tensor, tile: int | None = None) -> torch.Tensor:
     """Scaled latents [B,C,h,w] -> pixels [B,3,H,W], float32, about [0,1] but not clamped.
 
     Args:
@@ -73,6 +75,25 @@ def decode(vae: Autoencoder, latents: torch.Tensor, tile: int | None = TILE) -> 
         decoded = torch.cat([decode_kl(vae, latent, f * tile) for latent in raw.split(1)])
         return (decoded.float() + 1) / 2
     return in_tiles(decode_at_once, raw, tile, reach(vae), Fraction(f))
+
+
+def tile_within(vae: Autoencoder, max_bytes: float) -> int:
+    """The largest side of a piece, in latents, that is encoded and decoded within `max_bytes`.
+
+    Raises:
+        ValueError: If not even SMALLEST_TILE fits.
+    """
+    config = dict(vae.config)
+    key = "block_out_channels" if "block_out_channels" in config else "decoder_block_out_channels"
+    per_latent = COPIES * config[key][0] * vae.dtype.itemsize * compression(vae) ** 2
+    side = math.floor(math.sqrt(max_bytes / per_latent))
+    if side < SMALLEST_TILE:
+        least = SMALLEST_TILE**2 * per_latent / 2**30
+        raise ValueError(
+            f"max_memory must be at least {least:.3f} GiB for this model, got "
+            f"{max_bytes / 2**30:.3g}"
+        )
+    return side
 
 
 def reach(vae: AutoencoderDC) -> int:

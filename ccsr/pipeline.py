@@ -81,8 +81,9 @@ class Text:
 class CCSRPipeline(DiffusionPipeline):
     """Content-consistent super-resolution.
 
-    A ControlNet that looks at x_t is evaluated in overlapping tiles of `tiling`, together with the
-    UNet, when the picture is larger than one; None looks at every picture whole.
+    Pictures larger than a piece of `tiling` are encoded and decoded in pieces, and a ControlNet
+    that looks at x_t is evaluated in overlapping ones, together with the UNet; None looks at every
+    picture whole.
 
     Args:
         unet: Denoising network, with or without cross-attention.
@@ -94,7 +95,8 @@ class CCSRPipeline(DiffusionPipeline):
             smaller pictures are made at this size and reduced.
     """
 
-    model_cpu_offload_seq = "empty_prompt->vae->controlnet->unet->vae"
+    # The ControlNet, which takes turns with the UNet, stays beside it.
+    model_cpu_offload_seq = "empty_prompt->unet->vae"
     _optional_components: ClassVar[list[str]] = ["empty_prompt"]
 
     def __init__(
@@ -147,6 +149,13 @@ class CCSRPipeline(DiffusionPipeline):
     def size_multiple(self) -> int:
         """Sides that the networks take are multiples of this many pixels."""
         return compression(self.vae) * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
+
+    @property
+    def _vae_tile(self) -> int | None:
+        return None if self.tiling is None else self.tiling.vae_tile
+
+    def _decoded(self, x0_hat: torch.Tensor) -> torch.Tensor:
+        return decode(self.vae, x0_hat, self._vae_tile)
 
     @torch.no_grad()
     def __call__(
@@ -206,13 +215,14 @@ class CCSRPipeline(DiffusionPipeline):
             seconds = shared + (time.perf_counter() - started) / len(batch)
             for seed, result in zip(batch, results, strict=True):
                 yield Restored(seed, result, config, seconds)
+        self.maybe_free_model_hooks()
 
     @torch.no_grad()
     def condition(self, picture: Picture, config: SamplingConfig) -> Condition:
         """Enlarge `picture` to the target size, encode it, and compute the condition features."""
         size = working_size(target_size(picture, config), self.config["working_size"])
         padded, _ = pad_to_multiple(self._enlarged(picture, size), self.size_multiple)
-        lr_latent = encode(self.vae, padded)
+        lr_latent = encode(self.vae, padded, self._vae_tile)
         features = self.controlnet.condition_features(lr_latent.to(self.controlnet.dtype))
         return Condition(size, lr_latent, features)
 
@@ -293,7 +303,7 @@ class CCSRPipeline(DiffusionPipeline):
         size = target_size(picture, config)
         align = aligner(self._enlarged(picture, condition.size), config.color)
         # Without names, so that each is forgotten as soon as the next is made.
-        rgb = to_array(_brought_to(size, align(crop_to(decode(self.vae, x0_hat), condition.size))))
+        rgb = to_array(_brought_to(size, align(crop_to(self._decoded(x0_hat), condition.size))))
         return Picture(rgb, _enlarged_alpha(picture, size), bits=picture.bits, notes=picture.notes)
 
     def steps(
@@ -328,7 +338,7 @@ class CCSRPipeline(DiffusionPipeline):
         shrink = -(-max(first.shape[2:]) // PREVIEW_LATENTS)
         if shrink > 1:
             first = functional.avg_pool2d(first, shrink, ceil_mode=True)
-        return to_uint8(to_array(decode(self.vae, first)))
+        return to_uint8(to_array(self._decoded(first)))
 
 
 def target_size(picture: Picture, config: SamplingConfig) -> Size:

@@ -1,6 +1,8 @@
 """Where a model comes from: the compact one that ships, a folder, or the Hugging Face hub."""
 
+import dataclasses
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,14 +18,23 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from ccsr.config import COMPACT, VARIANTS, SamplingConfig, Variant
+from ccsr.config import (
+    COMPACT,
+    VARIANTS,
+    LoadingConfig,
+    SamplingConfig,
+    TilingConfig,
+    Variant,
+)
 from ccsr.events import ModelInfo, Progress, Restored
 from ccsr.exploration import Exploration
 from ccsr.images import Picture
+from ccsr.latents import tile_within
 from ccsr.pipeline import CCSRPipeline
 
 COMPACT_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "compact"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+COMPILERS = ("g++", "clang++", "cl")
+"""What torch.compile looks for."""
 # Weights as safetensors only: pickles can run code when they are loaded.
 HUB_FILES = ("*.json", "*.safetensors")
 SEPARATE_FILES = {"ccsr": "unet/*.safetensors", "v2": "vae/*.v2.*", "v1": "unet/*.v1.*"}
@@ -34,22 +45,19 @@ class WeightsNotFound(ValueError):
     """There is no model where one was asked for."""
 
 
-def load_engine(model: str = COMPACT, device: str = "auto", dtype: str = "auto") -> "ModelEngine":
+def load_engine(model: str = COMPACT, loading: LoadingConfig | None = None) -> "ModelEngine":
     """Load a model.
 
     Args:
         model: "compact", a folder in diffusers layout, or a repository of the hub ("owner/name",
             or "owner/name@revision").
-        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
-        dtype: "auto", what suits the device, or a name in DTYPES.
+        loading: How to put it on this machine.
 
     Raises:
         WeightsNotFound: If there is no such model.
-        ValueError: If device or dtype is unknown or not available.
+        ValueError: If something that `loading` asks for is not available.
     """
-    folder = model_folder(model)
-    chosen = choose_device(device)
-    return ModelEngine(model, folder, chosen, choose_dtype(dtype, chosen))
+    return ModelEngine(model, model_folder(model), loading or LoadingConfig())
 
 
 def model_folder(model: str) -> Path:
@@ -146,18 +154,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The number format of that name, or for "auto" the fastest that the device computes in.
-
-    Raises:
-        ValueError: If it is unknown.
-    """
+    """The number format of that name, or for "auto" the fastest that the device computes in."""
     if name == "auto" and device.type == "cpu":
         return torch.bfloat16 if cpu_computes_in_bfloat16() else torch.float32
-    if name == "auto":
-        return torch.float16
-    if name not in DTYPES:
-        raise ValueError(f"dtype must be auto or one of {', '.join(DTYPES)}, got {name!r}")
-    return DTYPES[name]
+    return torch.float16 if name == "auto" else getattr(torch, name)
 
 
 def cpu_computes_in_bfloat16() -> bool:
@@ -184,8 +184,11 @@ def variants_in(folder: Path) -> tuple[Variant, ...]:
 class ModelEngine:
     """A model whose variants are loaded when they are first asked for; they share what is equal."""
 
-    def __init__(self, name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-        self.folder, self.device, self.dtype = folder, device, dtype
+    def __init__(self, name: str, folder: Path, loading: LoadingConfig) -> None:
+        device = choose_device(loading.device)
+        dtype = choose_dtype(loading.dtype, device)
+        _refuse_unavailable(loading, device)
+        self.folder, self.loading, self.device, self.dtype = folder, loading, device, dtype
         self._pipelines: dict[str, CCSRPipeline] = {}
         variants = variants_in(folder)
         main = self.pipeline("ccsr")
@@ -236,6 +239,12 @@ class ModelEngine:
             # Same numbers, a tenth or more faster on CPUs.
             network.to(memory_format=torch.channels_last)
         pipeline.set_progress_bar_config(disable=True)
+        pipeline.tiling = tiling_of(self.loading, pipeline)
+        if self.loading.compile:
+            pipeline.unet.compile()
+        if self.loading.offload:
+            pipeline.enable_model_cpu_offload(device=self.device)
+            return pipeline
         return pipeline.to(self.device)
 
     def explore(self, picture: Picture) -> Exploration:
@@ -261,6 +270,30 @@ class ModelEngine:
                 f"it has {', '.join(self.info.variants)}"
             )
         yield from self.pipeline(config.variant).run(picture, config, seeds, preview=preview)
+
+
+def _refuse_unavailable(loading: LoadingConfig, device: torch.device) -> None:
+    if loading.offload and device.type == "cpu":
+        raise ValueError("offload is for GPUs, and the model is on the CPU; leave it out")
+    if loading.compile and device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
+        raise ValueError(
+            f"torch.compile needs a C++ compiler, and none of {', '.join(COMPILERS)} is here; "
+            "install one, or leave compile out"
+        )
+
+
+def tiling_of(loading: LoadingConfig, pipeline: CCSRPipeline) -> TilingConfig | None:
+    """The pieces of large pictures, as small as memory asks for.
+
+    Raises:
+        ValueError: If not even small pieces would fit.
+    """
+    if not loading.tiling:
+        return None
+    if loading.max_memory is None:
+        return TilingConfig()
+    side = tile_within(pipeline.vae, loading.max_memory * 2**30)
+    return dataclasses.replace(TilingConfig(), vae_tile=min(side, TilingConfig.vae_tile))
 
 
 def attention_of(pipeline: CCSRPipeline, device: torch.device) -> str:

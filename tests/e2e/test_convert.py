@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from ccsr.checkpoint import Checkpoint, CheckpointError, Shapes
 from ccsr.cli import main
-from ccsr.config import SamplingConfig
+from ccsr.config import LoadingConfig, SamplingConfig
 from ccsr.controlnet import LatentControlNetModel
 from ccsr.convert import (
     BASE_FOLDER,
@@ -120,7 +120,7 @@ def test_bfloat16_is_close_to_float32(model: Path, tmp_path: Path) -> None:
     picture = picture_from_array(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
     results = []
     for dtype in ("float32", "bfloat16"):
-        engine = load_engine(str(quick), device="cpu", dtype=dtype)
+        engine = load_engine(str(quick), LoadingConfig(device="cpu", dtype=dtype))
         (*_, last) = engine.run(picture, SamplingConfig(num_steps=12), (0,))
         assert isinstance(last, Restored)
         results.append(last.picture.rgb)

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.hooks import CpuOffload
 from safetensors.torch import load_file
 
 from ccsr.config import VARIANTS, SamplingConfig, TilingConfig
@@ -289,3 +290,47 @@ def test_gpu_batches_seeds_of_small_pictures_and_not_of_large_ones() -> None:
     gpu = torch.device("cuda")
     assert seeds_at_once(gpu, (4, 64, 64)) > seeds_at_once(gpu, (4, 256, 256)) == 1
     assert seeds_at_once(torch.device("cpu"), (4, 64, 64)) == 1
+
+
+@pytest.mark.parametrize("vae", ["kl", "dc"])
+def test_offload_brings_every_network_before_it_works(
+    vae: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a network is used by another function than `forward`."""
+    pipeline, picture = tiny_pipeline(vae), noise_picture(24, 24)
+    pipeline.tiling = TilingConfig(tile=8, stride=4, vae_tile=8)
+    expected = pipeline(picture, FAST).pictures[0].rgb
+    pipeline.enable_model_cpu_offload(device="cpu")
+    brought: list[type] = []
+    original = CpuOffload.pre_forward
+    monkeypatch.setattr(
+        CpuOffload,
+        "pre_forward",
+        lambda hook, module, *a, **k: (
+            brought.append(type(module)),
+            original(hook, module, *a, **k),
+        )[1],
+    )
+    condition = pipeline.condition(picture, FAST)
+    assert brought[0] is type(pipeline.vae)
+    assert brought[-1] is type(pipeline.controlnet)
+    brought.clear()
+    *_, last = pipeline.steps(condition, path_for(FAST), (0,))
+    assert type(pipeline.unet) in brought
+    brought.clear()
+    pipeline.restore(last.x0_hat, condition, picture, FAST)
+    assert set(brought) == {type(pipeline.vae)}
+    np.testing.assert_allclose(pipeline(picture, FAST).pictures[0].rgb, expected, atol=1e-5)
+
+
+def test_tiling_switched_off_looks_at_pictures_whole() -> None:
+    pipeline, picture = tiny_pipeline("kl"), noise_picture(40, 40)
+    pipeline.tiling = TilingConfig(tile=64, stride=32, vae_tile=8)
+    pieces = pipeline(picture, FAST).pictures[0].rgb
+    pipeline.tiling = None
+    seen: list[int] = []
+    pipeline.vae.decoder.conv_out.register_forward_pre_hook(
+        lambda _, inputs: seen.append(max(inputs[0].shape[2:]))
+    )
+    np.testing.assert_allclose(pipeline(picture, FAST).pictures[0].rgb, pieces, atol=1e-4)
+    assert set(seen) == {160}

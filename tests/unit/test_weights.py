@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -12,9 +13,10 @@ from huggingface_hub.errors import (
 )
 
 from ccsr import weights
-from ccsr.config import SamplingConfig
+from ccsr.config import LoadingConfig, SamplingConfig
 from ccsr.events import Restored
 from ccsr.images import Picture, picture_from_array
+from ccsr.latents import tile_within
 from ccsr.weights import WeightsNotFound, load_engine
 from tests.tiny import save_tiny_model
 
@@ -38,7 +40,7 @@ def copy_without(folder: Path, target: Path, pattern: str) -> Path:
 
 
 def test_engine_runs_every_variant_of_a_folder(folder: Path) -> None:
-    engine = load_engine(str(folder), device="cpu")
+    engine = load_engine(str(folder), LoadingConfig(device="cpu"))
     assert engine.info.variants == ("ccsr", "v2", "v1")
     results = {}
     for variant in engine.info.variants:
@@ -51,7 +53,7 @@ def test_engine_runs_every_variant_of_a_folder(folder: Path) -> None:
 
 
 def test_variants_share_what_is_equal(folder: Path) -> None:
-    engine = load_engine(str(folder), device="cpu")
+    engine = load_engine(str(folder), LoadingConfig(device="cpu"))
     assert engine.pipeline("v2").unet is engine.pipeline("ccsr").unet
     assert engine.pipeline("v1").vae is engine.pipeline("v2").vae
     assert engine.pipeline("v1").unet is not engine.pipeline("ccsr").unet
@@ -64,7 +66,7 @@ def test_variants_share_what_is_equal(folder: Path) -> None:
 def test_only_variants_that_are_there_are_offered(
     folder: Path, tmp_path: Path, pattern: str, variants: tuple[str, ...]
 ) -> None:
-    engine = load_engine(str(copy_without(folder, tmp_path, pattern)), device="cpu")
+    engine = load_engine(str(copy_without(folder, tmp_path, pattern)), LoadingConfig(device="cpu"))
     assert engine.info.variants == variants
     with pytest.raises(ValueError, match="has no variant 'v1'"):
         list(engine.run(picture(), SamplingConfig(variant="v1"), (0,)))
@@ -72,21 +74,21 @@ def test_only_variants_that_are_there_are_offered(
 
 def test_missing_weights_are_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsNotFound, match="weights are missing"):
-        load_engine(str(copy_without(folder, tmp_path, "*.safetensors")), device="cpu")
+        load_engine(str(copy_without(folder, tmp_path, "*.safetensors")))
 
 
 def test_damaged_weights_are_named(folder: Path, tmp_path: Path) -> None:
     broken = copy_without(folder, tmp_path, "unet/diffusion_pytorch_model.safetensors")
     (broken / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"not weights")
     with pytest.raises(WeightsNotFound, match="cannot be loaded"):
-        load_engine(str(broken), device="cpu")
+        load_engine(str(broken), LoadingConfig(device="cpu"))
 
 
 def test_pickled_weights_are_never_loaded(folder: Path, tmp_path: Path) -> None:
     broken = copy_without(folder, tmp_path, "vae/diffusion_pytorch_model.safetensors")
     (broken / "vae" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(WeightsNotFound, match="cannot be loaded"):
-        load_engine(str(broken), device="cpu")
+        load_engine(str(broken), LoadingConfig(device="cpu"))
 
 
 def test_folder_without_a_model_is_named(tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_hub_repository_is_fetched_as_safetensors_only(
         return str(folder)
 
     monkeypatch.setattr(weights, "snapshot_download", fake_download)
-    assert load_engine(name, device="cpu").info.name == name
+    assert load_engine(name, LoadingConfig(device="cpu")).info.name == name
     assert asked == {
         "repository": "owner/name",
         "revision": revision,
@@ -161,6 +163,70 @@ def test_model_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_device_and_dtype_are_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="device 'abacus' cannot be used"):
-        load_engine(str(folder), device="abacus")
-    with pytest.raises(ValueError, match="dtype must be auto or one of"):
-        load_engine(str(folder), device="cpu", dtype="float8")
+        load_engine(str(folder), LoadingConfig(device="abacus"))
+    with pytest.raises(ValueError, match="dtype must be one of auto, float32"):
+        LoadingConfig(dtype="float8")
+
+
+@pytest.mark.parametrize(
+    ("max_memory", "tile"), [(None, 128), (100.0, 128), (0.1, 102), (0.005, 22)]
+)
+def test_pieces_become_smaller_with_the_memory_for_them(
+    folder: Path, max_memory: float | None, tile: int
+) -> None:
+    engine = load_engine(str(folder), LoadingConfig("cpu", "float32", max_memory=max_memory))
+    tiling = engine.pipeline("ccsr").tiling
+    assert tiling is not None
+    assert tiling.vae_tile == tile
+
+
+def test_memory_that_is_too_small_for_any_piece_is_refused(folder: Path) -> None:
+    pipeline = load_engine(str(folder), LoadingConfig("cpu", "float32")).pipeline("ccsr")
+    with pytest.raises(ValueError, match=r"max_memory must be at least 0\.002 GiB"):
+        tile_within(pipeline.vae, 1000)
+
+
+def test_tiling_can_be_switched_off(folder: Path) -> None:
+    assert (
+        load_engine(str(folder), LoadingConfig("cpu", tiling=False)).pipeline("v2").tiling is None
+    )
+
+
+def test_compiled_networks_give_the_same_picture(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the compiler's quick backend: code for the CPU takes minutes to make."""
+    compiled: list[object] = []
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "compile",
+        lambda self: (
+            compiled.append(self),
+            setattr(self, "forward", torch.compile(self.forward, backend="eager")),
+        ),
+    )
+    config = SamplingConfig(num_steps=6)
+    results = [
+        load_engine(str(folder), LoadingConfig("cpu", "float32", compile=compile))
+        .pipeline("ccsr")(picture(), config)
+        .pictures[0]
+        .rgb
+        for compile in (False, True)
+    ]
+    assert len(compiled) == 1
+    np.testing.assert_allclose(results[1], results[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("loading", "message"),
+    [
+        (LoadingConfig("cpu", offload=True), "offload is for GPUs"),
+        (LoadingConfig("cpu", compile=True), "needs a C.. compiler"),
+    ],
+)
+def test_what_this_machine_lacks_is_told_of(
+    folder: Path, loading: LoadingConfig, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ValueError, match=message):
+        load_engine(str(folder), loading)
