@@ -11,6 +11,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 from ccsr.cli import add_model, loading_of
 from ccsr.config import COMPACT
+from ccsr.ui import zerogpu
 from ccsr.ui.page import LAUNCH_KWARGS, build_page
 from ccsr.weights import load_engine
 
@@ -31,13 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
+    lender = zerogpu.lender()
     try:
         engine = load_engine(options.model, loading_of(options))
     except ValueError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2
 
-    build_page(engine).launch(
+    shown = engine if lender is None else zerogpu.ZeroGpuEngine(engine, lender)
+    build_page(shown).launch(
         server_name=options.host,
         server_port=options.port,
         share=options.share,

@@ -155,7 +155,7 @@ class CCSRPipeline(DiffusionPipeline):
         return None if self.tiling is None else self.tiling.vae_tile
 
     def _decoded(self, x0_hat: torch.Tensor) -> torch.Tensor:
-        return decode(self.vae, x0_hat, self._vae_tile)
+        return decode(self.vae, x0_hat.to(self._execution_device), self._vae_tile)
 
     @torch.no_grad()
     def __call__(
