@@ -6,12 +6,15 @@ the page cost as multiples of it. Jobs alternate, so that a busy machine slows a
 
 import argparse
 import dataclasses
+import multiprocessing
 import statistics
+import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
+import torch
 from torch import nn
 
 from ccsr.config import (
@@ -22,6 +25,7 @@ from ccsr.config import (
     LoadingConfig,
     SamplingConfig,
 )
+from ccsr.fullsize import random_pipeline
 from ccsr.images import Picture, picture_from_array
 from ccsr.pipeline import CCSRPipeline, target_size
 from ccsr.schedule import path_for
@@ -30,6 +34,7 @@ from ccsr.weights import ModelEngine, load_engine
 
 PARTS: tuple[str, ...] = ("encode", "condition", "network", "decode", "rest")
 NUM_SEEDS = 10
+IS_MACOS = sys.platform == "darwin"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,11 +44,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="default: %(default)s")
     parser.add_argument("--side", type=int, default=128, help="of the input; default: %(default)s")
     parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--full-size", action="store_true", help="instead: parameters, memory and "
+                        "time of one run at full size, with random weights, in float32 and "
+                        "bfloat16 on the CPU; takes minutes and 8 GB")  # fmt: skip
     options = parser.parse_args(arguments)
+    if options.full_size:
+        for dtype in ("float32", "bfloat16"):
+            # In a process of its own: the system tells of the highest peak since its start.
+            process = multiprocessing.get_context("spawn").Process(
+                target=print_full_size, args=(dtype, options.side)
+            )
+            process.start()
+            process.join()
+        return
     engine = load_engine(options.model, LoadingConfig(device=options.device))
     pipeline = engine.pipeline("ccsr")
-    noise = np.random.default_rng(0).integers(0, 256, (options.side, options.side, 3), np.uint8)
-    picture, config = picture_from_array(noise), SamplingConfig()
+    picture, config = noise_picture(options.side), SamplingConfig()
     pipeline(picture, config)  # the first run pays for setting up
 
     runs: list[dict[str, float]] = []
@@ -53,16 +69,47 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, seconds in jobs(engine, picture, config).items():
             spent.setdefault(name, []).append(seconds / sum(runs[-1].values()))
 
+    print(f"{engine.info.device} {engine.info.dtype}, median of {options.repeats}")
+    print_parts(picture, config, runs)
+    print("\nas multiples of one run:")
+    for name, ratios in spent.items():
+        print(f"{name:45} {statistics.median(ratios):6.2f}")
+
+
+def noise_picture(side: int) -> Picture:
+    """A square picture; what is on it costs the same."""
+    return picture_from_array(np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8))
+
+
+def print_parts(
+    picture: Picture, config: SamplingConfig, runs: Sequence[Mapping[str, float]]
+) -> None:
+    """Print how long each part takes, the median of runs."""
     evaluations = path_for(config).num_evaluations
-    print(f"{picture.size} -> {target_size(picture, config)}, {evaluations} network evaluations, "
-          f"{engine.info.device} {engine.info.dtype}, median of {options.repeats}")  # fmt: skip
+    print(f"{picture.size} -> {target_size(picture, config)}, {evaluations} network evaluations")
     total = statistics.median(sum(run.values()) for run in runs)
     for part in PARTS:
         seconds = statistics.median(run[part] for run in runs)
         print(f"{part:9} {seconds:7.3f} s {100 * seconds / total:4.0f} %")
-    print(f"{'total':9} {total:7.3f} s\n\nas multiples of one run:")
-    for name, ratios in spent.items():
-        print(f"{name:45} {statistics.median(ratios):6.2f}")
+    print(f"{'total':9} {total:7.3f} s")
+
+
+def print_full_size(dtype: str, side: int) -> None:
+    """Print what one run at full size costs in this process."""
+    # Not on every system, and not needed elsewhere.
+    import resource
+
+    pipeline = random_pipeline(getattr(torch, dtype))
+    networks = [pipeline.unet, pipeline.controlnet, pipeline.vae]
+    count = sum(weight.numel() for network in networks for weight in network.parameters())
+    picture, config = noise_picture(side), SamplingConfig()
+    run = parts_of_a_run(pipeline, picture, config)
+    # In kB; in bytes on macOS.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if IS_MACOS else 1024)
+    size = count * pipeline.unet.dtype.itemsize
+    print(f"full size, cpu {dtype}: {count / 1e6:,.0f} M parameters loaded ({size / 1e9:.1f} GB), "
+          f"peak memory {peak / 1e9:.1f} GB")  # fmt: skip
+    print_parts(picture, config, [run])
 
 
 def jobs(engine: ModelEngine, picture: Picture, config: SamplingConfig) -> dict[str, float]:

@@ -30,18 +30,14 @@ from ccsr.checkpoint import (
     json_object,
 )
 from ccsr.controlnet import LatentControlNetModel
+from ccsr.fullsize import HEAD_CHANNELS, WORKING_SIZE, unet_config, vae_config
 from ccsr.pipeline import CCSRPipeline
 from ccsr.prompt import EmptyPrompt
 from ccsr.schedule import NonUniformScheduler
 
-HEAD_CHANNELS = 64
-"""Channels of an attention head of Stable Diffusion 2.1; weights do not tell."""
-SCALING_FACTOR = 0.18215
 EMPTY_PROMPT = (49406, 49407)
 """Token ids of the empty prompt: start and end, then zeros."""
 SHARD_SIZE = "1GB"
-WORKING_SIZE = 512
-"""Pixels of the shorter side that the authors enlarge small inputs to."""
 
 UNET, CONTROLNET = "model.diffusion_model.", "control_model."
 VAE, CONDITION_ENCODER = "first_stage_model.", "cond_encoder."
@@ -411,22 +407,10 @@ def _refuse_others(shapes: Shapes) -> None:
 
 def _unet(shapes: Shapes, head_channels: int) -> Network:
     base = shapes[UNET + "input_blocks.0.0.weight"][0]
-    channels = tuple(base * factor for factor in (1, 2, 4, 4))
     width = shapes.get(
         UNET + "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", (0, 4 * base)
     )[1]
-    config: dict[str, Any] = {
-        "in_channels": 4,
-        "out_channels": 4,
-        "block_out_channels": channels,
-        "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
-        "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-        "layers_per_block": 2,
-        "cross_attention_dim": width,
-        # The number of heads, whatever diffusers calls it.
-        "attention_head_dim": tuple(max(c // head_channels, 1) for c in channels),
-        "use_linear_projection": True,
-    }
+    config = unet_config(base, width, head_channels)
     with torch.device("meta"):
         model = UNet2DConditionModel(**config)
     return Network(
@@ -452,14 +436,7 @@ def _controlnet(shapes: Shapes, unet: torch.nn.Module) -> Network:
 
 def _vae(shapes: Shapes) -> Network:
     base = shapes.get(VAE + "decoder.conv_out.weight", (3, 128))[1]
-    config: dict[str, Any] = {
-        "down_block_types": ("DownEncoderBlock2D",) * 4,
-        "up_block_types": ("UpDecoderBlock2D",) * 4,
-        "block_out_channels": tuple(base * factor for factor in (1, 2, 4, 4)),
-        "layers_per_block": 2,
-        "latent_channels": 4,
-        "scaling_factor": SCALING_FACTOR,
-    }
+    config = vae_config(base)
     with torch.device("meta"):
         model = AutoencoderKL(**config)
     # The authors encode the picture by a second encoder, of equal weights; files may lack either.

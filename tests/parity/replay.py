@@ -21,7 +21,8 @@ from ccsr.checkpoint import Checkpoint
 from ccsr.color import aligner
 from ccsr.config import TilingConfig
 from ccsr.controlnet import Residuals
-from ccsr.convert import HEAD_CHANNELS, load, plan_conversion
+from ccsr.convert import load, plan_conversion
+from ccsr.fullsize import HEAD_CHANNELS
 from ccsr.latents import decode, encode
 from ccsr.pipeline import CCSRPipeline, Text
 from ccsr.prompt import EmptyPrompt

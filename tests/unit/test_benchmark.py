@@ -1,0 +1,49 @@
+"""What the benchmark prints; how long things take is for people to read."""
+
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from ccsr import benchmark
+from ccsr.config import SamplingConfig
+from ccsr.fullsize import random_pipeline, unet_config, vae_config
+from tests.tiny import tiny_pipeline
+
+
+def test_parts_of_a_run_add_up_and_none_is_empty() -> None:
+    pipeline = tiny_pipeline("kl", attention=True)
+    parts = benchmark.parts_of_a_run(pipeline, benchmark.noise_picture(16), SamplingConfig())
+    assert tuple(parts) == benchmark.PARTS
+    assert min(parts.values()) > 0
+    assert "forward" not in vars(pipeline.unet)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it does not tell of peak memory")
+def test_full_size_tells_of_parameters_memory_and_every_part(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    narrow = random_pipeline(torch.float32, channels=32, vae_channels=32)
+    narrow.register_to_config(working_size=0)
+    monkeypatch.setattr(benchmark, "random_pipeline", lambda dtype: narrow)
+    benchmark.print_full_size("float32", side=16)
+    printed = capsys.readouterr().out
+    assert re.search(r"cpu float32: \d+ M parameters loaded \([\d.]+ GB\), peak memory", printed)
+    assert all(re.search(rf"^{part} +[\d.]+ s", printed, re.MULTILINE) for part in benchmark.PARTS)
+
+
+def test_random_weights_give_finite_pictures() -> None:
+    pipeline = random_pipeline(torch.bfloat16, channels=32, vae_channels=32)
+    assert pipeline.config["working_size"] == 512
+    pipeline.register_to_config(working_size=0)
+    (result,) = pipeline(benchmark.noise_picture(16), SamplingConfig(num_steps=3)).pictures
+    assert np.isfinite(result.rgb).all()
+    assert result.size == (64, 64)
+
+
+def test_full_size_has_the_parameters_of_stable_diffusion_2() -> None:
+    assert unet_config()["block_out_channels"] == (320, 640, 1280, 1280)
+    assert unet_config()["attention_head_dim"] == (5, 10, 20, 20)
+    assert vae_config()["block_out_channels"] == (128, 256, 512, 512)
