@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ccsr.config import SamplingConfig, option
+from ccsr.config import LoadingConfig, SamplingConfig, option
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -23,6 +23,13 @@ def row(name: str) -> str:
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(SamplingConfig)])
 def test_table_of_options_says_what_the_config_says(name: str) -> None:
     assert row(name) in README
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(LoadingConfig), ids=lambda field: field.name)
+def test_table_of_loading_says_what_the_config_says(field: dataclasses.Field[object]) -> None:
+    flag = "--" + field.name.replace("_", "-")
+    default = {True: "yes", False: "no", None: "-"}.get(field.default, field.default)
+    assert f"| `{flag}` | {default} | {option(LoadingConfig, field.name).help} |" in README
 
 
 def test_space_installs_the_gradio_that_is_pinned() -> None:
