@@ -6,6 +6,7 @@ want scaling is known to this module only.
 
 import math
 from fractions import Fraction
+from typing import Literal
 
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL
@@ -51,7 +52,7 @@ def encode(vae: Autoencoder, pixels: torch.Tensor, tile: int | None = None) -> t
         each = (2 * pixels - 1).to(vae.dtype).split(1)
         raw = torch.cat([encode_kl(vae, picture, f * tile) for picture in each])
     else:
-        raw = in_tiles(encode_at_once, pixels, f * tile, f * reach(vae), Fraction(1, f))
+        raw = in_tiles(encode_at_once, pixels, f * tile, f * reach(vae, "encoder"), Fraction(1, f))
     return raw.float() * vae.config["scaling_factor"]
 
 
@@ -74,7 +75,7 @@ def decode(vae: Autoencoder, latents: torch.Tensor, tile: int | None = None) -> 
     if isinstance(vae, AutoencoderKL):
         decoded = torch.cat([decode_kl(vae, latent, f * tile) for latent in raw.split(1)])
         return (decoded.float() + 1) / 2
-    return in_tiles(decode_at_once, raw, tile, reach(vae), Fraction(f))
+    return in_tiles(decode_at_once, raw, tile, reach(vae, "decoder"), Fraction(f))
 
 
 def tile_within(vae: Autoencoder, max_bytes: float) -> int:
@@ -96,18 +97,15 @@ def tile_within(vae: Autoencoder, max_bytes: float) -> int:
     return side
 
 
-def reach(vae: AutoencoderDC) -> int:
-    """How many latents around one the autoencoder sees, each way, at most.
+def reach(vae: AutoencoderDC, part: Literal["encoder", "decoder"]) -> int:
+    """How many latents around one a part of the autoencoder sees, each way, at most.
 
     Its norms are those of single positions and it has no attention, so it sees no further than its
     convolutions of 3x3 carry: two a block, and one into, out of and between resolutions.
     """
-    reaches = []
-    for part in ("encoder", "decoder"):
-        layers = vae.config[f"{part}_layers_per_block"]
-        distances = (
-            Fraction(2 * count + 2, 2 ** (len(layers) - 1 - level))
-            for level, count in enumerate(layers)
-        )
-        reaches.append(sum(distances, Fraction(0)))
-    return math.ceil(max(reaches))
+    layers = vae.config[f"{part}_layers_per_block"]
+    distances = (
+        Fraction(2 * count + 2, 2 ** (len(layers) - 1 - level))
+        for level, count in enumerate(layers)
+    )
+    return math.ceil(sum(distances, Fraction(0)))

@@ -154,6 +154,10 @@ class CCSRPipeline(DiffusionPipeline):
     def _vae_tile(self) -> int | None:
         return None if self.tiling is None else self.tiling.vae_tile
 
+    def _encoded(self, picture: Picture, size: Size) -> torch.Tensor:
+        padded, _ = pad_to_multiple(self._enlarged(picture, size), self.size_multiple)
+        return encode(self.vae, padded, self._vae_tile)
+
     def _decoded(self, x0_hat: torch.Tensor) -> torch.Tensor:
         return decode(self.vae, x0_hat.to(self._execution_device), self._vae_tile)
 
@@ -221,8 +225,7 @@ class CCSRPipeline(DiffusionPipeline):
     def condition(self, picture: Picture, config: SamplingConfig) -> Condition:
         """Enlarge `picture` to the target size, encode it, and compute the condition features."""
         size = working_size(target_size(picture, config), self.config["working_size"])
-        padded, _ = pad_to_multiple(self._enlarged(picture, size), self.size_multiple)
-        lr_latent = encode(self.vae, padded, self._vae_tile)
+        lr_latent = self._encoded(picture, size)
         features = self.controlnet.condition_features(lr_latent.to(self.controlnet.dtype))
         return Condition(size, lr_latent, features)
 

@@ -112,7 +112,7 @@ def test_reach_is_measured_by_the_gradient() -> None:
     assert latents.grad is not None
     rows = latents.grad.abs().sum((0, 1, 3)).nonzero().flatten()
     furthest = int(max(20 - rows.min(), rows.max() - 20))
-    assert furthest <= reach(vae) <= furthest + 3
+    assert furthest <= reach(vae, "decoder") <= furthest + 3
 
 
 @pytest.mark.parametrize(
