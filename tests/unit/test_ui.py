@@ -1,20 +1,23 @@
+import dataclasses
 import math
 import os
 import shlex
 import time
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 
 from ccsr.cli import parser
-from ccsr.config import NUM_SEEDS, SEED, SamplingConfig
+from ccsr.config import NUM_SEEDS, SEED, SamplingConfig, StartPoint
 from ccsr.events import Progress
 from ccsr.images import Picture, Size
 from ccsr.ui import files, snippets
-from ccsr.ui.inputs import FIELDS, read_config, read_picture, read_whole
+from ccsr.ui.inputs import FIELDS, read_config, read_picture, read_whole, settings_controls
 from ccsr.ui.memory import remembered
 from ccsr.ui.seeds import read_seeds
+from tests.fakes import FakeEngine
 
 DEFAULTS = tuple(getattr(SamplingConfig(), name) for name in FIELDS)
 
@@ -137,3 +140,15 @@ def test_only_values_that_still_fit_are_remembered() -> None:
     assert remembered({"seed": 3}, names) == {}
     assert remembered({**found, "t_max": 7}, names) == {}
     assert remembered({**found, "num_steps": "many"}, names) == {}
+
+
+@pytest.mark.parametrize(("start_point", "offered"), [("noise", False), ("lr", True)])
+def test_presets_of_v2_are_offered_for_its_models_only(
+    start_point: StartPoint, offered: bool
+) -> None:
+    info = dataclasses.replace(FakeEngine().info, start_point=start_point)
+    with gr.Blocks() as page:
+        settings_controls(info)
+    (preset,) = (b for b in page.blocks.values() if getattr(b, "elem_id", None) == "preset")
+    assert isinstance(preset, gr.Dropdown)
+    assert ("v2" in {value for _, value in preset.choices}) == offered
