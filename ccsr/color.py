@@ -4,7 +4,7 @@ Both ways are those of StableSR, https://arxiv.org/abs/2305.07015, which CCSR fo
 are floats, as decoded: values outside [0,1] count, and nothing is clamped here.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch.nn import functional
@@ -13,8 +13,13 @@ from ccsr.config import ColorAlignment
 
 WAVELET_LEVELS = 5
 
-Align = Callable[[torch.Tensor], torch.Tensor]
-"""Results as decoded [B,3,H,W] -> with other colours, [B,3,H,W], not clamped."""
+
+class Align(Protocol):
+    """Gives results other colours."""
+
+    def __call__(self, sr: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Results as decoded [B,3,H,W] -> [B,3,H,W], not clamped; `out`, where to, may be sr."""
+        ...
 
 
 def aligner(lr_up: torch.Tensor, method: ColorAlignment) -> Align:
@@ -36,14 +41,14 @@ def aligner(lr_up: torch.Tensor, method: ColorAlignment) -> Align:
     align = methods[method](lr_up)
     batch, *shape = lr_up.shape
 
-    def align_checked(sr: torch.Tensor) -> torch.Tensor:
+    def align_checked(sr: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         if list(sr.shape[1:]) != shape or batch not in (1, sr.shape[0]):
             raise ValueError(
                 f"sr must have the shape of lr_up, [B,{','.join(map(str, shape))}], with B = "
                 f"{batch} or lr_up a batch of 1, got {list(sr.shape)}; enlarge the input to the "
                 "size of the result"
             )
-        return align(sr)
+        return align(sr, out)
 
     return align_checked
 
@@ -55,11 +60,10 @@ def adain(reference: torch.Tensor) -> Align:
     """
     reference_mean, reference_std = _mean_and_std(reference)
 
-    def align(sr: torch.Tensor) -> torch.Tensor:
+    def align(sr: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         mean, std = _mean_and_std(sr)
         gain = reference_std / std
-        # In one step, for a large picture fills much memory.
-        return torch.addcmul(reference_mean - mean * gain, sr, gain)
+        return torch.addcmul(reference_mean - mean * gain, sr, gain, out=out)
 
     return align
 
@@ -77,12 +81,16 @@ def wavelet(reference: torch.Tensor) -> Align:
     The high frequencies of all levels add up to what the last low-pass takes away.
     """
     low_frequencies = _low_frequencies(reference)
-    return lambda sr: sr - _low_frequencies(sr) + low_frequencies
+
+    def align(sr: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.sub(sr, _low_frequencies(sr), out=out).add_(low_frequencies)
+
+    return align
 
 
 def unchanged(reference: torch.Tensor) -> Align:
     """Leave results as they are."""
-    return lambda sr: sr
+    return lambda sr, out=None: sr
 
 
 def _low_frequencies(x: torch.Tensor) -> torch.Tensor:

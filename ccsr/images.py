@@ -330,15 +330,18 @@ def to_tensor(rgb: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(rgb.astype(np.float32)).permute(2, 0, 1)[None].contiguous()
 
 
-def to_array(x: torch.Tensor) -> np.ndarray:
-    """Turn a tensor [3,H,W] or [1,3,H,W] into rgb [H,W,3] float32, clamped to [0,1]."""
+def to_array(x: torch.Tensor, *, overwrite: bool = False) -> np.ndarray:
+    """Turn a tensor [3,H,W] or [1,3,H,W] into rgb [H,W,3] float32, clamped to [0,1].
+
+    With `overwrite` the array takes the memory of x, if its pixels lie there in their order.
+    """
     if x.ndim == 4:
         x = x.squeeze(0)
     if x.ndim != 3:
         raise ValueError(f"a picture must be [3,H,W] or [1,3,H,W], got {list(x.shape)}")
     pixels = x.detach().float().cpu().permute(1, 2, 0)
-    # Into its place at once: a large picture is copied no more than needed.
-    return torch.clamp(pixels, 0, 1, out=torch.empty(pixels.shape)).numpy()
+    out = pixels if overwrite and pixels.is_contiguous() else torch.empty(pixels.shape)
+    return torch.clamp(pixels, 0, 1, out=out).numpy()
 
 
 def to_uint8(rgb: np.ndarray) -> np.ndarray:

@@ -305,8 +305,10 @@ class CCSRPipeline(DiffusionPipeline):
         """The picture of a latent estimate [1,C,h,w]."""
         size = target_size(picture, config)
         align = aligner(self._enlarged(picture, condition.size), config.color)
-        # Without names, so that each is forgotten as soon as the next is made.
-        rgb = to_array(_brought_to(size, align(crop_to(self._decoded(x0_hat), condition.size))))
+        # In place, for a large picture fills much memory.
+        sr = crop_to(self._decoded(x0_hat), condition.size)
+        sr = align(sr, out=sr)
+        rgb = to_array(sr if size == condition.size else resize(sr, size), overwrite=True)
         return Picture(rgb, _enlarged_alpha(picture, size), bits=picture.bits, notes=picture.notes)
 
     def steps(
@@ -382,10 +384,6 @@ def seeds_at_once(device: torch.device, latent_shape: tuple[int, int, int]) -> i
 
 def _is_looked_at(step: Step) -> bool:
     return step.evaluation == 1 or step.evaluation % max(step.total // PREVIEWS, 1) == 0
-
-
-def _brought_to(size: Size, sr: torch.Tensor) -> torch.Tensor:
-    return sr if Size(*sr.shape[2:]) == size else resize(sr, size)
 
 
 def _enlarged_alpha(picture: Picture, size: Size) -> np.ndarray | None:

@@ -116,6 +116,15 @@ def test_wavelet_handles_pictures_smaller_than_its_blurs() -> None:
     assert out.isfinite().all()
 
 
+@pytest.mark.parametrize("method", COLOR_ALIGNMENTS)
+def test_in_place_alignment_is_the_same(method: ColorAlignment) -> None:
+    sr, align = picture(0), aligner(picture(1), method)
+    before, expected = sr.clone(), align(sr)
+    assert torch.equal(sr, before)
+    assert align(sr, out=sr) is sr
+    torch.testing.assert_close(sr, expected)
+
+
 def test_channels_do_not_mix() -> None:
     sr, reference = picture(0), picture(1)
     other = reference.clone()

@@ -678,6 +678,18 @@ class TestTensors:
         to_tensor(rgb).fill_(1)
         assert rgb.max() == 0
 
+    @pytest.mark.parametrize("channels_last", [True, False])
+    def test_to_array_takes_over_memory_only_when_told(self, channels_last: bool) -> None:
+        x = torch.linspace(-1, 2, 24).reshape(1, 3, 2, 4)
+        if channels_last:
+            x = x.to(memory_format=torch.channels_last)
+        before = x.clone()
+        expected = to_array(x)
+        assert torch.equal(x, before)
+        found = to_array(x, overwrite=True)
+        np.testing.assert_array_equal(found, expected)
+        assert np.shares_memory(found, x.numpy()) == channels_last
+
     def test_to_array_clamps(self) -> None:
         x = torch.tensor([-0.5, 0.25, 1.5]).reshape(3, 1, 1)
         np.testing.assert_array_equal(to_array(x)[0, 0], [0, 0.25, 1])
