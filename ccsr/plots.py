@@ -16,6 +16,8 @@ from matplotlib import rc_context
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 from ccsr.config import PRESETS, TABLE_5
 from ccsr.heatmap import GREY_LEVELS, color_table
@@ -64,6 +66,10 @@ SCORE_LABELS = {
     for name, metric in METRICS.items()
 }
 """What scores are called in tables and plots."""
+PLACES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 3), (1, -3), (-1, 3), (-1, -3))
+"""Where a label may stand about its dot, the preferred place first."""
+DOT = 6
+"""Half the side of a dot, in pixels of the figure."""
 DISTORTION = {
     "psnr": Axis("psnr", "PSNR in dB (higher is more faithful)"),
     "consistency": Axis("consistency", "PSNR to the input in dB (higher is more faithful)"),
@@ -103,6 +109,7 @@ def tradeoff_figure(points: Sequence[Point]) -> Figure:
     with rc_context(STYLE):
         figure = Figure(SIZE_INCHES, layout="constrained")
         axes = figure.add_subplot()
+        labels: list[Annotation] = []
         for index, (point, l_std) in enumerate(zip(points, l_stds, strict=True)):
             x, y = point.scores[across.score], point.scores[upwards.score]
             dot = axes.scatter(
@@ -110,13 +117,32 @@ def tradeoff_figure(points: Sequence[Point]) -> Figure:
             )
             dot.set_gid(f"point-{index}")
             text = preset_of(point) or f"{point.config.t_max:g}, {point.config.t_min:g}"
-            axes.annotate(text, (x, y), xytext=(7, 5), textcoords="offset points", fontsize=9)
+            labels.append(
+                axes.annotate(text, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=9)
+            )
         axes.set_xlabel(across.label)
         axes.set_ylabel(upwards.label)
         axes.margins(0.12)
         if any(point.l_std is not None for point in points):
             figure.colorbar(shades, ax=axes, label="L-STD in grey levels", fraction=0.05)
+        _keep_apart(figure, labels)
     return figure
+
+
+def _keep_apart(figure: Figure, labels: Sequence[Annotation]) -> None:
+    """Put each label beside its dot where it hides neither dots nor labels, if there is room."""
+    figure.draw_without_rendering()
+    dots = [label.axes.transData.transform(label.xy) for label in labels if label.axes]
+    taken = [Bbox.from_bounds(x - DOT, y - DOT, 2 * DOT, 2 * DOT) for x, y in dots]
+    for label in labels:
+        for across, upwards in PLACES:
+            label.set_position((across * 7, upwards * 5))
+            label.set_horizontalalignment("left" if across > 0 else "right")
+            label.set_verticalalignment("bottom" if upwards > 0 else "top")
+            box = label.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(box)
 
 
 def trajectory_figure(

@@ -1,3 +1,4 @@
+import itertools
 import re
 from pathlib import Path
 
@@ -68,3 +69,18 @@ def test_place_in_a_trajectory_is_its_timestep() -> None:
     figure.draw_without_rendering()
     x, _ = figure.axes[0].transData.transform((500, 26))
     assert abs(timesteps_across(figure, x / figure.bbox.width) - 500) < 1e-6
+
+
+def test_labels_of_points_that_lie_close_do_not_cover_each_other() -> None:
+    configs = [SamplingConfig(t_max=0.9, t_min=t) for t in (0.1, 0.2, 0.3, 0.4)]
+    points = [
+        Point(config, (0, 1), {"psnr": 25 + 0.02 * i, "lpips": 0.3 + 0.001 * i}, 0.01)
+        for i, config in enumerate(configs)
+    ]
+    far = Point(SamplingConfig(), (0, 1), {"psnr": 27.0, "lpips": 0.4}, 0.01)
+    figure = tradeoff_figure([*points, far])
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 5
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert all(figure.bbox.x0 < box.x0 and box.x1 < figure.bbox.x1 for box in boxes)
