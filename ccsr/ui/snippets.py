@@ -55,19 +55,29 @@ def model_line(info: ModelInfo) -> str:
     return " · ".join(escape(part) for part in parts)
 
 
-def progress(event: Progress, elapsed: float, done: str = "") -> str:
-    """A bar and a line for a run that has come to `event` after `elapsed` seconds."""
+def progress(
+    event: Progress, elapsed: float, done: str = "", share_done: float | None = None
+) -> str:
+    """A bar and a line for a run that has come to `event` after `elapsed` seconds.
+
+    Args:
+        event: The last evaluation.
+        elapsed: Seconds.
+        done: What is there, in words.
+        share_done: The share of results that are there, by which the time left is estimated: they
+            need more than evaluations. None for a run with one result.
+    """
     share = event.evaluation / event.total
+    # The first evaluation also carries what is done once only, so it foretells nothing.
+    known = share_done if share_done is not None else share * (event.evaluation > 1)
     seeds = ", ".join(map(str, event.seeds))
     words = [
         f"Evaluation {event.evaluation} of {event.total}",
         f"t = {event.timestep}",
         f"seed {seeds}",
     ]
-    # The first evaluation also carries what is done once only, so it foretells nothing.
-    if 1 < event.evaluation < event.total:
-        left = elapsed * (event.total - event.evaluation) / event.evaluation
-        words.append(f"about {duration(left)} left")
+    if 0 < known < 1:
+        words.append(f"about {duration(elapsed * (1 - known) / known)} left")
     text = " · ".join(words) + (f" · {done}" if done else "")
     return _bar(share, text)
 

@@ -156,7 +156,10 @@ def _line(
     study: Study[Any, Any], progress: Progress | None, elapsed: float, made: Results | None
 ) -> str:
     done = "" if made is None else f"{_counted(study, made)} done"
-    return snippets.progress(progress, elapsed, done) if progress else snippets.line(done, "quiet")
+    if progress is None:
+        return snippets.line(done, "quiet")
+    share = 0 if made is None else len(made) / made.total
+    return snippets.progress(progress, elapsed, done, share)
 
 
 def _counted(study: Study[Any, Any], made: Results) -> str:

@@ -74,6 +74,9 @@ def test_progress_tells_what_is_left_once_it_is_known() -> None:
     middle = Progress(8, 16, 500, (3,), None)
     assert "about 4.0 s left" in snippets.progress(middle, 4.0)
     assert 'aria-valuenow="50.0"' in snippets.progress(middle, 4.0)
+    # With many results, those that are there foretell the rest.
+    assert "left" not in snippets.progress(middle, 4.0, share_done=0)
+    assert "about 12 s left" in snippets.progress(middle, 4.0, share_done=0.25)
 
 
 def test_texts_of_others_are_escaped() -> None:
