@@ -28,6 +28,7 @@ from ccsr.images import (
     to_uint8,
 )
 from ccsr.latents import compression, decode, encode
+from ccsr.memory import give_back
 from ccsr.prompt import EmptyPrompt
 from ccsr.sampler import Predict, SeededNoise, Step, sample
 from ccsr.schedule import NonUniformScheduler, Path, path_for
@@ -159,6 +160,8 @@ class CCSRPipeline(DiffusionPipeline):
         return encode(self.vae, padded, self._vae_tile)
 
     def _decoded(self, x0_hat: torch.Tensor) -> torch.Tensor:
+        if self._vae_tile is not None and max(x0_hat.shape[2:]) > self._vae_tile:
+            give_back()
         return decode(self.vae, x0_hat.to(self._execution_device), self._vae_tile)
 
     @torch.no_grad()
