@@ -71,9 +71,9 @@ def random_pipeline(
             unet, conditioning_channels=4, load_weights_from_unet=False
         )
         vae = AutoencoderKL(**vae_config(vae_channels))
-    for network in (unet, controlnet, vae):
-        _fill(network.to(dtype))
-    prompt = EmptyPrompt(width=TEXT_WIDTH).to(dtype)
+    prompt = EmptyPrompt(width=TEXT_WIDTH)
+    for network in (unet, controlnet, vae, prompt):
+        _fill(network, dtype)
     pipeline = CCSRPipeline(
         unet, controlnet, vae, NonUniformScheduler(), prompt, working_size=WORKING_SIZE
     )
@@ -81,8 +81,10 @@ def random_pipeline(
     return pipeline
 
 
-def _fill(network: nn.Module) -> None:
-    """Give a network on the meta device random weights in memory."""
+def _fill(network: nn.Module, dtype: torch.dtype) -> None:
+    """Give a network, which may be on the meta device, random weights in memory."""
+    # Not diffusers' own `to`, which asks to be told at loading.
+    nn.Module.to(network, dtype)
     network.to_empty(device="cpu").eval().requires_grad_(False)
     for weight in network.parameters():
         weight.normal_(std=RANDOM_STD)

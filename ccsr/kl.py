@@ -48,6 +48,7 @@ def encode_kl(vae: AutoencoderKL, pixels: torch.Tensor, side: int) -> torch.Tens
     encoder = vae.encoder
     x = encoder.mid_block(_through(_down(encoder), pixels, side))
     x = encoder.conv_out(encoder.conv_act(encoder.conv_norm_out(x)))
+    assert vae.quant_conv is not None  # Stable Diffusion 2.1 has it
     return DiagonalGaussianDistribution(vae.quant_conv(x)).mode()
 
 
@@ -55,6 +56,7 @@ def encode_kl(vae: AutoencoderKL, pixels: torch.Tensor, side: int) -> torch.Tens
 def decode_kl(vae: AutoencoderKL, raw: torch.Tensor, side: int) -> torch.Tensor:
     """The picture [1,3,H,W], about [-1,1], of raw latents [1,C,h,w]; see `encode_kl`."""
     decoder = vae.decoder
+    assert vae.post_quant_conv is not None
     x = decoder.mid_block(decoder.conv_in(vae.post_quant_conv(raw)))
     return _through(_up(decoder), x, side)
 

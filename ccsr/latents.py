@@ -6,7 +6,7 @@ want scaling is known to this module only.
 
 import math
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL
@@ -66,7 +66,7 @@ def decode(vae: Autoencoder, latents: torch.Tensor, tile: int | None = None) -> 
     """
     f, raw = compression(vae), (latents / vae.config["scaling_factor"]).to(vae.dtype)
 
-    def decode_at_once(raw: torch.Tensor) -> torch.Tensor:
+    def decode_at_once(raw: Any) -> torch.Tensor:  # noqa: ANN401 - a FloatTensor to diffusers
         (decoded,) = vae.decode(raw, return_dict=False)
         return (decoded.float() + 1) / 2
 

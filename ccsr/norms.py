@@ -71,7 +71,7 @@ def _statistics(
 ) -> tuple[nn.GroupNorm, torch.Tensor, torch.Tensor]:
     """The next norm, and mean and variance [groups] of all that it will see."""
     total = squares = torch.zeros(())
-    count = 0
+    norm, count = None, 0
     for piece in pieces(x, size, margin):
         try:
             function(piece.x)
@@ -82,6 +82,7 @@ def _statistics(
             raise ValueError("a norm was given that the function does not contain")
         total, squares = total + kept.sum(1), squares + kept.square().sum(1)
         count += kept.shape[1]
+    assert norm is not None  # there is at least one piece
     mean = total / count
     return norm, mean.float(), (squares / count - mean.square()).float()
 

@@ -142,7 +142,7 @@ def _keep_apart(figure: Figure, labels: Sequence[Annotation]) -> None:
             box = label.get_window_extent()
             if not any(box.overlaps(other) for other in taken):
                 break
-        taken.append(box)
+        taken.append(label.get_window_extent())
 
 
 def trajectory_figure(
