@@ -5,7 +5,7 @@ whole is kept, but what a block needs inside is kept of one piece only. The resu
 whole. At the latents' resolution all positions attend to each other, so there nothing is cut.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -16,9 +16,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
-from ccsr.norms import in_normalised_tiles
-
-Function = Callable[[torch.Tensor], torch.Tensor]
+from ccsr.norms import Function, in_normalised_tiles
 
 BLOCK_REACH = 2
 """How far a residual block sees, by two convolutions of 3x3."""

@@ -135,9 +135,9 @@ def _std(scheduler: DDPMScheduler, t: int) -> float:
     return float(scheduler._get_variance(t)) ** 0.5
 
 
-def test_two_evaluations_of_v2_noise_as_the_scheduler_of_diffusers_does() -> None:
-    """S = 6, t_max = 2/3, t_min = 1/2: noised input -> estimate at T -> 499, estimate there."""
-    theirs = DDPMScheduler(
+def scheduler_of_v2() -> DDPMScheduler:
+    """As the authors of v2 run it, on a grid of six."""
+    scheduler = DDPMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
@@ -145,7 +145,13 @@ def test_two_evaluations_of_v2_noise_as_the_scheduler_of_diffusers_does() -> Non
         steps_offset=1,
         timestep_spacing="leading",
     )
-    theirs.set_timesteps(6)
+    scheduler.set_timesteps(6)
+    return scheduler
+
+
+def test_two_evaluations_of_v2_noise_as_the_scheduler_of_diffusers_does() -> None:
+    """S = 6, t_max = 2/3, t_min = 1/2: noised input -> estimate at T -> 499, estimate there."""
+    theirs = scheduler_of_v2()
     ours = NonUniformScheduler(timestep_spacing="leading", start_point="lr")
     grid = ours.grid(6)
     assert list(grid.timesteps)[::-1] == theirs.timesteps.tolist() == [831, 665, 499, 333, 167, 1]
@@ -170,15 +176,7 @@ def test_two_evaluations_of_v2_noise_as_the_scheduler_of_diffusers_does() -> Non
 
 
 def test_steps_of_v2_below_t_max_are_those_of_the_scheduler_of_diffusers() -> None:
-    theirs = DDPMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        steps_offset=1,
-        timestep_spacing="leading",
-    )
-    theirs.set_timesteps(6)
+    theirs = scheduler_of_v2()
     grid = NonUniformScheduler(timestep_spacing="leading").grid(6)
     x_t, x0_hat = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     for index, t in enumerate(grid.timesteps):
