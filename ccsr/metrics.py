@@ -5,7 +5,7 @@ LPIPS at RGB, and scores against the true picture leave out a border of `BORDER`
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,10 +67,9 @@ class LPIPS(nn.Module):
         lpips.load_state_dict({k: v.float() for k, v in load_file(ALEX_WEIGHTS).items()})
         return lpips.eval()
 
-    def features(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Unit-length features of x [B,3,H,W] in [0,1], one tensor a tap."""
+    def stages(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
+        """The trunk's features of x [B,3,H,W] in [0,1], a tensor a tap, made as they are taken."""
         x = (2 * x - 1 - self.shift) / self.spread
-        features: list[torch.Tensor] = []
         convs = iter(enumerate(self.convs))
         for layer in self.layers:
             if len(layer) == 2:
@@ -79,9 +78,12 @@ class LPIPS(nn.Module):
             index, conv = next(convs)
             x = conv(x).relu()
             if index in self.taps:
-                # The tiny term inside the root keeps the gradient finite where all features are 0.
-                features.append(x / (x.square().sum(1, keepdim=True) + 1e-20).sqrt())
-        return features
+                yield x
+
+    def features(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Unit-length features of x [B,3,H,W] in [0,1], one tensor a tap."""
+        # The tiny term inside the root keeps the gradient finite where all features are 0.
+        return [f / (f.square().sum(1, keepdim=True) + 1e-20).sqrt() for f in self.stages(x)]
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Distance of a and b [B,3,H,W] in [0,1] -> [B]; 0 for equal pictures."""

@@ -31,6 +31,7 @@ from ccsr.exploration import Exploration
 from ccsr.images import Picture
 from ccsr.latents import tile_within
 from ccsr.pipeline import CCSRPipeline
+from ccsr.rmsnorm import quicken
 
 COMPACT_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "compact"
 COMPILERS = ("g++", "clang++", "cl")
@@ -236,8 +237,9 @@ class ModelEngine:
                 "get its files again"
             ) from error
         for network in (pipeline.unet, pipeline.controlnet, pipeline.vae):
-            # Same numbers, a tenth or more faster on CPUs.
+            # Both a tenth or more faster on CPUs.
             network.to(memory_format=torch.channels_last)
+            quicken(network)
         pipeline.set_progress_bar_config(disable=True)
         pipeline.tiling = tiling_of(self.loading, pipeline)
         if self.loading.compile:

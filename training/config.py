@@ -127,6 +127,8 @@ class Stage2Config:
     adversarial_weight: float = 0.5
     adversarial_from: float = 0.1
     """Share of the run after which the discriminator's verdict joins the decoder's loss."""
+    discriminator: Literal["patch", "features"] = "patch"
+    """What it looks at: pixels, or what VGG16 makes of them."""
     discriminator_channels: int = 64
     discriminator_learning_rate: float | None = None
     """As the decoder's when absent."""

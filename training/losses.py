@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ccsr.metrics import LPIPS
 from ccsr.schedule import NonUniformScheduler
 
 PredictBatch = Callable[[torch.Tensor, torch.Tensor | int], torch.Tensor]
@@ -87,6 +88,43 @@ class PatchDiscriminator(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Verdict on every patch."""
         return self.layers(2 * x - 1)
+
+
+class FeatureDiscriminator(nn.Module):
+    """Judges patches by what VGG16 sees in them: [B,3,H,W] in [0,1] -> [B,3,H/8,W/8], real > 0.
+
+    A small network for each of the first stages of the frozen trunk, as in Projected GANs
+    (https://arxiv.org/abs/2111.01007): edges and textures need not be discovered first, which
+    counts in a short training.
+    """
+
+    STAGES = ((64, 3), (128, 2), (256, 1))
+    """Channels of a stage of VGG16, and how often it is halved to an eighth of the picture."""
+
+    def __init__(self, trunk: LPIPS, channels: int = 64) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.heads = nn.ModuleList(
+            _patch_head(inputs, channels, halvings) for inputs, halvings in self.STAGES
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Verdict on every patch, one a stage."""
+        # The heads come first: when they are used up, no further stage is computed.
+        verdicts = [
+            head(f / (f.square().mean((1, 2, 3), keepdim=True) + 1e-6).sqrt())
+            for head, f in zip(self.heads, self.trunk.stages(x), strict=False)
+        ]
+        return torch.cat(verdicts, 1)
+
+
+def _patch_head(inputs: int, channels: int, halvings: int) -> nn.Sequential:
+    """Features [B,inputs,h,w] -> verdicts [B,1,h/2^halvings,w/2^halvings]."""
+    layers: list[nn.Module] = [spectral_norm(nn.Conv2d(inputs, channels, 1)), nn.LeakyReLU(0.2)]
+    for _ in range(halvings):
+        conv = nn.Conv2d(channels, channels, 4, stride=2, padding=1)
+        layers += [spectral_norm(conv), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, spectral_norm(nn.Conv2d(channels, 1, 3, padding=1)))
 
 
 def hinge_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:

@@ -9,16 +9,19 @@ from ccsr.latents import Autoencoder, decode
 from ccsr.metrics import LPIPS
 from training.config import COMPRESSION, Stage2Config
 from training.data import Example, Stored
-from training.losses import PatchDiscriminator, adaptive_weight, hinge_loss
+from training.losses import (
+    FeatureDiscriminator,
+    PatchDiscriminator,
+    adaptive_weight,
+    hinge_loss,
+)
 from training.perceptual import load_lpips
 
 
 class Decoder(nn.Module):
     """Player: L1, LPIPS and the discriminator's verdict on decoded estimates."""
 
-    def __init__(
-        self, vae: Autoencoder, discriminator: PatchDiscriminator, config: Stage2Config
-    ) -> None:
+    def __init__(self, vae: Autoencoder, discriminator: nn.Module, config: Stage2Config) -> None:
         super().__init__()
         self.vae, self.config = vae, config
         vae.requires_grad_(False)
@@ -65,7 +68,7 @@ class Decoder(nn.Module):
 class Discriminator(nn.Module):
     """Player: tells true pictures from those that the decoder has just made."""
 
-    def __init__(self, discriminator: PatchDiscriminator, decoder: Decoder) -> None:
+    def __init__(self, discriminator: nn.Module, decoder: Decoder) -> None:
         super().__init__()
         self.discriminator = discriminator
         self._decoder = (decoder,)
@@ -84,7 +87,7 @@ class DecoderObjective:
 
     def __init__(self, vae: Autoencoder, config: Stage2Config, rollouts: Path) -> None:
         self.vae, self.config = vae, config
-        discriminator = PatchDiscriminator(config.discriminator_channels)
+        discriminator = build_discriminator(config)
         decoder = Decoder(vae, discriminator, config)
         self.players: dict[str, nn.Module] = {"decoder": decoder}
         if config.adversarial_weight > 0:
@@ -102,6 +105,13 @@ class DecoderObjective:
     def export(self, folder: Path) -> None:
         """Save the autoencoder with the new decoder."""
         self.vae.save_pretrained(folder)
+
+
+def build_discriminator(config: Stage2Config) -> PatchDiscriminator | FeatureDiscriminator:
+    """An untrained discriminator."""
+    if config.discriminator == "features":
+        return FeatureDiscriminator(load_lpips("vgg"), config.discriminator_channels)
+    return PatchDiscriminator(config.discriminator_channels)
 
 
 def trunks(config: Stage2Config) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ccsr.pipeline import CCSRPipeline
+from ccsr.rmsnorm import quicken
 from training.autoencoder import AutoencoderObjective
 from training.config import LoopConfig, PairsConfig, Recipe
 from training.data import Crops, Pairs, PictureFolder
@@ -49,7 +50,9 @@ class Run:
 
     def autoencoder(self, step: str = "autoencoder") -> AutoencoderDC:
         """The autoencoder, as pre-trained or after "stage2"."""
-        return AutoencoderDC.from_pretrained(self.exported(step))
+        vae = AutoencoderDC.from_pretrained(self.exported(step))
+        quicken(vae)
+        return vae
 
     def warm_start(
         self, network: nn.Module, part: str, variant: str | None = None, prefix: str = ""

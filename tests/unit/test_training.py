@@ -15,7 +15,12 @@ from training.config import DataConfig, NetworkConfig, load_recipe
 from training.data import Crops, Pairs, PictureFolder, Stored, random_crop
 from training.degradation import mixture
 from training.loop import rate_factor
-from training.losses import PatchDiscriminator, adaptive_weight, hinge_loss
+from training.losses import (
+    FeatureDiscriminator,
+    PatchDiscriminator,
+    adaptive_weight,
+    hinge_loss,
+)
 from training.network import Denoiser, build_denoiser
 from training.perceptual import DISTS
 from training.stage1 import random_timesteps
@@ -164,6 +169,35 @@ def test_adaptive_weight_is_the_ratio_of_the_gradients() -> None:
 
 def test_discriminator_judges_patches() -> None:
     assert PatchDiscriminator(4)(torch.rand(2, 3, 64, 96)).shape == (2, 1, 6, 10)
+
+
+def test_feature_discriminator_judges_patches_by_the_first_stages_of_a_frozen_trunk() -> None:
+    discriminator = FeatureDiscriminator(LPIPS("vgg"), 4)
+    for conv in discriminator.trunk.convs[7:]:
+        conv.register_forward_hook(lambda *_: pytest.fail("no head looks at this stage"))
+    picture = torch.rand(2, 3, 64, 96, requires_grad=True)
+    verdict = discriminator(picture)
+    assert verdict.shape == (2, 3, 8, 12)
+    (gradient,) = torch.autograd.grad(verdict.sum(), picture)
+    assert gradient.abs().sum() > 0
+    trained = {name for name, p in discriminator.named_parameters() if p.requires_grad}
+    assert trained
+    assert all(name.startswith("heads.") for name in trained)
+
+
+def test_feature_discriminator_learns_to_tell_noise_from_flat() -> None:
+    torch.manual_seed(0)
+    discriminator = FeatureDiscriminator(LPIPS("vgg"), 8)
+    heads = discriminator.heads.parameters()
+    optimizer, losses = torch.optim.Adam(heads, lr=5e-3), []
+    real, fake = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 1, 1).expand(-1, -1, 32, 32)
+    for _ in range(30):
+        loss = hinge_loss(discriminator(real), discriminator(fake))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_warm_start_takes_what_fits_and_leaves_the_rest() -> None:
