@@ -108,8 +108,13 @@ def parser() -> argparse.ArgumentParser:
     convert_parser.add_argument("output", type=Path, metavar="OUTPUT",
                                 help="model folder to make; --model OUTPUT takes it")  # fmt: skip
     convert_parser.add_argument("--keep-text-encoder", action="store_true",
-                                help="write the text encoder too; CCSR needs its states of the "
-                                "empty prompt only, which are always written")  # fmt: skip
+                                help="write the text encoder too, for prompts; CCSR as published "
+                                "needs its states of the empty prompt only, which are always "
+                                "written")  # fmt: skip
+    convert_parser.add_argument("--tokenizer", metavar="NAME",
+                                help="with --keep-text-encoder: folder or hub name of CLIP's "
+                                "tokenizer, if SOURCE has none; by default it is fetched from the "
+                                "hub")  # fmt: skip
     convert_parser.set_defaults(command=convert)
     return top
 
@@ -299,10 +304,16 @@ def sweep(options: argparse.Namespace) -> int:
 def convert(options: argparse.Namespace) -> int:
     """Make a model folder of the authors' weights, and tell what was left out."""
     # The text classes take a second to import, and nothing else here needs them.
+    from ccsr.convert import TOKENIZER
     from ccsr.convert import convert as convert_weights
 
+    if options.tokenizer and not options.keep_text_encoder:
+        raise ValueError("--tokenizer is for --keep-text-encoder; add that, or leave both out")
     plan = convert_weights(
-        options.source, options.output, keep_text_encoder=options.keep_text_encoder
+        options.source,
+        options.output,
+        keep_text_encoder=options.keep_text_encoder,
+        tokenizer=options.tokenizer or TOKENIZER,
     )
     for reason, count in Counter(plan.left_out.values()).items():
         print(f"{count} left out: {reason}")

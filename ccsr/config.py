@@ -21,6 +21,7 @@ COMPACT = "compact"
 
 MAX_SEED = 2**31 - 1
 MAX_SEEDS_PER_RUN = 50
+MAX_PROMPT_LENGTH = 1000
 MAX_RESULT_PIXELS = 4096 * 4096
 """Latents and pixels are held whole; at this size the process has 2 GB with the compact model."""
 
@@ -39,9 +40,17 @@ class Option:
     maximum: float | None = None
     step: float | None = None
     choices: tuple[str, ...] | None = None
+    max_length: int | None = None
+    """Of a text: how many characters."""
 
     def check(self, name: str, value: Any) -> None:  # noqa: ANN401 - this is the type check
-        """Raise ValueError unless `value` is in the range or among the choices."""
+        """Raise ValueError unless `value` is in the range, among the choices, or short enough."""
+        if self.max_length is not None:
+            if not isinstance(value, str) or len(value) > self.max_length:
+                raise ValueError(
+                    f"{name} must be a text of at most {self.max_length} characters, got {value!r}"
+                )
+            return
         if self.choices is not None:
             if value not in self.choices:
                 raise ValueError(f"{name} must be one of {', '.join(self.choices)}, got {value!r}")
@@ -124,9 +133,31 @@ class SamplingConfig:
         "wavelet: all low frequencies. none: as decoded.",
         choices=COLOR_ALIGNMENTS,
     )
+    prompt: str = _field(
+        "",
+        "Prompt",
+        "What the picture shows, in words. Only for models that have a text encoder.",
+        max_length=MAX_PROMPT_LENGTH,
+    )
+    negative_prompt: str = _field(
+        "",
+        "Negative prompt",
+        "What the picture should not be like, in words; it needs a guidance above 1. Only for "
+        "models that have a text encoder.",
+        max_length=MAX_PROMPT_LENGTH,
+    )
+    guidance: float = _field(
+        1.0,
+        "Guidance",
+        "How much the prompt is followed and the negative prompt avoided. At 1 the negative prompt "
+        "is not looked at; above, each step takes two evaluations.",
+        minimum=1.0,
+        maximum=20.0,
+        step=0.5,
+    )
 
     def __post_init__(self) -> None:
-        """Check every field, then their order."""
+        """Check every field, then what they are together."""
         for field in dataclasses.fields(self):
             field.metadata["option"].check(field.name, getattr(self, field.name))
         if int(self.num_steps) != self.num_steps:
@@ -136,6 +167,18 @@ class SamplingConfig:
                 f"t_min must not be above t_max, got t_min={self.t_min} and t_max={self.t_max}; "
                 "lower t_min or raise t_max"
             )
+        if self.negative_prompt and self.guidance == 1:
+            raise ValueError("a negative prompt needs a guidance above 1; raise it, or leave both")
+        if self.guidance != 1 and self.prompt == self.negative_prompt:
+            raise ValueError(
+                "guidance leads from the negative prompt to the prompt, and they are the same; "
+                "change one, or set guidance to 1"
+            )
+
+    @property
+    def words(self) -> tuple[str, str, float]:
+        """What is said of the picture: prompt, negative prompt and guidance."""
+        return self.prompt, self.negative_prompt, self.guidance
 
 
 @dataclass(frozen=True)

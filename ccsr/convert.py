@@ -18,7 +18,7 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
 )
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ccsr.checkpoint import (
     COMPONENTS,
@@ -32,12 +32,14 @@ from ccsr.checkpoint import (
 from ccsr.controlnet import LatentControlNetModel
 from ccsr.fullsize import HEAD_CHANNELS, WORKING_SIZE, unet_config, vae_config
 from ccsr.pipeline import CCSRPipeline
-from ccsr.prompt import EmptyPrompt
+from ccsr.prompt import EMPTY_TOKENS, EmptyPrompt, text_states
 from ccsr.schedule import NonUniformScheduler
+from ccsr.weights import from_hub
 
-EMPTY_PROMPT = (49406, 49407)
-"""Token ids of the empty prompt: start and end, then zeros."""
 SHARD_SIZE = "1GB"
+TOKENIZER = "openai/clip-vit-large-patch14"
+"""Where CLIP's tokenizer is on the hub; checkpoints do not hold it."""
+TOKENIZER_FILES = ("tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json")
 
 UNET, CONTROLNET = "model.diffusion_model.", "control_model."
 VAE, CONDITION_ENCODER = "first_stage_model.", "cond_encoder."
@@ -62,7 +64,7 @@ MADE_HERE = ("condition_conv_in.bias",)
 """Weights that v1 has not: zero, for the bias is with the other half of the convolution."""
 
 BASE_FOLDER = "stable-diffusion-2-1-base"
-OF_BASE = ("unet", "text_encoder", "scheduler")
+OF_BASE = ("unet", "text_encoder", "tokenizer", "scheduler")
 """Folders of v2 that may lie in BASE_FOLDER; the vae there is not the fine-tuned one."""
 CONDITION_CONVOLUTION = "controlnet/condition_conv_in.weight"
 NEW_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -119,13 +121,16 @@ class Plan:
     """With the steps and the start that the networks were trained for."""
 
 
-def convert(source: Path, output: Path, *, keep_text_encoder: bool = False) -> Plan:
+def convert(
+    source: Path, output: Path, *, keep_text_encoder: bool = False, tokenizer: str = TOKENIZER
+) -> Plan:
     """Write a model folder of the authors' weights, in float16.
 
     Args:
         source: The v1 checkpoint, of stage 1 or 2, or the folder of v2, see `find_components`.
         output: The folder to make.
         keep_text_encoder: Write the text encoder too, not just its states of the empty prompt.
+        tokenizer: Folder or hub name of what splits prompts for it, if `source` has none.
 
     Returns:
         What was converted and what was left out.
@@ -144,12 +149,15 @@ def convert(source: Path, output: Path, *, keep_text_encoder: bool = False) -> P
     else:
         weights = Checkpoint(source)
         plan = plan_conversion(weights.shapes)
+    # First what may not be there.
+    splitter = find_tokenizer(source, tokenizer) if keep_text_encoder else None
     text = load(plan.text, weights, torch.float32)
     assert isinstance(text, CLIPTextModel)
     prompt = empty_prompt(text)
     prompt.save_pretrained(output / "empty_prompt")
-    if keep_text_encoder:
+    if splitter is not None:
         text.half().save_pretrained(output / "text_encoder", max_shard_size=SHARD_SIZE)
+        splitter.save_pretrained(output / "tokenizer")
     # One network at a time is in memory.
     text.to_empty(device="meta")
     for folder, network in plan.networks.items():
@@ -159,7 +167,7 @@ def convert(source: Path, output: Path, *, keep_text_encoder: bool = False) -> P
         model.to_empty(device="meta")
     plan.scheduler.save_pretrained(output / "scheduler")
     # Last, so that a folder that was not finished is not taken for a model.
-    write_index(plan, prompt, output)
+    write_index(plan, prompt, output, splitter)
     return plan
 
 
@@ -183,6 +191,26 @@ def find_components(source: Path) -> dict[str, Path]:
     if missing:
         raise CheckpointError(f"{source} is no folder of CCSR v2; missing: " + "; ".join(missing))
     return folders
+
+
+def find_tokenizer(source: Path, name: str) -> CLIPTokenizer:
+    """The tokenizer in a folder of v2, or the one of that name.
+
+    Raises:
+        CheckpointError: If there is none, or it is not CLIP's.
+    """
+    places = _places(source, "tokenizer") if source.is_dir() else []
+    folder = next((place for place in [*places, Path(name)] if place.is_dir()), None)
+    try:
+        folder = folder or from_hub(name, TOKENIZER_FILES)
+        tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"the text encoder needs CLIP's tokenizer, to be given by --tokenizer: {error}"
+        ) from error
+    if tuple(tokenizer("").input_ids) != EMPTY_TOKENS:
+        raise CheckpointError(f"the tokenizer in {folder} is not CLIP's; give CLIP's")
+    return tokenizer
 
 
 def scheduler_of(source: Path) -> NonUniformScheduler:
@@ -280,19 +308,25 @@ def load(
 @torch.no_grad()
 def empty_prompt(text: CLIPTextModel) -> EmptyPrompt:
     """The states of the empty prompt, of the last layer that there is."""
-    length, width = text.config.max_position_embeddings, text.config.hidden_size
-    tokens = torch.zeros(1, length, dtype=torch.long)
-    tokens[0, : len(EMPTY_PROMPT)] = torch.tensor(EMPTY_PROMPT)
-    prompt = EmptyPrompt(length, width)
-    # A model that was built without weights has no positions of its own.
-    positions = torch.arange(length)[None]
-    prompt.states.copy_(text(tokens, position_ids=positions).last_hidden_state)
+    prompt = EmptyPrompt(text.config.max_position_embeddings, text.config.hidden_size)
+    prompt.states.copy_(text_states(text, EMPTY_TOKENS))
     return prompt
 
 
-def write_index(plan: Plan, prompt: EmptyPrompt, output: Path) -> None:
-    """Write the file that makes the folder a model; the networks may be without weights."""
+def write_index(
+    plan: Plan, prompt: EmptyPrompt, output: Path, tokenizer: CLIPTokenizer | None = None
+) -> None:
+    """Write the file that makes the folder a model; the networks may be without weights.
+
+    Args:
+        plan: The networks and the scheduler.
+        prompt: The empty one.
+        output: The model folder.
+        tokenizer: If the text encoder is kept.
+    """
     parts: dict[str, Any] = {name: network.model for name, network in plan.networks.items()}
+    if tokenizer is not None:
+        parts |= {"text_encoder": plan.text.model, "tokenizer": tokenizer}
     pipeline = CCSRPipeline(
         scheduler=plan.scheduler, empty_prompt=prompt, working_size=WORKING_SIZE, **parts
     )
@@ -468,8 +502,8 @@ def _text(shapes: Shapes, head_channels: int) -> Network:
                 hidden_act="gelu",
                 projection_dim=width,
                 pad_token_id=0,
-                bos_token_id=EMPTY_PROMPT[0],
-                eos_token_id=EMPTY_PROMPT[1],
+                bos_token_id=EMPTY_TOKENS[0],
+                eos_token_id=EMPTY_TOKENS[1],
             )
         )
     sources = {

@@ -55,6 +55,8 @@ class ModelInfo:
     parameters: int
     start_point: StartPoint = "noise"
     """What its runs start from."""
+    reads_text: bool = False
+    """Whether it takes prompts."""
 
 
 class Explorer(Protocol):

@@ -27,6 +27,7 @@ class ChainKey:
 
     networks: str
     scale: float
+    words: tuple[str, str, float]
     seed: int
     path: Path
     """Down to its end."""
@@ -69,7 +70,7 @@ class Exploration:
     ) -> None:
         self.pipeline_of, self.picture = pipeline_of, picture
         self.max_kept_bytes = max_kept_bytes
-        self._conditions: dict[tuple[str, float], Condition] = {}
+        self._conditions: dict[tuple[object, ...], Condition] = {}
         # Ordered by use, the latest last.
         self._chains: dict[ChainKey, Chain] = {}
 
@@ -121,14 +122,14 @@ class Exploration:
 
     def _key(self, config: SamplingConfig, seed: int) -> ChainKey:
         networks, path = networks_of(config.variant), self._path(config)
-        return ChainKey(networks, config.scale, seed, to_the_end(path))
+        return ChainKey(networks, config.scale, config.words, seed, to_the_end(path))
 
     def _condition(self, config: SamplingConfig) -> Condition:
-        key = networks_of(config.variant), config.scale
+        key = networks_of(config.variant), config.scale, config.words
         if key not in self._conditions:
             pipeline = self.pipeline_of(config.variant)
-            # One scale at a time: people settle on one, and its pixels take memory too.
-            kept = {k: c for k, c in self._conditions.items() if k[1] == config.scale}
+            # One scale and prompt at a time: people settle on one, and it takes memory too.
+            kept = {k: c for k, c in self._conditions.items() if k[1:] == key[1:]}
             self._conditions = {**kept, key: pipeline.condition(self.picture, config)}
         return self._conditions[key]
 

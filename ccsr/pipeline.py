@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from torch.nn import functional
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from ccsr.color import aligner
 from ccsr.config import MAX_RESULT_PIXELS, SamplingConfig, TilingConfig
@@ -29,7 +30,7 @@ from ccsr.images import (
 )
 from ccsr.latents import compression, decode, encode
 from ccsr.memory import give_back
-from ccsr.prompt import EmptyPrompt
+from ccsr.prompt import EmptyPrompt, Text, prompt_states
 from ccsr.sampler import Predict, SeededNoise, Step, sample
 from ccsr.schedule import NonUniformScheduler, Path, path_for
 from ccsr.tiling import Window, blended
@@ -60,23 +61,14 @@ class Condition:
     """Scaled latent of the enlarged and padded picture, [1,C,h,w]."""
     features: torch.Tensor | Residuals
     """What the ControlNet makes of that latent, [1,...]."""
+    text: Text | None = None
+    """What the settings say in words; None for the empty prompt."""
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(C,h,w) of the latents of a run."""
         _, channels, height, width = self.lr_latent.shape
         return channels, height, width
-
-
-@dataclass(frozen=True)
-class Text:
-    """What the UNet is told in words, with classifier-free guidance (arXiv 2207.12598)."""
-
-    states: torch.Tensor
-    """Of the prompt, [1,length,width]."""
-    negative: torch.Tensor | None = None
-    """Of what is not wanted; evaluated only if `guidance` is not 1."""
-    guidance: float = 1.0
 
 
 class CCSRPipeline(DiffusionPipeline):
@@ -94,11 +86,13 @@ class CCSRPipeline(DiffusionPipeline):
         empty_prompt: Text states; needed if the UNet has cross-attention.
         working_size: Pixels of the shorter side that the networks want at least; the results of
             smaller pictures are made at this size and reduced.
+        text_encoder: Reads prompts; without it only the empty one can be used.
+        tokenizer: Belongs to the text encoder.
     """
 
     # The ControlNet, which takes turns with the UNet, stays beside it.
-    model_cpu_offload_seq = "empty_prompt->unet->vae"
-    _optional_components: ClassVar[list[str]] = ["empty_prompt"]
+    model_cpu_offload_seq = "text_encoder->empty_prompt->unet->vae"
+    _optional_components: ClassVar[list[str]] = ["empty_prompt", "text_encoder", "tokenizer"]
 
     def __init__(
         self,
@@ -108,6 +102,8 @@ class CCSRPipeline(DiffusionPipeline):
         scheduler: NonUniformScheduler,
         empty_prompt: EmptyPrompt | None = None,
         working_size: int = 0,
+        text_encoder: CLIPTextModel | None = None,
+        tokenizer: CLIPTokenizer | None = None,
     ) -> None:
         super().__init__()
         self.tiling: TilingConfig | None = TilingConfig()
@@ -122,6 +118,8 @@ class CCSRPipeline(DiffusionPipeline):
             vae=vae,
             scheduler=scheduler,
             empty_prompt=empty_prompt,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
         )
         self.register_to_config(working_size=working_size)
 
@@ -226,11 +224,34 @@ class CCSRPipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def condition(self, picture: Picture, config: SamplingConfig) -> Condition:
-        """Enlarge `picture` to the target size, encode it, and compute the condition features."""
+        """Enlarge `picture` to the target size, encode it, and compute the condition features.
+
+        Raises:
+            ValueError: If there are prompts that cannot be read, or are too long.
+        """
+        text = self._text(config)
         size = working_size(target_size(picture, config), self.config["working_size"])
         lr_latent = self._encoded(picture, size)
         features = self.controlnet.condition_features(lr_latent.to(self.controlnet.dtype))
-        return Condition(size, lr_latent, features)
+        return Condition(size, lr_latent, features, text)
+
+    def _text(self, config: SamplingConfig) -> Text | None:
+        """What the settings say in words; None for the empty prompt."""
+        if not config.prompt and not config.negative_prompt:
+            return None
+        if self.text_encoder is None or self.tokenizer is None or self.empty_prompt is None:
+            raise ValueError(
+                "this model has no text encoder and takes no prompt; leave it out, or convert the "
+                "authors' weights with --keep-text-encoder"
+            )
+
+        def states(prompt: str) -> torch.Tensor:
+            if not prompt:
+                return self.empty_prompt(1)
+            return prompt_states(self.text_encoder, self.tokenizer, prompt)
+
+        negative = None if config.guidance == 1 else states(config.negative_prompt)
+        return Text(states(config.prompt), negative, config.guidance)
 
     def _enlarged(self, picture: Picture, size: Size) -> torch.Tensor:
         """The picture bicubically enlarged, [1,3,H,W] in [0,1].
@@ -323,7 +344,7 @@ class CCSRPipeline(DiffusionPipeline):
     ) -> Iterator[Step]:
         """Run a batch of seeds along a path, one step an evaluation; see `sample`."""
         return sample(
-            self.predictor(condition),
+            self.predictor(condition, condition.text),
             self.scheduler,
             path,
             SeededNoise(seeds, self._execution_device),

@@ -16,6 +16,10 @@ from ccsr.stability import StabilityReport
 SETTINGS_KEY = "ccsr"
 """Keyword of the PNG text that holds the settings as JSON."""
 
+SETTINGS = {field.name for field in dataclasses.fields(SamplingConfig)}
+NEWER = {"prompt", "negative_prompt", "guidance"}
+"""Those that pictures of earlier versions do not tell of."""
+
 REPORT_FILES = ("mean.png", "l_std.png", "l_std.npy", "report.json")
 
 
@@ -41,8 +45,10 @@ def read_settings(path: Path) -> Settings:
     """
     try:
         found = json.loads(read_png_text(path)[SETTINGS_KEY])
-        fields = {f.name: found[f.name] for f in dataclasses.fields(SamplingConfig)}
-        return Settings(SamplingConfig(**fields), int(found["seed"]))
+        known = {name: found[name] for name in SETTINGS - NEWER} | {
+            name: found[name] for name in NEWER if name in found
+        }
+        return Settings(SamplingConfig(**known), int(found["seed"]))
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{path.name} holds no settings of this program; give a PNG that was made by it and "

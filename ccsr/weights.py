@@ -76,17 +76,25 @@ def model_folder(model: str) -> Path:
     if model == COMPACT and not folder.is_dir():
         raise WeightsNotFound(f"the compact model is not in {folder}; get the whole repository")
     if not folder.is_dir():
-        folder = _from_hub(model)
+        folder = from_hub(model)
     _refuse_other_layout(folder)
     return folder
 
 
-def _from_hub(model: str) -> Path:
-    """Fetch a repository, "owner/name" or "owner/name@revision"."""
+def from_hub(model: str, files: Sequence[str] = HUB_FILES) -> Path:
+    """Fetch a repository, "owner/name" or "owner/name@revision"; the folder that it is in now.
+
+    Args:
+        model: The repository.
+        files: Patterns of the names of those that are wanted.
+
+    Raises:
+        WeightsNotFound: If it cannot be had.
+    """
     repository, _, revision = model.partition("@")
     try:
         return Path(
-            snapshot_download(repository, revision=revision or None, allow_patterns=list(HUB_FILES))
+            snapshot_download(repository, revision=revision or None, allow_patterns=list(files))
         )
     except (HFValidationError, HfHubHTTPError, OSError) as error:
         raise WeightsNotFound(_told_by_hub(error, model, repository, revision)) from error
@@ -202,6 +210,7 @@ class ModelEngine:
             attention=attention_of(main, device),
             parameters=sum(p.numel() for network in networks for p in network.parameters()),
             start_point=main.scheduler.start_point,
+            reads_text=main.text_encoder is not None,
         )
 
     def pipeline(self, variant: Variant) -> CCSRPipeline:
@@ -219,6 +228,7 @@ class ModelEngine:
         if variant == "v2":
             main = self.pipeline("ccsr")
             shared = {"unet": main.unet, "controlnet": main.controlnet}
+            shared |= {"text_encoder": main.text_encoder, "tokenizer": main.tokenizer}
         elif variant == "v1":
             shared = {"vae": self.pipeline("v2").vae}
         try:

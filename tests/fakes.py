@@ -24,11 +24,13 @@ class FakeEngine:
         delay: Seconds each evaluation takes.
         failure: Raised by every run after its first evaluation.
         variants: What it claims to be able to do.
+        reads_text: Whether it claims to take prompts.
     """
 
     delay: float = 0.0
     failure: Exception | None = None
     variants: tuple[str, ...] = VARIANTS
+    reads_text: bool = False
     evaluations: int = 0
     """Network evaluations done so far, over all runs."""
     begun: threading.Event = field(default_factory=threading.Event)
@@ -43,7 +45,9 @@ class FakeEngine:
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo("fake", self.variants, "cpu", "float32", "none", 1_000)
+        return ModelInfo(
+            "fake", self.variants, "cpu", "float32", "none", 1_000, reads_text=self.reads_text
+        )
 
     def run(
         self,

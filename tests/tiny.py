@@ -5,18 +5,19 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ccsr.controlnet import LatentControlNetModel, PictureControlNetModel
 from ccsr.latents import Autoencoder
 from ccsr.pipeline import CCSRPipeline
-from ccsr.prompt import EmptyPrompt
+from ccsr.prompt import EMPTY_TOKENS, EmptyPrompt
 from ccsr.schedule import NonUniformScheduler
 from training.autoencoder import build_autoencoder
 from training.config import AutoencoderConfig, LoopConfig
 
 LATENT_CHANNELS = 4
 WIDTH = 8
-TOKENS, TOKEN_WIDTH = 5, 16
+TOKENS, TOKEN_WIDTH = 77, 16
 
 
 def tiny_vae(kind: str) -> Autoencoder:
@@ -78,6 +79,28 @@ def tiny_picture_controlnet(layers_per_block: int = 1) -> PictureControlNetModel
     )
 
 
+def tiny_text_encoder() -> CLIPTextModel:
+    """CLIP's, with as many tokens and words as it has."""
+    config = CLIPTextConfig(
+        hidden_size=TOKEN_WIDTH,
+        intermediate_size=2 * TOKEN_WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        hidden_act="gelu",
+    )
+    return CLIPTextModel(config).eval()
+
+
+def tiny_tokenizer() -> CLIPTokenizer:
+    """Like CLIP's, but every letter is a token."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ["!", *letters, *(f"{letter}</w>" for letter in letters)]
+    start, end = EMPTY_TOKENS
+    vocabulary = {word: number for number, word in enumerate(words)}
+    vocabulary |= {"<|startoftext|>": start, "<|endoftext|>": end}
+    return CLIPTokenizer(vocab=vocabulary, merges=[])
+
+
 def tiny_pipeline(vae: str = "dc", attention: bool = False, seed: int = 0) -> CCSRPipeline:
     """A whole pipeline, the same for the same seed; of the full size's kind with "kl"."""
     with torch.random.fork_rng():
@@ -89,6 +112,15 @@ def tiny_pipeline(vae: str = "dc", attention: bool = False, seed: int = 0) -> CC
             nn.init.normal_(prompt.states)
         pipeline = CCSRPipeline(unet, controlnet, tiny_vae(vae), NonUniformScheduler(), prompt)
     pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def tiny_reader() -> CCSRPipeline:
+    """A pipeline of the full size's kind that takes prompts."""
+    pipeline = tiny_pipeline("kl", attention=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pipeline.register_modules(text_encoder=tiny_text_encoder(), tokenizer=tiny_tokenizer())
     return pipeline
 
 

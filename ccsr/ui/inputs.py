@@ -26,6 +26,8 @@ from ccsr.ui.runs import LIGHT, PRIVATE
 
 logger = getLogger(__name__)
 
+Setting = gr.Slider | gr.Radio | gr.Textbox
+
 FIELDS = tuple(field.name for field in dataclasses.fields(SamplingConfig))
 """Names of the settings, in the order of their components and values."""
 
@@ -60,15 +62,21 @@ def _number(payload: float | None) -> float:
 
 @dataclass(frozen=True)
 class Settings:
-    """The components of a `SamplingConfig`, one a field."""
+    """The components of a `SamplingConfig`, one for each field that the model can make use of."""
 
-    components: dict[str, gr.Slider | gr.Radio]
+    components: dict[str, Setting]
+    fixed: dict[str, gr.State]
+    """The defaults of the other fields."""
     settled: gr.State
     """Changes when all components have received values at once, as from a preset."""
 
-    def values(self) -> list[gr.Slider | gr.Radio]:
-        """The components in the order of `FIELDS`, as inputs of an event."""
-        return [self.components[name] for name in FIELDS]
+    def named(self) -> dict[str, Setting | gr.State]:
+        """What holds the value of each field, in the order of `FIELDS`."""
+        return {name: self.components.get(name) or self.fixed[name] for name in FIELDS}
+
+    def values(self) -> list[Setting | gr.State]:
+        """The same as inputs of an event."""
+        return list(self.named().values())
 
     def chosen(self) -> list[Callable[..., Any]]:
         """The events of a person having chosen a value; sliders that still move do not count."""
@@ -91,11 +99,15 @@ def settings_controls(info: ModelInfo) -> Settings:
         elem_id="preset",
     )
     steps = ("t_max", "t_min", "num_steps")
-    made: dict[str, gr.Slider | gr.Radio] = {name: setting_slider(name) for name in steps}
+    made: dict[str, Setting] = {name: setting_slider(name) for name in steps}
     with gr.Accordion("Scale, colours, variant", open=False):
         made["scale"] = setting_slider("scale")
         made["color"] = _choice("color", option(SamplingConfig, "color").choices or ())
         made["variant"] = _choice("variant", info.variants)
+    if info.reads_text:
+        with gr.Accordion("Prompt", open=False):
+            made |= {name: _text_box(name) for name in ("prompt", "negative_prompt")}
+            made["guidance"] = setting_slider("guidance")
     with gr.Accordion("What these do", open=False):
         gr.HTML(f'<dl class="explained">{_explained([*made])}</dl>')
     settled = gr.State(0)
@@ -115,7 +127,9 @@ def settings_controls(info: ModelInfo) -> Settings:
         trigger_mode="always_last",
         **LIGHT,
     )
-    return Settings(made, settled)
+    default = dataclasses.asdict(SamplingConfig())
+    fixed = {name: gr.State(default[name]) for name in FIELDS if name not in made}
+    return Settings(made, fixed, settled)
 
 
 def _matching_preset(
@@ -185,6 +199,17 @@ def _choice(name: str, choices: Sequence[str]) -> gr.Radio:
         label=about.label,
         info=short_help(about),
         visible=len(choices) > 1,
+    )
+
+
+def _text_box(name: str) -> gr.Textbox:
+    about = option(SamplingConfig, name)
+    return gr.Textbox(
+        getattr(SamplingConfig(), name),
+        label=about.label,
+        info=short_help(about),
+        max_length=about.max_length,
+        elem_id=name,
     )
 
 

@@ -1,11 +1,13 @@
 """What a person chose, remembered by the browser: a reloaded page is as it was left."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 from gradio.components.base import Component
 
+from ccsr.config import SamplingConfig
 from ccsr.ui.inputs import FIELDS, chosen_event, read_config
 from ccsr.ui.runs import LIGHT
 
@@ -20,7 +22,7 @@ def remember(
 
     Args:
         page: The page they are on.
-        components: By name; those of all fields of the settings must be among them.
+        components: By name; those of the settings must be among them.
         settled: The event of several of them having received values at once.
     """
     names = list(components)
@@ -53,7 +55,8 @@ def remembered(found: Any, names: Sequence[str]) -> dict[str, Any]:  # noqa: ANN
     if not isinstance(found, dict) or set(found) != set(names):
         return {}
     try:
-        read_config([found[name] for name in FIELDS])
+        default = dataclasses.asdict(SamplingConfig())
+        read_config([(default | found)[name] for name in FIELDS])
     except (ValueError, TypeError):
         return {}
     return found

@@ -1,12 +1,13 @@
 """The page: a picture and its settings beside the tabs."""
 
-import dataclasses
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ccsr.config import REFERENCE_HELP
+from ccsr.config import REFERENCE_HELP, SamplingConfig
 from ccsr.events import Engine, ModelInfo
 from ccsr.pipeline import target_size
 from ccsr.report import read_settings
@@ -88,9 +89,9 @@ def build_page(engine: Engine) -> gr.Blocks:
         chosen = {**settings.components, "seed": seed, **survey, **sweep}
         remember(page, chosen, settings.settled.change)
         load.upload(
-            _loaded,
+            functools.partial(_loaded, tuple(settings.components)),
             [load, settings.settled],
-            [*settings.values(), seed, settings.settled],
+            [*settings.components.values(), seed, settings.settled],
             concurrency_limit=None,
             **PRIVATE,
         )
@@ -127,7 +128,7 @@ def _settings_side(info: ModelInfo) -> Settings:
     evaluations = gr.HTML(elem_id="evaluations")
     settings = settings_controls(info)
     gr.on(
-        [component.change for component in settings.values()],
+        [component.change for component in settings.components.values()],
         _evaluations,
         settings.values(),
         evaluations,
@@ -138,11 +139,13 @@ def _settings_side(info: ModelInfo) -> Settings:
     return settings
 
 
-def _loaded(path: str, count: int) -> tuple[Any, ...]:
-    """Values of all settings, the seed, and the count of values received at once."""
+def _loaded(names: Sequence[str], path: str, count: int) -> tuple[Any, ...]:
+    """Values of the settings on the page, the seed, and the count of values received at once."""
     with errors_shown():
         found = read_settings(Path(path))
-    return *dataclasses.astuple(found.config), found.seed, count + 1
+    if found.config.words != SamplingConfig().words and "prompt" not in names:
+        gr.Warning("That picture was made with a prompt, and this model reads none.")
+    return *(getattr(found.config, name) for name in names), found.seed, count + 1
 
 
 def _evaluations(*values: Any) -> str:  # noqa: ANN401

@@ -407,12 +407,16 @@ def _add_endpoint(
         t_max: float,
         t_min: float,
         color: str,
+        prompt: str,
+        negative_prompt: str,
+        guidance: float,
         reference: str | None = None,
     ) -> Iterator[tuple[str | None, str | None, dict[str, Any]]]:
         """Upscale a picture with many seeds: a ZIP, the L-STD map, and the report."""
         kept: Kept | None = None
         with errors_shown():
-            values = (scale, variant, num_steps, t_max, t_min, color)
+            words = (prompt, negative_prompt, guidance)
+            values = (scale, variant, num_steps, t_max, t_min, color, *words)
             query = read_survey((first_seed, num_seeds, *values))
             for event in surveyed(engine, explored(engine, picture), query, reference):
                 if isinstance(event, Kept):

@@ -28,6 +28,8 @@ def evaluations_line(config: SamplingConfig) -> str:
     """What a setting costs."""
     path = path_for(config)
     evaluations = counted(path.num_evaluations, "network evaluation")
+    if config.guidance != 1:
+        evaluations += ", each with and without the prompt"
     if config.variant == "v1":
         return line(f"Uniform diffusion: {evaluations}")
     if not path.indices:
@@ -108,7 +110,10 @@ def duration(seconds: float) -> str:
 
 def command_line(source: str, config: SamplingConfig, seed: int, model: str) -> str:
     """The command that makes a result again."""
-    flags = [f"--{name.replace('_', '-')} {value}" for name, value in _chosen(config).items()]
+    flags = [
+        f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+        for name, value in _chosen(config).items()
+    ]
     words = ["python -m ccsr upscale", shlex.quote(source), "--output results"]
     words += [f"--model {shlex.quote(model)}"] if model != COMPACT else []
     words += [f"--seed {seed}"] if seed != DEFAULT_SEED else []

@@ -37,7 +37,6 @@ from ccsr.ui import snippets
 from ccsr.ui.exploring import Explored, explored
 from ccsr.ui.files import new_folder
 from ccsr.ui.inputs import (
-    FIELDS,
     Settings,
     errors_shown,
     number_slider,
@@ -141,7 +140,7 @@ def build_tradeoff_tab(
 
     study = [t_maxs, t_mins, seeds]
     gr.on(
-        [*(box.change for box in study), *(box.change for box in settings.values())],
+        [*(box.change for box in study), *(box.change for box in settings.components.values())],
         _cost,
         [*study, *settings.values()],
         cost,
@@ -290,7 +289,8 @@ def _add_endpoint(engine: Engine, chosen: tuple[Any, ...], settings: Settings) -
     start = gr.Button(visible=False)
     files = gr.Files(label="CSV, JSON, PNG", visible=False)
     details = gr.JSON(label="Points", visible=False)
-    fixed = {name: settings.components[name] for name in FIELDS if name not in ("t_max", "t_min")}
+    swept = ("t_max", "t_min")
+    others = [value for name, value in settings.named().items() if name not in swept]
 
     def run_sweep(  # noqa: PLR0913 - the names are the parameters of the endpoint
         picture: str,
@@ -301,12 +301,16 @@ def _add_endpoint(engine: Engine, chosen: tuple[Any, ...], settings: Settings) -
         variant: str,
         num_steps: float,
         color: str,
+        prompt: str,
+        negative_prompt: str,
+        guidance: float,
         reference: str | None = None,
     ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
         """Compare settings of t_max and t_min: CSV, JSON and a plot, and the points."""
         swept: Swept | None = None
         with errors_shown():
-            values = (scale, variant, num_steps, 1.0, 0.0, color)
+            words = (prompt, negative_prompt, guidance)
+            values = (scale, variant, num_steps, 1.0, 0.0, color, *words)
             query = read_study((t_maxs, t_mins, num_seeds, *values))
             for event in compared(engine, explored(engine, picture), query, reference):
                 if isinstance(event, Swept):
@@ -319,7 +323,7 @@ def _add_endpoint(engine: Engine, chosen: tuple[Any, ...], settings: Settings) -
 
     start.click(
         run_sweep,
-        [picture, *study, *fixed.values(), reference],
+        [picture, *study, *others, reference],
         [files, details],
         api_name="sweep",
         show_progress="hidden",

@@ -242,7 +242,7 @@ def _add_endpoint(engine: Engine, picture: gr.Image, seed: gr.Number, settings: 
     result = gr.File(label="Result", visible=False)
     details = gr.JSON(label="Details", visible=False)
 
-    def upscale(
+    def upscale(  # noqa: PLR0913 - the names are the parameters of the endpoint
         picture: str,
         seed: float,
         scale: float,
@@ -251,10 +251,14 @@ def _add_endpoint(engine: Engine, picture: gr.Image, seed: gr.Number, settings: 
         t_max: float,
         t_min: float,
         color: str,
+        prompt: str,
+        negative_prompt: str,
+        guidance: float,
     ) -> Iterator[tuple[str | None, dict[str, Any]]]:
         """Upscale a picture: a PNG with its settings inside, and details of the run."""
         with errors_shown():
-            config = read_config((scale, variant, num_steps, t_max, t_min, color))
+            words = (prompt, negative_prompt, guidance)
+            config = read_config((scale, variant, num_steps, t_max, t_min, color, *words))
             number = read_whole(SEED, seed)
             for event in upscaled(engine, explored(engine, picture), config, number):
                 if isinstance(event, Upscaled):

@@ -48,7 +48,8 @@ def lent_seconds(picture: Picture, config: SamplingConfig, seeds: Sequence[int],
     """
     size = target_size(picture, config)
     results = len(seeds) * max(size.height * size.width / PIXELS, 1)
-    each = SECONDS_PER_EVALUATION * path_for(config).num_evaluations + SECONDS_TO_DECODE
+    evaluations = path_for(config).num_evaluations * (1 if config.guidance == 1 else 2)
+    each = SECONDS_PER_EVALUATION * evaluations + SECONDS_TO_DECODE
     return round(SECONDS_TO_START + results * each)
 
 
@@ -183,4 +184,5 @@ class ZeroGpuExplorer:
     @staticmethod
     def _key(config: SamplingConfig, seed: int) -> tuple[object, ...]:
         """What makes two runs walk through the same estimates."""
-        return networks_of(config.variant), config.scale, seed, to_the_end(path_for(config))
+        path = to_the_end(path_for(config))
+        return networks_of(config.variant), config.scale, config.words, seed, path

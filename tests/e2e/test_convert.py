@@ -5,13 +5,15 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from ccsr.checkpoint import Checkpoint, CheckpointError, Shapes
 from ccsr.cli import main
@@ -20,18 +22,27 @@ from ccsr.controlnet import LatentControlNetModel
 from ccsr.convert import (
     BASE_FOLDER,
     CONDITION_ENCODER,
-    EMPTY_PROMPT,
     INPUT_CONVOLUTION,
+    TOKENIZER,
     UNET,
     VAE,
     plan_conversion,
 )
 from ccsr.events import Restored
-from ccsr.images import picture_from_array
+from ccsr.images import load_picture, picture_from_array, save_png
 from ccsr.metrics import psnr
 from ccsr.pipeline import CCSRPipeline
+from ccsr.prompt import EMPTY_TOKENS
+from ccsr.report import read_settings
 from ccsr.weights import load_engine
-from tests.tiny import TOKEN_WIDTH, tiny_latent_controlnet, tiny_unet, tiny_vae
+from tests.tiny import (
+    TOKEN_WIDTH,
+    tiny_latent_controlnet,
+    tiny_text_encoder,
+    tiny_tokenizer,
+    tiny_unet,
+    tiny_vae,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -260,6 +271,7 @@ def v2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     old_names = {f"text_model.{name}": weight for name, weight in text.state_dict().items()}
     old_names["text_model.embeddings.position_ids"] = torch.arange(77)[None]
     save_file(old_names, folder / BASE_FOLDER / "text_encoder" / "model.safetensors")
+    tiny_tokenizer().save_pretrained(folder / BASE_FOLDER / "tokenizer")
     return folder
 
 
@@ -267,18 +279,6 @@ def v2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def source(v2: Path, tmp_path: Path) -> Path:
     """The same, to be changed."""
     return shutil.copytree(v2, tmp_path / "source")
-
-
-def tiny_text_encoder() -> CLIPTextModel:
-    return CLIPTextModel(
-        CLIPTextConfig(
-            hidden_size=TOKEN_WIDTH,
-            intermediate_size=2 * TOKEN_WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            hidden_act="gelu",
-        )
-    )
 
 
 def weights_file(source: Path, name: str) -> Path:
@@ -366,7 +366,7 @@ def empty_prompt_of(v2: Path) -> torch.Tensor:
     names = load_file(weights_file(v2, "text_encoder"))
     del names["text_model.embeddings.position_ids"]
     text.load_state_dict({k.removeprefix("text_model."): w for k, w in names.items()})
-    tokens = torch.tensor([[*EMPTY_PROMPT, *[0] * 75]])
+    tokens = torch.tensor([[*EMPTY_TOKENS, *[0] * 75]])
     with torch.no_grad():
         return text.eval()(tokens).last_hidden_state
 
@@ -400,10 +400,88 @@ def test_text_encoder_of_v2_is_kept_when_asked_for(v2: Path, tmp_path: Path) -> 
     output = tmp_path / "model"
     assert main(["convert", str(v2), str(output), "--keep-text-encoder"]) == 0
     text = CLIPTextModel.from_pretrained(output / "text_encoder", dtype=torch.float32)
-    tokens = torch.tensor([[*EMPTY_PROMPT, *[0] * 75]])
+    tokens = torch.tensor([[*EMPTY_TOKENS, *[0] * 75]])
     with torch.no_grad():
         states = text.eval()(tokens).last_hidden_state
     torch.testing.assert_close(states, empty_prompt_of(v2), rtol=0, atol=0.02)
+
+
+def test_model_with_a_text_encoder_takes_prompts(v2: Path, tmp_path: Path) -> None:
+    model, picture = tmp_path / "model", tmp_path / "small.png"
+    assert main(["convert", str(v2), str(model), "--keep-text-encoder"]) == 0
+    assert load_engine(str(model)).info.reads_text
+    save_png(picture, picture_from_array(np.full((16, 16, 3), 90, np.uint8)))
+    for folder, words in (("plain", []), ("told", ["--prompt", "a cat"])):
+        upscale = ["upscale", str(picture), "--output", str(tmp_path / folder)]
+        assert main([*upscale, "--model", str(model), "--num-steps", "3", *words]) == 0
+    plain, told = (tmp_path / folder / "small.png" for folder in ("plain", "told"))
+    assert read_settings(told).config.prompt == "a cat"
+    assert not np.array_equal(load_picture(plain).rgb, load_picture(told).rgb)
+
+
+def test_model_without_a_text_encoder_takes_none(
+    v2: Path, tmp_path: Path, picture_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, output = tmp_path / "model", tmp_path / "out"
+    assert main(["convert", str(v2), str(model)]) == 0
+    assert not load_engine(str(model)).info.reads_text
+    upscale = ["upscale", str(picture_file), "--output", str(output), "--prompt", "a cat"]
+    assert main([*upscale, "--model", str(model)]) == 2
+    assert "this model has no text encoder" in capsys.readouterr().err
+
+
+def test_tokenizer_is_asked_for_before_anything_is_written(
+    source: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.move(source / BASE_FOLDER / "tokenizer", tmp_path / "tokenizer")
+    asked: list[str] = []
+
+    def unreachable(repository: str, **_: object) -> NoReturn:
+        asked.append(repository)
+        raise LocalEntryNotFoundError("offline")
+
+    monkeypatch.setattr("ccsr.weights.snapshot_download", unreachable)
+    convert = ["convert", str(source), str(tmp_path / "model"), "--keep-text-encoder"]
+    assert main(convert) == 2
+    assert asked == [TOKENIZER]
+    message = capsys.readouterr().err
+    assert "the text encoder needs CLIP's tokenizer" in message
+    assert "the Hugging Face hub cannot be reached" in message
+    assert not (tmp_path / "model").exists()
+    assert main([*convert, "--tokenizer", str(tmp_path / "tokenizer")]) == 0
+    assert load_engine(str(tmp_path / "model")).info.reads_text
+
+
+def test_tokenizer_that_is_nowhere_else_is_fetched_from_the_hub(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.move(source / BASE_FOLDER / "tokenizer", tmp_path / "fetched")
+    monkeypatch.setattr("ccsr.weights.snapshot_download", lambda *_, **__: tmp_path / "fetched")
+    assert main(["convert", str(source), str(tmp_path / "model"), "--keep-text-encoder"]) == 0
+    assert load_engine(str(tmp_path / "model")).info.reads_text
+
+
+def test_another_tokenizer_than_that_of_clip_is_refused(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    CLIPTokenizer(vocab={"<|startoftext|>": 0, "<|endoftext|>": 1}, merges=[]).save_pretrained(
+        source / BASE_FOLDER / "tokenizer"
+    )
+    convert = ["convert", str(source), str(tmp_path / "model"), "--keep-text-encoder"]
+    assert main(convert) == 2
+    assert "is not CLIP's; give CLIP's" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+def test_tokenizer_without_a_text_encoder_is_refused(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    convert = ["convert", str(source), str(tmp_path / "model"), "--tokenizer", "clip"]
+    assert main(convert) == 2
+    assert "--tokenizer is for --keep-text-encoder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

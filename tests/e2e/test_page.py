@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from ccsr.cli import parser
 from ccsr.config import L_STD_HELP, SamplingConfig
 from ccsr.heatmap import with_scale
 from ccsr.images import load_picture, read_png_text, save_png
@@ -270,6 +272,44 @@ def test_a_reloaded_page_is_as_it_was_left(page: Page, serve: Serve, engine: Fak
     expect(page.get_by_label("Seed", exact=True)).to_have_value("41")
     page.get_by_role("tab", name="Trade-off").click()
     expect(page.get_by_label("Values of t_max")).to_have_value("0.8")
+
+
+def test_a_model_that_reads_text_has_prompts(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    engine.reads_text = True
+    url = serve(engine)
+    open_page(page, url)
+    choose_picture(page, picture_file)
+    page.get_by_role("button", name="Prompt").click()
+    page.locator("#prompt textarea").fill("a cat's eye")
+    choose_number(page, "Guidance", "3")
+    expect(page.locator("#evaluations")).to_contain_text("each with and without the prompt")
+    upscale(page)
+    expect(page.locator("#upscale-facts")).to_contain_text("240x160")
+    page.get_by_role("button", name="Make it again").click()
+    command = page.locator("#command textarea").input_value()
+    options = parser().parse_args(shlex.split(command.removeprefix("python -m ccsr")))
+    assert (options.prompt, options.guidance) == ("a cat's eye", 3.0)
+
+    open_page(page, url)
+    page.get_by_role("button", name="Prompt").click()
+    expect(page.get_by_label("number input for Guidance")).to_have_value("3")
+    expect(page.locator("#prompt textarea")).to_have_value("a cat's eye")
+
+
+@pytest.mark.parametrize("reads_text", [True, False])
+def test_programs_are_offered_prompts_only_where_they_are_read(
+    reads_text: bool, serve: Serve, engine: FakeEngine
+) -> None:
+    engine.reads_text = reads_text
+    client = Client(serve(engine), verbose=False, analytics_enabled=False)
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    for name in ("/upscale", "/seeds", "/sweep"):
+        offered = {parameter["parameter_name"] for parameter in endpoints[name]["parameters"]}
+        assert {"picture", "color"} <= offered
+        assert ({"prompt", "negative_prompt", "guidance"} <= offered) == reads_text
+        assert not any("param" in parameter for parameter in offered)
 
 
 def test_a_second_visitor_sees_the_place_in_the_queue(

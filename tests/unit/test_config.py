@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,9 @@ def test_command_line_takes_its_default_from_the_field(name: str) -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_values_outside_the_range_are_refused(name: str) -> None:
     limits = option(SamplingConfig, name)
-    wrong = "sideways" if limits.choices else limits.maximum + 1
+    wrong: object = "sideways" if limits.choices else None
+    if limits.maximum is not None:
+        wrong = limits.maximum + 1
     with pytest.raises(ValueError, match=name):
         SamplingConfig(**{name: wrong})
 
@@ -74,6 +77,20 @@ def test_only_numbers_are_numbers(wrong: object) -> None:
 def test_t_min_above_t_max_is_refused_with_both_values() -> None:
     with pytest.raises(ValueError, match=r"t_min=0.9 and t_max=0.6667"):
         SamplingConfig(t_min=0.9)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"prompt": "a" * 1001}, "prompt must be a text of at most 1000 characters"),
+        ({"negative_prompt": "blur"}, "needs a guidance above 1"),
+        ({"guidance": 3.0}, "they are the same"),
+        ({"prompt": "cat", "negative_prompt": "cat", "guidance": 3.0}, "they are the same"),
+    ],
+)
+def test_words_that_would_do_nothing_are_refused(words: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SamplingConfig(**words)
 
 
 def test_part_of_a_step_is_refused() -> None:

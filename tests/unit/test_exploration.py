@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from ccsr.exploration import Exploration
 from ccsr.images import picture_from_array
 from ccsr.pipeline import CCSRPipeline
 from ccsr.schedule import path_for
-from tests.tiny import tiny_pipeline
+from tests.tiny import tiny_pipeline, tiny_reader
 
 PICTURE = picture_from_array(np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8))
 MIDDLE = SamplingConfig(num_steps=9)
@@ -79,6 +80,16 @@ def test_seeds_and_scales_share_no_chain(exploration: Exploration) -> None:
     assert run(exploration, MIDDLE, seed=3)[0] == full
     assert run(exploration, MIDDLE, seed=4)[0] == full
     assert run(exploration, SamplingConfig(num_steps=9, scale=2))[0] == full
+
+
+def test_prompts_share_no_chain() -> None:
+    pipeline = tiny_reader()
+    exploration = Exploration(lambda _: pipeline, PICTURE)
+    told = dataclasses.replace(MIDDLE, prompt="a cat")
+    first, second = run(exploration, MIDDLE), run(exploration, told)
+    assert first[0] == second[0] == path_for(MIDDLE).num_evaluations
+    assert np.abs(first[1] - second[1]).max() > 1 / 255
+    assert run(exploration, MIDDLE)[0] == 0
 
 
 def test_variants_share_what_their_networks_make(

@@ -13,11 +13,13 @@ README = (ROOT / "README.md").read_text()
 def row(name: str) -> str:
     """The line of the table of options that a field stands for."""
     limits = option(SamplingConfig, name)
-    values = (
-        ", ".join(limits.choices) if limits.choices else f"{limits.minimum:g} to {limits.maximum:g}"
-    )
+    values = f"at most {limits.max_length} characters"
+    if limits.max_length is None:
+        values = ", ".join(limits.choices or (f"{limits.minimum:g} to {limits.maximum:g}",))
     flag = "--" + name.replace("_", "-")
-    return f"| `{flag}` | {getattr(SamplingConfig(), name)} | {values} | {limits.help} |"
+    default = getattr(SamplingConfig(), name)
+    shown = "-" if default == "" else default
+    return f"| `{flag}` | {shown} | {values} | {limits.help} |"
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(SamplingConfig)])

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from PIL import Image
 
 from ccsr.config import SamplingConfig
 from ccsr.images import Picture, save_png
-from ccsr.report import Settings, read_settings, settings_text
+from ccsr.report import NEWER, Settings, read_settings, settings_text
 from tests.fakes import FakeEngine
 
 PICTURE = Picture(np.zeros((16, 16, 3), np.float32))
@@ -38,6 +39,15 @@ def test_settings_that_are_not_allowed_are_refused(tmp_path: Path) -> None:
     save_png(tmp_path / "a.png", PICTURE, broken)
     with pytest.raises(ValueError, match="t_max must be from 0 to 1, got 7"):
         read_settings(tmp_path / "a.png")
+
+
+def test_settings_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    config = SamplingConfig(t_max=0.5)
+    known = json.loads(settings_text(config, 4, FakeEngine().info)["ccsr"])
+    for name in NEWER:
+        del known[name]
+    save_png(tmp_path / "a.png", PICTURE, {"ccsr": json.dumps(known)})
+    assert read_settings(tmp_path / "a.png") == Settings(config, 4)
 
 
 def test_all_fields_are_among_the_settings() -> None:

@@ -21,6 +21,7 @@ from tests.fakes import FakeEngine
 from tests.tiny import tiny_pipeline
 
 CONFIG = SamplingConfig(num_steps=9)
+GUIDED = SamplingConfig(num_steps=9, prompt="cat", guidance=2.0)
 
 
 class Lender:
@@ -106,6 +107,7 @@ def test_time_asked_for_grows_with_the_work() -> None:
     assert 10 < small < 60
     assert lent_seconds(picture(), CONFIG, range(10)) > small
     assert lent_seconds(picture(), SamplingConfig(num_steps=90), (0,)) > small
+    assert lent_seconds(picture(), GUIDED, (0,)) > small
     large = Picture(np.zeros((512, 512, 3), np.float32))
     assert lent_seconds(large, CONFIG, (0,)) > 3 * small
 
