@@ -34,6 +34,8 @@ from ccsr.weights import ModelEngine, load_engine
 
 PARTS: tuple[str, ...] = ("encode", "condition", "network", "decode", "rest")
 NUM_SEEDS = 10
+LARGE_SIDES = (256, 1024)
+"""Of inputs, to compare what small and large results take."""
 IS_MACOS = sys.platform == "darwin"
 
 
@@ -47,15 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--full-size", action="store_true", help="instead: parameters, memory and "
                         "time of one run at full size, with random weights, in float32 and "
                         "bfloat16 on the CPU; takes minutes and 8 GB")  # fmt: skip
+    parser.add_argument("--large", action="store_true", help="instead: memory and time of one run "
+                        "that makes 1024x1024 pixels, and of one that makes 4096x4096, on the "
+                        "CPU")  # fmt: skip
     options = parser.parse_args(arguments)
     if options.full_size:
         for dtype in ("float32", "bfloat16"):
-            # In a process of its own: the system tells of the highest peak since its start.
-            process = multiprocessing.get_context("spawn").Process(
-                target=print_full_size, args=(dtype, options.side)
-            )
-            process.start()
-            process.join()
+            _in_own_process(print_full_size, dtype, options.side)
+        return
+    if options.large:
+        for side in LARGE_SIDES:
+            _in_own_process(print_large, options.model, side)
         return
     engine = load_engine(options.model, LoadingConfig(device=options.device))
     pipeline = engine.pipeline("ccsr")
@@ -96,20 +100,43 @@ def print_parts(
 
 def print_full_size(dtype: str, side: int) -> None:
     """Print what one run at full size costs in this process."""
-    # Not on every system, and not needed elsewhere.
-    import resource
-
     pipeline = random_pipeline(getattr(torch, dtype))
     networks = [pipeline.unet, pipeline.controlnet, pipeline.vae]
     count = sum(weight.numel() for network in networks for weight in network.parameters())
     picture, config = noise_picture(side), SamplingConfig()
     run = parts_of_a_run(pipeline, picture, config)
-    # In kB; in bytes on macOS.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if IS_MACOS else 1024)
     size = count * pipeline.unet.dtype.itemsize
     print(f"full size, cpu {dtype}: {count / 1e6:,.0f} M parameters loaded ({size / 1e9:.1f} GB), "
-          f"peak memory {peak / 1e9:.1f} GB")  # fmt: skip
+          f"peak memory {_peak_memory() / 1e9:.1f} GB")  # fmt: skip
     print_parts(picture, config, [run])
+
+
+def print_large(model: str, side: int) -> None:
+    """Print what one run of a square input costs in this process, loading included in memory."""
+    engine = load_engine(model, LoadingConfig(device="cpu"))
+    picture, config = noise_picture(side), SamplingConfig()
+    pipeline = engine.pipeline("ccsr")
+    seconds = _seconds(lambda: pipeline(picture, config))
+    size = target_size(picture, config)
+    each = seconds / (size.height * size.width / 1e6)
+    print(f"{size}, cpu {engine.info.dtype}: peak memory {_peak_memory() / 1e9:.2f} GB, "
+          f"{seconds:.1f} s, {each:.2f} s a megapixel")  # fmt: skip
+
+
+def _in_own_process(work: Callable[..., None], *arguments: object) -> None:
+    """Do something in a new process: the system tells of the highest peak since its start."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+    process.start()
+    process.join()
+
+
+def _peak_memory() -> int:
+    """Bytes that this process had at most."""
+    # Not on every system, and not needed elsewhere.
+    import resource
+
+    # In kB; in bytes on macOS.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if IS_MACOS else 1024)
 
 
 def jobs(engine: ModelEngine, picture: Picture, config: SamplingConfig) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from ccsr import benchmark
 from ccsr.config import SamplingConfig
 from ccsr.fullsize import random_pipeline, unet_config, vae_config
-from tests.tiny import tiny_pipeline
+from tests.tiny import save_tiny_model, tiny_pipeline
 
 
 def test_parts_of_a_run_add_up_and_none_is_empty() -> None:
@@ -32,6 +33,14 @@ def test_full_size_tells_of_parameters_memory_and_every_part(
     printed = capsys.readouterr().out
     assert re.search(r"cpu float32: \d+ M parameters loaded \([\d.]+ GB\), peak memory", printed)
     assert all(re.search(rf"^{part} +[\d.]+ s", printed, re.MULTILINE) for part in benchmark.PARTS)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it does not tell of peak memory")
+def test_large_tells_of_memory_and_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark.print_large(str(save_tiny_model(tmp_path)), side=20)
+    printed = capsys.readouterr().out
+    pattern = r"80x80, cpu \w+: peak memory [\d.]+ GB, [\d.]+ s, [\d.]+ s a megapixel"
+    assert re.fullmatch(pattern, printed.strip())
 
 
 def test_random_weights_give_finite_pictures() -> None:
