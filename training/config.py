@@ -122,7 +122,8 @@ class Stage2Config:
     num_steps: int = 45
     t_max: float = 0.6667
     t_min: float = 0.3333
-    perceptual: Literal["vgg", "alex", "both"] = "vgg"
+    perceptual: Literal["vgg", "alex", "both", "all"] = "vgg"
+    """LPIPS of VGG16, of AlexNet, of both in turn, or these and DISTS in turn."""
     perceptual_weight: float = 1.0
     adversarial_weight: float = 0.5
     adversarial_from: float = 0.1

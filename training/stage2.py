@@ -15,11 +15,11 @@ from training.losses import (
     adaptive_weight,
     hinge_loss,
 )
-from training.perceptual import load_lpips
+from training.perceptual import DISTS, load_lpips
 
 
 class Decoder(nn.Module):
-    """Player: L1, LPIPS and the discriminator's verdict on decoded estimates."""
+    """Player: L1, perceptual distances and the discriminator's verdict on decoded estimates."""
 
     def __init__(self, vae: Autoencoder, discriminator: nn.Module, config: Stage2Config) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Decoder(nn.Module):
         vae.decoder.requires_grad_(True)
         # Out of reach of parameters(): the discriminator is trained by its own player.
         self._discriminator = (discriminator,)
-        self.perceptual = nn.ModuleDict({name: _lpips(name) for name in trunks(config)})
+        self.perceptual = nn.ModuleDict({name: _distance(name) for name in distances(config)})
         self.sr: torch.Tensor | None = None
         """What was decoded last [B,3,H,W], for the discriminator, without its graph."""
 
@@ -39,8 +39,8 @@ class Decoder(nn.Module):
         hr = batch["hr"]
         sr = decode(self.vae, batch["x0_hat"])
         self.sr = sr.detach()
-        losses = {"l1": (sr - hr).abs().mean(), "lpips": self._distance(sr, hr, generator)}
-        reconstruction = losses["l1"] + self.config.perceptual_weight * losses["lpips"]
+        losses = {"l1": (sr - hr).abs().mean(), "perceptual": self._perceptual(sr, hr, generator)}
+        reconstruction = losses["l1"] + self.config.perceptual_weight * losses["perceptual"]
         # The gradients with respect to the picture are taken once and used twice: to balance the
         # two losses on the last layer, then to train the rest.
         gradient = _gradient(reconstruction, sr)
@@ -56,10 +56,10 @@ class Decoder(nn.Module):
         losses["loss"] = (sr * gradient).sum()
         return losses
 
-    def _distance(
+    def _perceptual(
         self, sr: torch.Tensor, hr: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """LPIPS, of one trunk a step when there are several."""
+        """The perceptual distance, one a step when there are several."""
         names = list(self.perceptual)
         name = names[int(torch.randint(len(names), (1,), generator=generator))]
         return self.perceptual[name](sr, hr).mean()
@@ -114,9 +114,10 @@ def build_discriminator(config: Stage2Config) -> PatchDiscriminator | FeatureDis
     return PatchDiscriminator(config.discriminator_channels)
 
 
-def trunks(config: Stage2Config) -> tuple[str, ...]:
-    """The LPIPS networks that a recipe trains with."""
-    return ("vgg", "alex") if config.perceptual == "both" else (config.perceptual,)
+def distances(config: Stage2Config) -> tuple[str, ...]:
+    """The perceptual distances that a recipe trains with."""
+    several = {"both": ("vgg", "alex"), "all": ("vgg", "alex", "dists")}
+    return several.get(config.perceptual, (config.perceptual,))
 
 
 def last_layer(decoder: nn.Module) -> torch.Tensor:
@@ -124,8 +125,10 @@ def last_layer(decoder: nn.Module) -> torch.Tensor:
     return [m for m in decoder.modules() if isinstance(m, nn.Conv2d)][-1].weight
 
 
-def _lpips(trunk: str) -> LPIPS:
-    return LPIPS.alex() if trunk == "alex" else load_lpips(trunk)
+def _distance(name: str) -> LPIPS | DISTS:
+    if name == "dists":
+        return DISTS.load()
+    return LPIPS.alex() if name == "alex" else load_lpips(name)
 
 
 def _gradient(

@@ -11,6 +11,7 @@ from skimage import data
 from ccsr.cli import main
 from ccsr.config import SamplingConfig
 from ccsr.images import load_picture, picture_from_array, read_png_text, save_png
+from ccsr.metrics import psnr
 from ccsr.report import REPORT_FILES
 from tests.tiny import save_tiny_model
 
@@ -178,6 +179,20 @@ def test_compact_model_runs_as_a_program_and_hardly_depends_on_the_seed(tmp_path
     assert 0 < report["l_std"] < 0.03
     assert report["metrics"]["psnr"]["mean"] > 23
     assert report["metrics"]["lpips"]["mean"] < 0.35
+
+
+def test_large_picture_in_pieces_shows_no_seams(tmp_path: Path) -> None:
+    """With the compact model; pieces of 36 latents, 288 pixels."""
+    save_png(tmp_path / "coffee.png", picture_from_array(data.coffee()[60:316, 100:356]))
+    for folder, pieces in (("whole", ["--no-tiling"]), ("pieces", ["--max-memory", 0.05])):
+        options = ["--dtype", "float32", "--output", tmp_path / folder, *pieces]
+        assert run("upscale", tmp_path / "coffee.png", *options) == 0
+    whole, pieces = (load_picture(tmp_path / name / "coffee.png") for name in ("whole", "pieces"))
+    assert whole.size == (1024, 1024)
+    assert psnr(pieces.rgb, whole.rgb) > 45
+    for axis in (0, 1):
+        steps = [np.abs(np.diff(p.rgb, axis=axis)).mean((1 - axis, 2)) for p in (pieces, whole)]
+        assert (steps[0] / steps[1]).max() < 1.05
 
 
 def test_seeds_fades_what_the_seeds_do_not_agree_on(

@@ -11,7 +11,14 @@ from skimage import data
 from ccsr.images import picture_from_array, save_png
 from ccsr.metrics import LPIPS
 from training.__main__ import COMPACT
-from training.config import DataConfig, NetworkConfig, load_recipe
+from training.config import (
+    DataConfig,
+    LoopConfig,
+    NetworkConfig,
+    PairsConfig,
+    Stage2Config,
+    load_recipe,
+)
 from training.data import Crops, Pairs, PictureFolder, Stored, random_crop
 from training.degradation import mixture
 from training.loop import rate_factor
@@ -24,6 +31,7 @@ from training.losses import (
 from training.network import Denoiser, build_denoiser
 from training.perceptual import DISTS
 from training.stage1 import random_timesteps
+from training.stage2 import distances
 from training.steps import adopt
 from training.store import write_store
 
@@ -198,6 +206,18 @@ def test_feature_discriminator_learns_to_tell_noise_from_flat() -> None:
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("perceptual", "names"),
+    [("vgg", ("vgg",)), ("both", ("vgg", "alex")), ("all", ("vgg", "alex", "dists"))],
+)
+def test_distances_take_turns(
+    perceptual: Literal["vgg", "both", "all"], names: tuple[str, ...]
+) -> None:
+    pairs = PairsConfig(count=1)
+    loop = LoopConfig(max_steps=1, batch_size=1, learning_rate=1e-3, crop_px=64)
+    assert distances(Stage2Config(loop, pairs, perceptual=perceptual)) == names
 
 
 def test_warm_start_takes_what_fits_and_leaves_the_rest() -> None:
