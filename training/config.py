@@ -14,6 +14,9 @@ from ccsr.schedule import PredictionType
 
 T = TypeVar("T")
 
+Perceptual = Literal["vgg", "alex", "both", "all"]
+"""LPIPS of VGG16, of AlexNet, of both in turn, or these and DISTS in turn."""
+
 COMPRESSION = 8
 """Pixels per latent along each side, of the compact autoencoder and of Stable Diffusion's."""
 
@@ -110,7 +113,14 @@ class Stage1Config:
     loop: LoopConfig
     pairs: PairsConfig
     t_max: float = 0.6667
+    t_min: float = 0.3333
     trained: Literal["controlnet", "both"] = "both"
+    perceptual: Perceptual = "all"
+    perceptual_weight: float = 0.0
+    """Of the perceptual distance between HR and decoded estimates of the refinement."""
+    perceptual_crops: int = 4
+    """On so many crops of a batch."""
+    perceptual_crop_px: int = 128
 
 
 @dataclass(frozen=True)
@@ -122,8 +132,7 @@ class Stage2Config:
     num_steps: int = 45
     t_max: float = 0.6667
     t_min: float = 0.3333
-    perceptual: Literal["vgg", "alex", "both", "all"] = "vgg"
-    """LPIPS of VGG16, of AlexNet, of both in turn, or these and DISTS in turn."""
+    perceptual: Perceptual = "vgg"
     perceptual_weight: float = 1.0
     adversarial_weight: float = 0.5
     adversarial_from: float = 0.1

@@ -40,7 +40,7 @@ def l_diff(
     return functional.mse_loss(prediction.float(), scheduler.target(x0, noise, t))
 
 
-def l_T_and_l_t_max(
+def jump(
     predict: PredictBatch,
     scheduler: NonUniformScheduler,
     x0: torch.Tensor,
@@ -48,7 +48,7 @@ def l_T_and_l_t_max(
     noise_T: torch.Tensor,
     noise_t_max: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Errors of the estimates at T and, after the jump, at t_max: CCSR Eq. (3).
+    """Estimates at T and, after the jump, at t_max; CCSR Eq. (3) calls their errors l_T, l_t_max.
 
     Args:
         predict: The network.
@@ -57,15 +57,27 @@ def l_T_and_l_t_max(
         t_max: Train timestep that the jump lands on.
         noise_T: Standard normal, makes x_T.
         noise_t_max: Standard normal, makes x_t_max of the estimate at T.
+
+    Returns:
+        x0_hat_T and x0_hat_t_max [B,C,h,w].
     """
     T = torch.full((len(x0),), scheduler.last_timestep, device=x0.device)
     x_T = scheduler.add_noise(x0, noise_T, T)
     x0_hat_T = scheduler.x0_hat(predict(x_T, T), x_T, T)
     # Not detached: the estimate at T is to be one that the step at t_max can work with.
-    t = torch.full_like(T, t_max)
-    x_t_max = scheduler.add_noise(x0_hat_T, noise_t_max, t)
-    x0_hat_t_max = scheduler.x0_hat(predict(x_t_max, t), x_t_max, t)
-    return functional.mse_loss(x0_hat_T, x0), functional.mse_loss(x0_hat_t_max, x0)
+    return x0_hat_T, refine(predict, scheduler, x0_hat_T, torch.full_like(T, t_max), noise_t_max)
+
+
+def refine(
+    predict: PredictBatch,
+    scheduler: NonUniformScheduler,
+    x0_hat: torch.Tensor,
+    t: torch.Tensor,
+    noise: torch.Tensor,
+) -> torch.Tensor:
+    """The next estimate [B,C,h,w] along a chain: that of x0_hat, noised to timesteps t [B]."""
+    x_t = scheduler.add_noise(x0_hat, noise, t)
+    return scheduler.x0_hat(predict(x_t, t), x_t, t)
 
 
 class PatchDiscriminator(nn.Module):

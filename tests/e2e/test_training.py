@@ -34,6 +34,10 @@ pairs = { count = 3, crop_px = 128 }
 loop = { max_steps = 2, batch_size = 2, crop_px = 64, learning_rate = 1e-3, checkpoint_every = 1, log_every = 1, mixed_precision = "no" }
 
 [stage1]
+perceptual = "alex"
+perceptual_weight = 0.1
+perceptual_crops = 1
+perceptual_crop_px = 32
 pairs = { count = 3, crop_px = 128 }
 loop = { max_steps = 2, batch_size = 2, crop_px = 64, learning_rate = 1e-3, log_every = 1, mixed_precision = "no" }
 
@@ -90,9 +94,13 @@ def test_exported_model_does_not_say_where_it_was_made(trained: Path) -> None:
         assert str(trained) not in file.read_text()
 
 
-def test_stage_1_logs_the_losses_of_the_paper(trained: Path) -> None:
-    names = {name.removeprefix("denoiser/") for name in log_of(trained, "stage1")[-1]["losses"]}
-    assert names == {"l_diff", "l_T", "l_t_max", "loss"}
+def test_stage_1_adds_up_the_losses_of_the_paper_and_the_weighted_look(trained: Path) -> None:
+    losses = {
+        k.removeprefix("denoiser/"): v for k, v in log_of(trained, "stage1")[-1]["losses"].items()
+    }
+    loss, look = losses.pop("loss"), losses.pop("l_perceptual")
+    assert losses.keys() == {"l_diff", "l_T", "l_t_max"}
+    assert loss == pytest.approx(sum(losses.values()) + 0.1 * look, rel=1e-3)
 
 
 def test_stage_2_changes_the_decoder_alone(trained: Path) -> None:

@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -7,19 +8,22 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from skimage import data
+from torch import nn
 
 from ccsr.images import picture_from_array, save_png
 from ccsr.metrics import LPIPS
+from ccsr.schedule import NonUniformScheduler
 from training.__main__ import COMPACT
 from training.config import (
     DataConfig,
     LoopConfig,
     NetworkConfig,
     PairsConfig,
-    Stage2Config,
+    Perceptual,
+    Stage1Config,
     load_recipe,
 )
-from training.data import Crops, Pairs, PictureFolder, Stored, random_crop
+from training.data import Crops, Pairs, PictureFolder, Stored, generator_for, random_crop
 from training.degradation import mixture
 from training.loop import rate_factor
 from training.losses import (
@@ -29,9 +33,8 @@ from training.losses import (
     hinge_loss,
 )
 from training.network import Denoiser, build_denoiser
-from training.perceptual import DISTS
-from training.stage1 import random_timesteps
-from training.stage2 import distances
+from training.perceptual import DISTS, PerceptualLoss, judges
+from training.stage1 import NonUniform, random_timesteps
 from training.steps import adopt
 from training.store import write_store
 
@@ -209,15 +212,66 @@ def test_feature_discriminator_learns_to_tell_noise_from_flat() -> None:
 
 
 @pytest.mark.parametrize(
-    ("perceptual", "names"),
+    ("kind", "names"),
     [("vgg", ("vgg",)), ("both", ("vgg", "alex")), ("all", ("vgg", "alex", "dists"))],
 )
-def test_distances_take_turns(
-    perceptual: Literal["vgg", "both", "all"], names: tuple[str, ...]
+def test_recipe_names_the_judges(kind: Perceptual, names: tuple[str, ...]) -> None:
+    assert judges(kind) == names
+
+
+class Constant(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(a),), self.value)
+
+
+def test_judges_take_turns() -> None:
+    loss, x = PerceptualLoss("alex"), torch.zeros(1, 3, 64, 64)
+    loss.distances = nn.ModuleDict({"one": Constant(1.0), "two": Constant(2.0)})
+    said = [float(loss(x, x, generator_for(i))) for i in range(20)]
+    assert set(said) == {1.0, 2.0}
+    assert said == [float(loss(x, x, generator_for(i))) for i in range(20)]
+
+
+class AbsoluteDifference(nn.Module):
+    def forward(
+        self, sr: torch.Tensor, hr: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        return (sr - hr).abs().mean()
+
+
+class Oracle(nn.Module):
+    """A denoiser that predicts x0 when it is given as the condition."""
+
+    def predictor(self, lr_latent: torch.Tensor) -> Callable[..., torch.Tensor]:
+        return lambda x_t, t: lr_latent
+
+
+def test_stage_1_looks_at_the_same_place_of_estimate_and_hr(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pairs = PairsConfig(count=1)
-    loop = LoopConfig(max_steps=1, batch_size=1, learning_rate=1e-3, crop_px=64)
-    assert distances(Stage2Config(loop, pairs, perceptual=perceptual)) == names
+    def enlarge(vae: nn.Module, latents: torch.Tensor) -> torch.Tensor:
+        return latents.repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+    monkeypatch.setattr("training.stage1.decode", enlarge)
+    loop = LoopConfig(max_steps=1, batch_size=2, learning_rate=1e-3, crop_px=64)
+    config = Stage1Config(loop, PairsConfig(2), perceptual="alex", perceptual_weight=2.0,
+                          perceptual_crop_px=24)  # fmt: skip
+    scheduler = NonUniformScheduler(prediction_type="sample")
+    player = NonUniform(Oracle(), scheduler, nn.Identity(), config)  # type: ignore[arg-type]
+    player.perceptual = AbsoluteDifference()  # type: ignore[assignment]
+    x0 = torch.rand(2, 3, 8, 8)
+    batch = {"hr_latent": x0, "lr_latent": x0, "hr": enlarge(player, x0)}
+    for seed in range(5):
+        losses = player(batch, 0.0, generator_for(seed))
+        assert {key: float(value) for key, value in losses.items()} == dict.fromkeys(losses, 0.0)
+    batch["hr"] = batch["hr"] + 0.25
+    losses = player(batch, 0.0, generator_for(0))
+    assert float(losses["l_perceptual"]) == pytest.approx(0.25)
+    assert float(losses["loss"]) == pytest.approx(0.5)
 
 
 def test_warm_start_takes_what_fits_and_leaves_the_rest() -> None:
