@@ -128,6 +128,8 @@ def _in_own_process(work: Callable[..., None], *arguments: object) -> None:
     process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
     process.start()
     process.join()
+    if process.exitcode != 0:
+        raise SystemExit(f"{work.__name__} ended with {process.exitcode}; was memory short?")
 
 
 def _peak_memory() -> int:

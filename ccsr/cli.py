@@ -31,7 +31,7 @@ from ccsr.config import (
 from ccsr.events import Engine, Progress
 from ccsr.images import Picture, PictureError, load_picture, save_png
 from ccsr.metrics import judge_against, measure
-from ccsr.pipeline import target_size
+from ccsr.pipeline import load_reference
 from ccsr.plots import TRADEOFF_PLOT, tradeoff_figure, write_png
 from ccsr.report import (
     REPORT_FILES,
@@ -241,7 +241,7 @@ def seeds(options: argparse.Namespace) -> int:
     refuse_existing([options.output / name for name in names], options.overwrite)
     picture = load_picture(options.input)
     _tell_notes(options.input, picture)
-    reference = _load_reference(options.reference, picture, config)
+    reference = _reference(options, picture, config)
     engine = load_engine(options.model, loading_of(options))
     options.output.mkdir(parents=True, exist_ok=True)
     report = StabilityReport(config)
@@ -280,7 +280,7 @@ def sweep(options: argparse.Namespace) -> int:
     refuse_existing([options.output / name for name in names], options.overwrite)
     picture = load_picture(options.input)
     _tell_notes(options.input, picture)
-    reference = _load_reference(options.reference, picture, config)
+    reference = _reference(options, picture, config)
     engine = load_engine(options.model, loading_of(options))
     options.output.mkdir(parents=True, exist_ok=True)
     judge = judge_against(picture, reference)
@@ -381,18 +381,12 @@ def lines_of(points: Sequence[Point]) -> str:
     return "\n".join(lines)
 
 
-def _load_reference(path: Path | None, picture: Picture, config: SamplingConfig) -> Picture | None:
-    """The true picture, checked before time is spent on results to compare with it."""
-    if path is None:
-        return None
-    expected = target_size(picture, config)
-    reference = load_picture(path, max_pixels=max(expected.height * expected.width, 1))
-    if reference.size != expected:
-        raise ValueError(
-            f"{path.name} is {reference.size} pixels; the reference must be {expected}, "
-            f"{config.scale:g} times the input"
-        )
-    return reference
+def _reference(
+    options: argparse.Namespace, picture: Picture, config: SamplingConfig
+) -> Picture | None:
+    """The true picture, read before time is spent on results to compare with it."""
+    path = options.reference
+    return None if path is None else load_reference(path, picture, config)
 
 
 def _run(

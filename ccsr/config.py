@@ -215,7 +215,7 @@ class LoadingConfig:
     """How a model is put on a machine; results are the same but for rounding.
 
     Raises:
-        ValueError: If a field is out of its range.
+        ValueError: If a field is out of its range, or fields contradict each other.
     """
 
     device: str = _field(
@@ -256,6 +256,11 @@ class LoadingConfig:
         for name in ("dtype", "max_memory"):
             if getattr(self, name) is not None:
                 option(LoadingConfig, name).check(name, getattr(self, name))
+        if self.max_memory is not None and not self.tiling:
+            raise ValueError(
+                "max_memory limits the pieces of large pictures, and without tiling there are "
+                "none; leave one of the two out"
+            )
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ class Chain:
     """A run of one seed: the estimates made so far, and how to make the next."""
 
     ahead: Iterator[Step]
+    condition: Condition
+    """What `ahead` holds on to."""
     steps: list[Step] = field(default_factory=list)
 
     def advance(self, count: int) -> Iterator[Step]:
@@ -100,10 +102,15 @@ class Exploration:
         total = self.num_evaluations(config, seed)
         chain = self._chain(config, seed)
         count = self._path(config).num_evaluations
-        for number, step in enumerate(chain.advance(count), 1):
-            look = pipeline.preview(step.x0_hat) if preview else None
-            yield Progress(number, total, step.timestep, (seed,), look)
-            self._forget_oldest()
+        try:
+            for number, step in enumerate(chain.advance(count), 1):
+                look = pipeline.preview(step.x0_hat) if preview else None
+                yield Progress(number, total, step.timestep, (seed,), look)
+                self._forget_oldest()
+        except Exception:
+            # What failed cannot be continued: the next try starts this chain anew.
+            self._chains.pop(self._key(config, seed), None)
+            raise
 
     def steps(self, config: SamplingConfig, seed: int) -> list[Step]:
         """The estimates of a setting, in the order of the run; `refine` must have made them."""
@@ -141,9 +148,10 @@ class Exploration:
 
     def _started(self, key: ChainKey, config: SamplingConfig) -> Chain:
         pipeline, extracted = self.pipeline_of(config.variant), self._extracted(config, key.seed)
-        ahead = pipeline.steps(self._condition(config), key.path, (key.seed,), extracted)
+        condition = self._condition(config)
+        ahead = pipeline.steps(condition, key.path, (key.seed,), extracted)
         # The first step of a chain that starts from an estimate is that estimate.
-        return Chain(ahead, [next(ahead)] if extracted else [])
+        return Chain(ahead, condition, [next(ahead)] if extracted else [])
 
     def _extracted(self, config: SamplingConfig, seed: int) -> Step | None:
         """The estimate at T, if another chain has made it."""
@@ -161,7 +169,10 @@ class Exploration:
             del self._chains[next(iter(self._chains))]
 
     def _num_bytes(self) -> int:
-        return sum(chain.num_bytes for chain in self._chains.values())
+        chains = self._chains.values()
+        # Chains share conditions.
+        conditions = {id(chain.condition): chain.condition for chain in chains}
+        return sum(each.num_bytes for each in (*chains, *conditions.values()))
 
 
 def networks_of(variant: Variant) -> str:

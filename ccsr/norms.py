@@ -70,21 +70,24 @@ def _statistics(
     function: Function, x: torch.Tensor, size: int, margin: int
 ) -> tuple[nn.GroupNorm, torch.Tensor, torch.Tensor]:
     """The next norm, and mean and variance [groups] of all that it will see."""
-    total = squares = torch.zeros(())
+    total = squares = torch.zeros((), dtype=torch.float64)
     norm, count = None, 0
     for piece in pieces(x, size, margin):
         try:
             function(piece.x)
         except _Reached as reached:
             norm = reached.norm
-            kept = piece.kept_of(reached.x).double().reshape(norm.num_groups, -1)
+            kept = piece.kept_of(reached.x).float().reshape(norm.num_groups, -1)
         else:
             raise ValueError("a norm was given that the function does not contain")
-        total, squares = total + kept.sum(1), squares + kept.square().sum(1)
+        # Added up in float64, which Apple's GPUs lack: on the CPU.
+        total = total + kept.sum(1).cpu().double()
+        squares = squares + kept.square().sum(1).cpu().double()
         count += kept.shape[1]
     assert norm is not None  # there is at least one piece
     mean = total / count
-    return norm, mean.float(), (squares / count - mean.square()).float()
+    variance = squares / count - mean.square()
+    return norm, mean.float().to(x.device), variance.float().to(x.device)
 
 
 def _using(norm: nn.GroupNorm, mean: torch.Tensor, variance: torch.Tensor) -> Function:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path as FilePath
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -22,6 +23,7 @@ from ccsr.images import (
     PictureError,
     Size,
     crop_to,
+    load_picture,
     pad_to_multiple,
     resize,
     to_array,
@@ -69,6 +71,13 @@ class Condition:
         """(C,h,w) of the latents of a run."""
         _, channels, height, width = self.lr_latent.shape
         return channels, height, width
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that it takes."""
+        features = self.features
+        flat = (features,) if isinstance(features, torch.Tensor) else (*features[0], features[1])
+        return sum(tensor.nbytes for tensor in (self.lr_latent, *flat))
 
 
 class CCSRPipeline(DiffusionPipeline):
@@ -383,6 +392,22 @@ def target_size(picture: Picture, config: SamplingConfig) -> Size:
             f"{MAX_RESULT_PIXELS:,} pixels; cut out a part, make it smaller, or lower the scale"
         )
     return size
+
+
+def load_reference(path: str | FilePath, picture: Picture, config: SamplingConfig) -> Picture:
+    """The true picture that results of `picture` are to be compared with.
+
+    Raises:
+        PictureError: If the file is no picture, or has not the size of the results.
+    """
+    expected = target_size(picture, config)
+    reference = load_picture(path, max_pixels=MAX_RESULT_PIXELS)
+    if reference.size != expected:
+        raise PictureError(
+            f"{FilePath(path).name} is {reference.size} pixels; the reference must be {expected}, "
+            f"{config.scale:g} times the input"
+        )
+    return reference
 
 
 def working_size(size: Size, shorter: int) -> Size:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ccsr.config import SamplingConfig
+from ccsr.config import SamplingConfig, option
 from ccsr.events import Explorer, Progress
 from ccsr.images import Picture
 from ccsr.schedule import path_for
@@ -68,6 +68,9 @@ def grid(
     """
     if config.variant == "v1":
         raise ValueError("v1 is uniform diffusion, which has no t_max and t_min; take ccsr or v2")
+    for name, fractions in (("t_max", t_maxs), ("t_min", t_mins)):
+        for fraction in fractions:
+            option(SamplingConfig, name).check(name, fraction)
     pairs = [(high, low) for high in dict.fromkeys(t_maxs) for low in dict.fromkeys(t_mins)]
     configs = [
         dataclasses.replace(config, t_max=high, t_min=low) for high, low in pairs if low <= high

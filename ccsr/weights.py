@@ -199,12 +199,12 @@ class ModelEngine:
         _refuse_unavailable(loading, device)
         self.folder, self.loading, self.device, self.dtype = folder, loading, device, dtype
         self._pipelines: dict[str, CCSRPipeline] = {}
-        variants = variants_in(folder)
+        self._variants = variants_in(folder)
         main = self.pipeline("ccsr")
         networks = [main.unet, main.controlnet, main.vae]
         self.info = ModelInfo(
             name=name,
-            variants=variants,
+            variants=self._variants,
             device=str(device),
             dtype=str(dtype).removeprefix("torch."),
             attention=attention_of(main, device),
@@ -217,8 +217,13 @@ class ModelEngine:
         """The pipeline of a variant.
 
         Raises:
+            ValueError: If the model has no such variant.
             WeightsNotFound: If files of it are missing or damaged.
         """
+        if variant not in self._variants:
+            raise ValueError(
+                f"this model has no variant {variant!r}; it has {', '.join(self._variants)}"
+            )
         if variant not in self._pipelines:
             self._pipelines[variant] = self._load(variant)
         return self._pipelines[variant]
@@ -276,11 +281,6 @@ class ModelEngine:
         Raises:
             ValueError: If the model has no such variant.
         """
-        if config.variant not in self.info.variants:
-            raise ValueError(
-                f"this model has no variant {config.variant!r}; "
-                f"it has {', '.join(self.info.variants)}"
-            )
         yield from self.pipeline(config.variant).run(picture, config, seeds, preview=preview)
 
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from training.config import Recipe, load_recipe
 from training.loop import TrainStep
-from training.steps import STEPS, Run, run_step
+from training.steps import STEPS, Run, check, run_step
 
 COMPACT = Path(__file__).parent / "recipes" / "compact.toml"
 
@@ -33,8 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             print(describe(recipe))
             return 0
+        steps = STEPS if "all" in options.steps else options.steps
+        check(recipe, steps)
         run = Run(recipe, options.data, options.run, options.init)
-        for step in STEPS if "all" in options.steps else options.steps:
+        for step in steps:
             show(run, step, options.output or options.run / "model")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -76,7 +76,8 @@ class AutoencoderObjective:
     def export(self, folder: Path) -> None:
         """Save the autoencoder, scaled so that latents have the spread of the recipe."""
         examples = (self.crops[-1 - i]["hr"] for i in range(64))
-        latents = [self.autoencoder.encode(2 * x[None] - 1, return_dict=False)[0] for x in examples]
+        pixels = (2 * x[None].to(self.autoencoder.device) - 1 for x in examples)
+        latents = [self.autoencoder.encode(x, return_dict=False)[0] for x in pixels]
         root_mean_square = torch.cat(latents).square().mean().sqrt()
         scaling_factor = float(self.config.latent_spread / root_mean_square)
         self.autoencoder.register_to_config(scaling_factor=scaling_factor)

@@ -8,7 +8,7 @@ import dataclasses
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from ccsr.schedule import PredictionType
 
@@ -197,6 +197,8 @@ def _value(expected: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - any 
         return tuple(value)
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if get_origin(expected) is Literal and value not in get_args(expected):
+        raise ValueError(f"{where} must be one of {', '.join(get_args(expected))}, got {value!r}")
     if expected in (int, float, str) and type(value) is not expected:
         raise ValueError(f"{where} must be {expected.__name__}, got {value!r}")
     return value

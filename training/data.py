@@ -5,13 +5,13 @@ examples as one that never stopped, whatever the number of processes.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch.utils.data import Dataset
 
 from ccsr.images import Size, load_picture, resize, to_uint8
@@ -137,20 +137,23 @@ class Stored(Dataset[Example]):
     """Square windows of stored tensors that lie on one grid, such as latents and pixels.
 
     Raises:
-        ValueError: If nothing is stored, or squares smaller than the window.
+        ValueError: If nothing is stored, not what is wanted, or squares smaller than the window.
 
     Args:
         folder: Safetensors files of tensors [N,C,h,w]; all h, w a multiple of the smallest.
+        keys: Which tensors are wanted; the others stay on disk.
         window: Side of a window on the coarsest grid.
         seed: Example `index` depends on it.
         length: How many examples there are to be.
     """
 
-    def __init__(self, folder: Path, window: int, seed: int, length: int) -> None:
-        shards = [load_file(path) for path in sorted(folder.glob("*.safetensors"))]
-        if not shards:
+    def __init__(
+        self, folder: Path, keys: Collection[str], window: int, seed: int, length: int
+    ) -> None:
+        paths = sorted(folder.glob("*.safetensors"))
+        if not paths:
             raise ValueError(f"{folder} holds no stored examples; make them first")
-        self.tensors = {key: torch.cat([shard[key] for shard in shards]) for key in shards[0]}
+        self.tensors = {key: _joined(paths, key) for key in keys}
         self.side = min(t.shape[-1] for t in self.tensors.values())
         if window > self.side:
             raise ValueError(f"{folder} holds squares of {self.side}, smaller than {window}")
@@ -171,3 +174,17 @@ class Stored(Dataset[Example]):
         k = x.shape[-1] // self.side
         cut = x[:, top * k : (top + self.window) * k, left * k : (left + self.window) * k]
         return cut.float() / 255 if cut.dtype == torch.uint8 else cut.float()
+
+
+def _joined(paths: Sequence[Path], key: str) -> torch.Tensor:
+    """One tensor of all shards, along the batch."""
+    parts = []
+    for path in paths:
+        with safe_open(path, "pt") as shard:
+            try:
+                parts.append(shard.get_tensor(key))
+            except SafetensorError as error:
+                raise ValueError(
+                    f"{path} holds no {key!r} but {', '.join(shard.keys())}; make them anew"
+                ) from error
+    return torch.cat(parts)

@@ -82,13 +82,10 @@ def rate_factor(step: int, warmup_steps: int, max_steps: int) -> float:
 
 
 def train(objective: Objective, config: LoopConfig, folder: Path) -> Iterator[TrainStep]:
-    """Train to `max_steps`, resuming from the newest checkpoint in `folder`.
+    """Train to `max_steps`, resuming from the newest checkpoint in `folder`, which exists.
 
     At the end, and whenever the iterator is closed, a checkpoint is written. After the last step
     the players hold their averaged (EMA) weights.
-
-    Raises:
-        ValueError: If `folder` holds a run with another configuration.
     """
     accelerator = Accelerator(
         mixed_precision=mixed_precision(config.mixed_precision),
@@ -100,7 +97,8 @@ def train(objective: Objective, config: LoopConfig, folder: Path) -> Iterator[Tr
     try:
         yield from run.steps()
     finally:
-        if run.step > run.saved_step:
+        # Not in the middle of a step, when one player may have had its turn and another not.
+        if run.between_steps and run.step > run.saved_step:
             run.save()
     run.take_averages()
 
@@ -114,6 +112,7 @@ class _Run:
         self.objective, self.config, self.folder = objective, config, folder
         self.accelerator = accelerator
         self.step = self.saved_step = 0
+        self.between_steps = True
         self.players: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.averages: dict[str, EMAModel] = {}
@@ -154,9 +153,11 @@ class _Run:
                 for group in optimizer.param_groups:
                     group["lr"] = rates[name]
             losses: dict[str, float] = {}
+            self.between_steps = False
             for micro in range(self.config.gradient_accumulation_steps):
                 losses = self.micro_step(next(batches), micro)
             self.step += 1
+            self.between_steps = True
             if self.step % self.config.checkpoint_every == 0:
                 self.save()
             seconds = time.perf_counter() - started
@@ -203,19 +204,12 @@ class _Run:
             shutil.rmtree(old)
 
     def resume(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        record = self.folder / "config.json"
-        wanted = json.loads(json.dumps(dataclasses.asdict(self.config)))
-        if record.exists() and (found := json.loads(record.read_text())) != wanted:
-            differing = sorted(k for k in wanted if found.get(k) != wanted[k])
-            raise ValueError(
-                f"{self.folder} holds a run with other {', '.join(differing)}; "
-                "give another run folder, or delete this one to start anew"
-            )
-        record.write_text(json.dumps(wanted, indent=1))
         if found := checkpoints(self.folder):
             self.accelerator.load_state(str(found[-1]))
             self.step = self.saved_step = int(found[-1].name.rpartition("-")[2])
+            for average in self.averages.values():
+                # They were read to the CPU.
+                average.to(self.accelerator.device)
 
     def take_averages(self) -> None:
         for name, average in self.averages.items():

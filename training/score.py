@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         truths = [
             truth
             for folder in options.folders
-            for truth in true_pictures(folder, options.crop)[: options.limit]
+            for truth in true_pictures(folder, options.crop, options.limit)
         ]
         seeds = parse_seeds(options.seeds)
     except (ValueError, OSError) as error:
@@ -112,13 +112,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def true_pictures(folder: Path, crop: int) -> list[np.ndarray]:
-    """Centre crops [H,W,3] of all pictures of a folder, sides a multiple of the scale.
+def true_pictures(folder: Path, crop: int, limit: int | None = None) -> list[np.ndarray]:
+    """Centre crops [H,W,3] of the first pictures of a folder, sides a multiple of the scale.
 
     Raises:
         ValueError: If there are none.
     """
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)[:limit]
     if not paths:
         raise ValueError(f"no pictures in {folder}")
     return [_centre(load_picture(p, max_pixels=MAX_TRAINING_PIXELS), crop) for p in paths]
@@ -127,7 +127,8 @@ def true_pictures(folder: Path, crop: int) -> list[np.ndarray]:
 def _centre(picture: Picture, crop: int) -> np.ndarray:
     height, width = (min(side, crop) // SCALE * SCALE for side in picture.size)
     top, left = (picture.size.height - height) // 2, (picture.size.width - width) // 2
-    return picture.rgb[top : top + height, left : left + width]
+    # A copy, or the whole picture would stay in memory.
+    return picture.rgb[top : top + height, left : left + width].copy()
 
 
 def samples(table: str, truths: Sequence[np.ndarray]) -> list[Sample]:

@@ -23,6 +23,9 @@ from training.perceptual import PerceptualLoss
 class Uniform(nn.Module):
     """Player: the denoising loss at any timestep, CCSR Eq. (2)."""
 
+    keys = ("hr_latent", "lr_latent")
+    """What it wants of a pair."""
+
     def __init__(
         self, denoiser: Denoiser, scheduler: NonUniformScheduler, config: UniformConfig
     ) -> None:
@@ -64,7 +67,10 @@ class NonUniform(nn.Module):
         self.denoiser, self.scheduler, self.config = denoiser, scheduler, config
         timesteps = scheduler.last_timestep + 1
         self.t_max, self.t_min = (round(t * timesteps) for t in (config.t_max, config.t_min))
+        self.keys: tuple[str, ...] = ("hr_latent", "lr_latent")
+        """What it wants of a pair."""
         if config.perceptual_weight > 0:
+            self.keys += ("hr",)
             self.vae = vae.requires_grad_(False)
             self.perceptual = PerceptualLoss(config.perceptual)
 
@@ -118,7 +124,8 @@ class DenoiserObjective:
         self.denoiser, self.config = denoiser, config
         self.players = {"denoiser": player}
         loop = config.loop
-        self.dataset = Stored(pairs, loop.crop_px // COMPRESSION, loop.seed, length=2**62)
+        window = loop.crop_px // COMPRESSION
+        self.dataset = Stored(pairs, player.keys, window, loop.seed, length=2**62)
 
     def learning_rate(self, player: str) -> float:
         """Peak learning rate."""

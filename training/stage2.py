@@ -84,7 +84,8 @@ class DecoderObjective:
         if config.adversarial_weight > 0:
             self.players["discriminator"] = Discriminator(discriminator, decoder)
         loop = config.loop
-        self.dataset = Stored(rollouts, loop.crop_px // COMPRESSION, loop.seed, length=2**62)
+        window = loop.crop_px // COMPRESSION
+        self.dataset = Stored(rollouts, ("x0_hat", "hr"), window, loop.seed, length=2**62)
 
     def learning_rate(self, player: str) -> float:
         """Peak learning rate of a player."""

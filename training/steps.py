@@ -3,7 +3,7 @@
 autoencoder -> pairs -> uniform -> stage1 -> rollouts -> stage2 -> export
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +14,34 @@ from torch import nn
 
 from ccsr.pipeline import CCSRPipeline
 from ccsr.rmsnorm import quicken
+from ccsr.weights import cpu_computes_in_bfloat16
 from training.autoencoder import AutoencoderObjective
-from training.config import LoopConfig, PairsConfig, Recipe
+from training.config import PairsConfig, Recipe
 from training.data import Crops, Pairs, PictureFolder
 from training.degradation import mixture
-from training.loop import Objective, TrainStep, mixed_precision, train
+from training.loop import Objective, TrainStep, train
 from training.network import Denoiser, build_denoiser, build_scheduler
+from training.perceptual import find
+from training.record import Record, claim, record_of
 from training.stage1 import stage1_objective, uniform_objective
 from training.stage2 import DecoderObjective
 from training.store import Compute, encoded_pairs, roll_outs, store_name, write_store
 
 STEPS = ("autoencoder", "pairs", "uniform", "stage1", "rollouts", "stage2", "export")
+
+
+def check(recipe: Recipe, steps: Collection[str]) -> None:
+    """See that what steps need is installed, before the first of them takes hours.
+
+    Raises:
+        FileNotFoundError: If something is missing.
+    """
+    if "stage1" in steps and recipe.stage1.perceptual_weight > 0:
+        find(recipe.stage1.perceptual)
+    if "stage2" in steps:
+        find(recipe.stage2.perceptual)
+        if recipe.stage2.discriminator == "features":
+            find("vgg")
 
 
 @dataclass(frozen=True)
@@ -90,45 +107,99 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | Stored]:
         run: Recipe and folders.
         step: One of STEPS.
         output: Where "export" puts the model.
+
+    Raises:
+        ValueError: If the run folder holds what another recipe made.
+        FileNotFoundError: If an earlier step is not done.
     """
-    recipe = run.recipe
-    if step == "autoencoder":
-        objective = AutoencoderObjective(recipe.autoencoder, recipe.data, run.pictures)
-        run.warm_start(objective.autoencoder, "vae", "v2")
-        yield from _train(run, step, objective, recipe.autoencoder.loop)
+    if step in OBJECTIVES:
+        folder = run.folder / step
+        claim(folder, record(run, step))
+        objective = OBJECTIVES[step](run)
+        yield from train(objective, getattr(run.recipe, step).loop, folder)
+        objective.export(folder / "export")
     elif step == "pairs":
-        for config in {recipe.uniform.pairs, recipe.stage1.pairs}:
-            yield from _store(run, "pairs", config, encoded_pairs(run.autoencoder()))
-    elif step == "uniform":
-        denoiser = build_denoiser(recipe.network, recipe.autoencoder.latent_channels)
-        run.warm_start(denoiser.unet, "unet")
-        run.warm_start(denoiser.controlnet, "controlnet")
-        pairs = run.store("pairs", recipe.uniform.pairs)
-        scheduler = build_scheduler(recipe.network)
-        objective = uniform_objective(denoiser, scheduler, recipe.uniform, pairs)
-        yield from _train(run, step, objective, recipe.uniform.loop)
-    elif step == "stage1":
-        denoiser = Denoiser.load(run.exported("uniform"))
-        pairs = run.store("pairs", recipe.stage1.pairs)
-        scheduler = build_scheduler(recipe.network)
-        objective = stage1_objective(denoiser, scheduler, run.autoencoder(), recipe.stage1, pairs)
-        yield from _train(run, step, objective, recipe.stage1.loop)
+        for config in {run.recipe.uniform.pairs, run.recipe.stage1.pairs}:
+            yield from _store(run, step, config, encoded_pairs(run.autoencoder()))
     elif step == "rollouts":
         denoiser = Denoiser.load(run.exported("stage1")).requires_grad_(False)
-        compute = roll_outs(
-            run.autoencoder(), denoiser, build_scheduler(recipe.network), recipe.stage2
-        )
-        yield from _store(run, "rollouts", recipe.stage2.rollouts, compute)
-    elif step == "stage2":
-        rollouts = run.store("rollouts", recipe.stage2.rollouts)
-        vae = run.autoencoder()
-        run.warm_start(vae, "vae", prefix="decoder.")
-        objective = DecoderObjective(vae, recipe.stage2, rollouts)
-        yield from _train(run, step, objective, recipe.stage2.loop)
+        scheduler = build_scheduler(run.recipe.network)
+        compute = roll_outs(run.autoencoder(), denoiser, scheduler, run.recipe.stage2)
+        yield from _store(run, step, run.recipe.stage2.rollouts, compute)
     elif step == "export":
         export(run, output)
     else:
         raise ValueError(f"step must be one of {', '.join(STEPS)}, got {step!r}")
+
+
+def _autoencoder(run: Run) -> Objective:
+    objective = AutoencoderObjective(run.recipe.autoencoder, run.recipe.data, run.pictures)
+    run.warm_start(objective.autoencoder, "vae", "v2")
+    return objective
+
+
+def _uniform(run: Run) -> Objective:
+    recipe = run.recipe
+    denoiser = build_denoiser(recipe.network, recipe.autoencoder.latent_channels)
+    run.warm_start(denoiser.unet, "unet")
+    run.warm_start(denoiser.controlnet, "controlnet")
+    pairs = run.store("pairs", recipe.uniform.pairs)
+    return uniform_objective(denoiser, build_scheduler(recipe.network), recipe.uniform, pairs)
+
+
+def _stage1(run: Run) -> Objective:
+    recipe = run.recipe
+    denoiser = Denoiser.load(run.exported("uniform"))
+    scheduler = build_scheduler(recipe.network)
+    pairs = run.store("pairs", recipe.stage1.pairs)
+    return stage1_objective(denoiser, scheduler, run.autoencoder(), recipe.stage1, pairs)
+
+
+def _stage2(run: Run) -> Objective:
+    vae = run.autoencoder()
+    run.warm_start(vae, "vae", prefix="decoder.")
+    return DecoderObjective(
+        vae, run.recipe.stage2, run.store("rollouts", run.recipe.stage2.rollouts)
+    )
+
+
+OBJECTIVES: dict[str, Callable[[Run], Objective]] = {
+    "autoencoder": _autoencoder,
+    "uniform": _uniform,
+    "stage1": _stage1,
+    "stage2": _stage2,
+}
+
+SOURCES = {
+    "autoencoder": (),
+    "pairs": ("autoencoder",),
+    "uniform": ("autoencoder",),
+    "stage1": ("autoencoder", "uniform"),
+    "rollouts": ("autoencoder", "stage1"),
+    "stage2": ("autoencoder", "stage1"),
+}
+"""The steps whose networks a step uses."""
+
+
+def record(run: Run, step: str, pairs: PairsConfig | None = None) -> Record:
+    """What a step's folder is made with.
+
+    Args:
+        run: Recipe and folders.
+        step: Any but "export".
+        pairs: Of a step that makes a store.
+    """
+    recipe, stage2 = run.recipe, run.recipe.stage2
+    walk = {"num_steps": stage2.num_steps, "t_max": stage2.t_max, "t_min": stage2.t_min}
+    sections = {
+        "autoencoder": {"data": recipe.data, "autoencoder": recipe.autoencoder},
+        "pairs": {"data": recipe.data, "pairs": pairs},
+        "uniform": {"network": recipe.network, "uniform": recipe.uniform},
+        "stage1": {"network": recipe.network, "stage1": recipe.stage1},
+        "rollouts": {"data": recipe.data, "rollouts": pairs, "stage2": walk},
+        "stage2": {"stage2": stage2},
+    }[step]
+    return record_of(sections, {source: run.exported(source) for source in SOURCES[step]})
 
 
 def adopt(network: nn.Module, weights: dict[str, torch.Tensor]) -> int:
@@ -172,16 +243,13 @@ def _forget_origin(part: ConfigMixin) -> None:
     part.register_to_config(_name_or_path="")
 
 
-def _train(run: Run, step: str, objective: Objective, loop: LoopConfig) -> Iterator[TrainStep]:
-    folder = run.folder / step
-    yield from train(objective, loop, folder)
-    objective.export(folder / "export")
-
-
 def _store(run: Run, name: str, config: PairsConfig, compute: Compute) -> Iterator[Stored]:
     data = run.recipe.data
     crops = Crops(PictureFolder(run.pictures), config.crop_px, data, config.seed, config.count)
     pairs = Pairs(crops, mixture(data.scale, data.bicubic_share))
-    dtype = torch.bfloat16 if mixed_precision("auto") == "bf16" else torch.float32
-    for done in write_store(run.store(name, config), pairs, config.count, compute, dtype):
+    # Stores are computed on the CPU, whatever there is besides.
+    dtype = torch.bfloat16 if cpu_computes_in_bfloat16() else torch.float32
+    folder = run.store(name, config)
+    claim(folder, record(run, name, config))
+    for done in write_store(folder, pairs, config.count, compute, dtype):
         yield Stored(done, config.count)

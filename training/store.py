@@ -32,13 +32,12 @@ def write_store(
     """Store `compute` of examples 0 to count-1, telling after every batch how many are done.
 
     Args:
-        folder: Where the shards go; those that are there already are kept.
+        folder: Where the shards go; it exists, and those that are there already are kept.
         dataset: Where examples come from.
         count: How many.
         compute: What to store of them.
         dtype: What the networks inside compute in.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for first in range(0, count, SHARD):
         path = folder / f"shard-{first // SHARD:05d}.safetensors"
         numbers = list(range(first, min(first + SHARD, count)))
@@ -97,7 +96,7 @@ def roll_outs(
 
 
 def store_name(config: PairsConfig) -> str:
-    """Folder name that says what the store was made with."""
+    """Folder name of a store; its record says what else it was made with."""
     return f"{config.count}x{config.crop_px}px-seed{config.seed}"
 
 

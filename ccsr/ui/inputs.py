@@ -22,6 +22,7 @@ from gradio.data_classes import ImageData
 from ccsr.config import Option, Preset, SamplingConfig, option, presets_for
 from ccsr.events import ModelInfo
 from ccsr.images import MAX_INPUT_PIXELS, Picture, load_picture
+from ccsr.pipeline import load_reference
 from ccsr.ui.runs import LIGHT, PRIVATE
 
 logger = getLogger(__name__)
@@ -267,6 +268,17 @@ def read_picture(path: str | None, max_pixels: int = MAX_INPUT_PIXELS) -> Pictur
     if not path:
         raise ValueError("Choose a picture first: drop a file on the picture field, or paste one")
     return load_picture(path, max_pixels=max_pixels)
+
+
+def read_reference(path: str | None, picture: Picture, config: SamplingConfig) -> Picture | None:
+    """Read the true picture, if one was chosen.
+
+    Done before the model works, so that a wrong one costs nothing.
+
+    Raises:
+        ValueError: If the file is no picture, or has not the size of the results.
+    """
+    return load_reference(path, picture, config) if path else None
 
 
 def example_pictures() -> list[Path]:

@@ -15,7 +15,6 @@ from ccsr.config import (
     DEFAULT_SEED,
     G_STD_HELP,
     L_STD_HELP,
-    MAX_RESULT_PIXELS,
     MAX_SEED,
     NUM_SEEDS,
     SEED,
@@ -44,6 +43,7 @@ from ccsr.ui.inputs import (
     number_slider,
     read_config,
     read_picture,
+    read_reference,
     read_whole,
 )
 from ccsr.ui.runs import IN_ORDER, LIGHT, MODEL, run_buttons, running
@@ -307,8 +307,7 @@ def surveyed(
     config, seeds = query
     picture = read_picture(explored.path)
     plain = bicubic(picture, target_size(picture, config))
-    # Measured before the model works, so that a reference of the wrong size costs nothing.
-    reference = read_picture(reference_path, MAX_RESULT_PIXELS) if reference_path else None
+    reference = read_reference(reference_path, picture, config)
     baseline = measure(plain.rgb, reference.rgb) if reference else {}
 
     folder = new_folder()

@@ -14,7 +14,6 @@ from ccsr.config import (
     DEFAULT_SWEEP_SEEDS,
     DEFAULT_T_MAXS,
     DEFAULT_T_MINS,
-    MAX_RESULT_PIXELS,
     NUM_SWEEP_SEEDS,
     SamplingConfig,
 )
@@ -43,6 +42,7 @@ from ccsr.ui.inputs import (
     read_config,
     read_fractions,
     read_picture,
+    read_reference,
     read_whole,
 )
 from ccsr.ui.runs import LIGHT, MODEL, PRIVATE, run_buttons, running
@@ -163,7 +163,7 @@ def compared(
     """Sweep over settings with seeds: progress, and what there is after each setting."""
     configs, seeds = query
     picture = read_picture(explored.path)
-    reference = read_picture(reference_path, MAX_RESULT_PIXELS) if reference_path else None
+    reference = read_reference(reference_path, picture, configs[0])
     judge = judge_against(picture, reference)
     swept = Swept(new_folder(), len(configs))
     with running(tradeoff.sweep(explored.explorer, configs, seeds, judge)) as events:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ccsr.config import MAX_RESULT_PIXELS, SEED, SamplingConfig
+from ccsr.config import SEED, SamplingConfig
 from ccsr.events import Engine, Progress
 from ccsr.images import save_png
 from ccsr.metrics import judge_against
@@ -17,7 +17,7 @@ from ccsr.schedule import path_for
 from ccsr.ui import snippets
 from ccsr.ui.exploring import Explored
 from ccsr.ui.files import new_folder
-from ccsr.ui.inputs import Settings, read_config, read_picture, read_whole
+from ccsr.ui.inputs import Settings, read_config, read_picture, read_reference, read_whole
 from ccsr.ui.runs import IN_ORDER, PRIVATE, run_buttons
 from ccsr.ui.study import Study, Subject, results_state, wire_study
 
@@ -145,7 +145,7 @@ def estimates(
     """Make the estimates of a run that are missing, then decode them one by one."""
     config, seed = query
     picture = read_picture(explored.path)
-    reference = read_picture(reference_path, MAX_RESULT_PIXELS) if reference_path else None
+    reference = read_reference(reference_path, picture, config)
     judge = judge_against(picture, reference)
     yield from explored.explorer.refine(config, seed)
     steps = spread_out(explored.explorer.steps(config, seed), SHOWN_ESTIMATES)

@@ -13,7 +13,6 @@ from ccsr.config import (
     DEFAULT_SEED,
     DEFAULT_SWEEP_SEEDS,
     L_STD_HELP,
-    MAX_RESULT_PIXELS,
     NUM_VARIANT_SEEDS,
     SamplingConfig,
     Variant,
@@ -27,7 +26,14 @@ from ccsr.stability import StabilityReport
 from ccsr.ui import snippets
 from ccsr.ui.exploring import Explored
 from ccsr.ui.files import new_folder, write_look
-from ccsr.ui.inputs import Settings, number_slider, read_config, read_picture, read_whole
+from ccsr.ui.inputs import (
+    Settings,
+    number_slider,
+    read_config,
+    read_picture,
+    read_reference,
+    read_whole,
+)
 from ccsr.ui.runs import IN_ORDER, run_buttons
 from ccsr.ui.study import Study, Subject, results_state, wire_study
 
@@ -122,7 +128,7 @@ def ablated(
     """Run every variant with every seed: progress, and what there is after each variant."""
     config, seeds = query
     picture = read_picture(explored.path)
-    reference = read_picture(reference_path, MAX_RESULT_PIXELS) if reference_path else None
+    reference = read_reference(reference_path, picture, config)
     judge = judge_against(picture, reference)
     configs = [dataclasses.replace(config, variant=v) for v in reversed(engine.info.variants)]
     compared = Compared(new_folder(), len(configs))

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from ccsr.config import VARIANTS
 from ccsr.images import picture_from_array, save_png
 from ccsr.pipeline import CCSRPipeline
 from training.__main__ import main
+from training.record import RECORD
 
 pytestmark = pytest.mark.e2e
 
@@ -125,7 +127,7 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(
         if folder.name not in (step, "model"):
             (tmp_path / folder.name).symlink_to(folder)
     (tmp_path / step).mkdir()
-    (tmp_path / step / "config.json").write_bytes((trained / step / "config.json").read_bytes())
+    (tmp_path / step / RECORD).write_bytes((trained / step / RECORD).read_bytes())
     first = trained / step / "checkpoint-0000001"
     (tmp_path / step / first.name).symlink_to(first)
 
@@ -180,14 +182,40 @@ def test_run_folder_of_another_recipe_is_refused(
     other = tmp_path / "other.toml"
     other.write_text(TINY.replace("learning_rate = 1e-3", "learning_rate = 2e-3", 1))
     assert train((folders[0], other), trained, "autoencoder") == 2
-    assert "other learning_rate" in capsys.readouterr().err
+    assert "other autoencoder.loop" in capsys.readouterr().err
+
+
+def test_store_of_another_recipe_is_refused(
+    folders: tuple[Path, Path], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(TINY.replace("num_steps = 6", "num_steps = 6\nt_min = 0.5"))
+    assert train((folders[0], other), trained, "rollouts") == 2
+    assert "made with other stage2.t_min; give" in capsys.readouterr().err
+
+
+def test_step_is_not_mixed_with_networks_it_was_not_made_from(
+    folders: tuple[Path, Path], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    shutil.rmtree(run / "uniform")
+    other = tmp_path / "other.toml"
+    other.write_text(
+        TINY.replace(
+            "count = 3, crop_px = 128 }\nloop",
+            "count = 3, crop_px = 128 }\nnoise_levels = 1\nloop",
+            1,
+        )
+    )
+    assert train((folders[0], other), run, "uniform", "stage1") == 2
+    assert "stage1 holds what was made with other networks of uniform" in capsys.readouterr().err
 
 
 def test_step_without_the_one_before_says_what_to_run(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train(folders, tmp_path, "stage1") == 2
-    assert "run the step 'uniform' first" in capsys.readouterr().err
+    assert "run the step 'autoencoder' first" in capsys.readouterr().err
 
 
 def test_dry_run_prints_the_recipe_and_writes_nothing(

@@ -119,13 +119,37 @@ def test_stopped_run_goes_on_where_it_was(
     np.testing.assert_allclose(found, fresh, atol=1 / 255)
 
 
+def test_run_that_failed_can_be_tried_again(
+    pipelines: dict[Variant, CCSRPipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exploration = Exploration(pipelines.__getitem__, PICTURE)
+    unet, calls = pipelines["ccsr"].unet, 0
+    forward = unet.forward
+
+    def fail_once(*args: object, **kwargs: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise MemoryError
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(unet, "forward", fail_once)
+    with pytest.raises(MemoryError):
+        run(exploration, MIDDLE)
+    _, found = run(exploration, MIDDLE)
+    fresh = pipelines["ccsr"](PICTURE, MIDDLE, (3,)).pictures[0].rgb
+    np.testing.assert_array_equal(found, fresh)
+
+
 def test_memory_is_bounded_and_the_longest_unused_goes_first(
     pipelines: dict[Variant, CCSRPipeline],
 ) -> None:
     unbounded = Exploration(pipelines.__getitem__, PICTURE)
     run(unbounded, MIDDLE)
     one_run = sum(step.x0_hat.nbytes for step in unbounded.steps(MIDDLE, 3))
-    exploration = Exploration(pipelines.__getitem__, PICTURE, max_kept_bytes=2 * one_run)
+    condition = pipelines["ccsr"].condition(PICTURE, MIDDLE).num_bytes
+    limit = 2 * one_run + condition
+    exploration = Exploration(pipelines.__getitem__, PICTURE, max_kept_bytes=limit)
     for seed in (1, 2, 1, 3):
         run(exploration, MIDDLE, seed)
     assert exploration.num_evaluations(MIDDLE, 1) == exploration.num_evaluations(MIDDLE, 3) == 0

@@ -13,7 +13,7 @@ from torch import nn
 from ccsr.images import picture_from_array, save_png
 from ccsr.metrics import LPIPS
 from ccsr.schedule import NonUniformScheduler
-from training.__main__ import COMPACT
+from training.__main__ import COMPACT, main
 from training.config import (
     DataConfig,
     LoopConfig,
@@ -33,7 +33,8 @@ from training.losses import (
     hinge_loss,
 )
 from training.network import Denoiser, build_denoiser
-from training.perceptual import DISTS, PerceptualLoss, judges
+from training.perceptual import DISTS, PerceptualLoss, find, judges
+from training.record import claim, record_of
 from training.stage1 import NonUniform, random_timesteps
 from training.steps import adopt
 from training.store import write_store
@@ -67,6 +68,8 @@ def test_shipped_recipe_is_read_and_fits_the_size_limit_of_the_model() -> None:
          "scale must be int, got 'four'"),
         (COMPACT.read_text().replace("perceptual = ", "preceptual = "), "unknown .'preceptual'"),
         (COMPACT.read_text().replace("loop = {", "loop = 3 #", 1), "loop must be a table, got 3"),
+        (COMPACT.read_text().replace('"features"', '"feature"'),
+         "discriminator must be one of patch, features, got 'feature'"),
     ],
 )  # fmt: skip
 def test_bad_recipes_say_what_is_wrong(text: str, message: str, tmp_path: Path) -> None:
@@ -107,7 +110,7 @@ def test_stored_windows_of_latents_and_pixels_show_the_same_place(tmp_path: Path
     latent = torch.arange(36.0).view(1, 1, 6, 6)
     pixels = latent.repeat_interleave(8, 2).repeat_interleave(8, 3).byte()
     save_file({"x0_hat": latent.half(), "hr": pixels}, tmp_path / "shard-0.safetensors")
-    stored = Stored(tmp_path, window=3, seed=0, length=20)
+    stored = Stored(tmp_path, ("x0_hat", "hr"), window=3, seed=0, length=20)
     seen = set()
     for example in (stored[i] for i in range(20)):
         assert example["x0_hat"].shape == (1, 3, 3)
@@ -118,10 +121,13 @@ def test_stored_windows_of_latents_and_pixels_show_the_same_place(tmp_path: Path
 
 def test_stored_windows_must_fit(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no stored examples"):
-        Stored(tmp_path, 3, 0, 1)
+        Stored(tmp_path, "x", 3, 0, 1)
     save_file({"x": torch.zeros(1, 1, 6, 6)}, tmp_path / "shard-0.safetensors")
     with pytest.raises(ValueError, match="smaller than 7"):
-        Stored(tmp_path, 7, 0, 1)
+        Stored(tmp_path, "x", 7, 0, 1)
+    with pytest.raises(ValueError, match="holds no 'y' but x; make them anew"):
+        Stored(tmp_path, "y", 3, 0, 1)
+    assert Stored(tmp_path, "x", 3, 0, 1).tensors.keys() == {"x"}
 
 
 def test_store_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -145,7 +151,7 @@ def test_store_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     asked.clear()
     assert list(write())[-1] == 100
     assert asked == list(range(64, 100))
-    tensors = Stored(tmp_path, 2, 0, 1).tensors["x"]
+    tensors = Stored(tmp_path, "x", 2, 0, 1).tensors["x"]
     assert tensors[:, 0, 0, 0].tolist() == list(range(100))
 
 
@@ -217,6 +223,34 @@ def test_feature_discriminator_learns_to_tell_noise_from_flat() -> None:
 )
 def test_recipe_names_the_judges(kind: Perceptual, names: tuple[str, ...]) -> None:
     assert judges(kind) == names
+
+
+def test_missing_judges_are_told_of_before_any_step(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("training.perceptual.DISTS_PACKAGE", "no-such-package==7")
+    run = tmp_path / "run"
+    assert main(["all", "--data", str(folder), "--run", str(run)]) == 2
+    assert "pip install --no-deps no-such-package==7" in capsys.readouterr().err
+    assert not run.exists()
+    find("both")
+
+
+def test_folder_is_claimed_by_what_it_is_made_with(tmp_path: Path) -> None:
+    networks, folder = tmp_path / "networks", tmp_path / "run"
+    networks.mkdir()
+    save_file({"x": torch.zeros(1)}, networks / "a.safetensors")
+    pairs = {"pairs": PairsConfig(3)}
+    claim(folder, record_of(pairs, {"uniform": networks}))
+    claim(folder, record_of(pairs, {"uniform": networks}))
+    with pytest.raises(ValueError, match=r"made with other pairs.count, pairs.seed; give another"):
+        claim(folder, record_of({"pairs": PairsConfig(4, seed=1)}, {"uniform": networks}))
+    save_file({"x": torch.ones(1)}, networks / "a.safetensors")
+    with pytest.raises(ValueError, match="made with other networks of uniform;"):
+        claim(folder, record_of(pairs, {"uniform": networks}))
 
 
 class Constant(nn.Module):

@@ -69,6 +69,8 @@ def test_only_variants_that_are_there_are_offered(
     engine = load_engine(str(copy_without(folder, tmp_path, pattern)), LoadingConfig(device="cpu"))
     assert engine.info.variants == variants
     with pytest.raises(ValueError, match="has no variant 'v1'"):
+        list(engine.explore(picture()).run(SamplingConfig(variant="v1"), 0))
+    with pytest.raises(ValueError, match="has no variant 'v1'"):
         list(engine.run(picture(), SamplingConfig(variant="v1"), (0,)))
 
 
@@ -166,6 +168,8 @@ def test_unknown_device_and_dtype_are_refused(folder: Path) -> None:
         load_engine(str(folder), LoadingConfig(device="abacus"))
     with pytest.raises(ValueError, match="dtype must be one of auto, float32"):
         LoadingConfig(dtype="float8")
+    with pytest.raises(ValueError, match="without tiling there are none"):
+        LoadingConfig(tiling=False, max_memory=1.0)
 
 
 @pytest.mark.parametrize(
