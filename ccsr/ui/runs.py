@@ -45,6 +45,8 @@ class Look:
 class Run:
     """One press of the button that starts a run."""
 
+    values: tuple[Any, ...]
+    """Of its inputs when it was pressed."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set by the button that stops it."""
     begun: bool = False
@@ -108,25 +110,31 @@ def wire_run(
     assert isinstance(status, gr.HTML)
     current = gr.State(None)
 
-    def begin(_: Run | None, *values: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    def begin(before: Run | None, *values: Any) -> tuple[Any, ...]:  # noqa: ANN401
         check(*values)
-        return *_busy(), snippets.waiting(), Run()
-
-    def begin_again(before: Run | None, *values: Any) -> tuple[Any, ...]:  # noqa: ANN401
-        assert rerun is not None
-        if not rerun.wanted(*values):
-            return (gr.skip(),) * 4
         if before is not None:
             before.superseded = True
             before.stop.set()
-        return begin(before, *values)
+        return *_busy(), snippets.waiting(), Run(values)
 
-    def follow(run: Run | None, *values: Any) -> Generator[tuple[Any, ...]]:  # noqa: ANN401
-        # One that has begun is here again when an event did not start another.
+    def begin_again(before: Run | None, *values: Any) -> tuple[Any, ...]:  # noqa: ANN401
+        assert rerun is not None
+        return begin(before, *values) if rerun.wanted(*values) else (gr.skip(),) * 4
+
+    def follow(run: Run | None, *now: Any) -> Generator[tuple[Any, ...]]:  # noqa: ANN401
+        nothing = (gr.skip(),) * (2 + len(outputs))
+        # Two may be waiting when the first press was stopped: the first takes the second's place.
         if run is None or run.begun or run.stop.is_set():
+            # Without a word Gradio would empty all outputs.
+            yield nothing
             return
         run.begun = True
         look: Look | None = None
+        # While it waited, others may have been at the same picture, and a person at the controls.
+        values = (
+            latest if isinstance(block, gr.State) else pressed
+            for block, latest, pressed in zip(inputs, now, run.values, strict=True)
+        )
         with closing(work(*values)) as looks:
             for look in looks:
                 if run.stop.is_set() and not look.ended:
@@ -134,10 +142,11 @@ def wire_run(
                 yield *(_idle() if look.ended else _busy()), *look.values
             else:
                 return
-        if not run.superseded:
-            yield *_idle(), *stopped(look).values
+        yield nothing if run.superseded else (*_idle(), *stopped(look).values)
 
-    def halt(run: Run) -> tuple[Any, ...]:
+    def halt(run: Run | None) -> tuple[Any, ...]:
+        if run is None:
+            return (gr.skip(),) * 3
         run.stop.set()
         if run.begun:
             return gr.skip(), gr.update(interactive=False), gr.skip()
@@ -156,17 +165,19 @@ def wire_run(
             concurrency_limit=None,
             trigger_mode="multiple",
             **PRIVATE,
-        ).success(
-            follow,
-            [current, *inputs],
-            [start, stop, *outputs],
-            api_visibility="private",
-            show_progress="minimal",
-            show_progress_on=status,
-            # A run that takes the place of another begins before the other has ended.
-            trigger_mode="multiple",
-            **MODEL,
         )
+    # Not after every beginning: one that starts nothing is to take no place in the queue.
+    current.change(
+        follow,
+        [current, *inputs],
+        [start, stop, *outputs],
+        api_visibility="private",
+        show_progress="minimal",
+        show_progress_on=status,
+        # A run that takes the place of another begins before the other has ended.
+        trigger_mode="multiple",
+        **MODEL,
+    )
     stop.click(halt, current, [start, stop, status], **LIGHT)
 
 

@@ -191,7 +191,12 @@ def test_moving_a_slider_does_nothing_before_the_first_result(
     choose_picture(page, picture_file)
     choose_number(page, "t_min", "0.5")
     expect(page.locator("#evaluations")).to_contain_text("8 refinement steps")
+    page.get_by_label("Preset").click()
+    page.get_by_role("option", name=re.compile("^A2:")).click()
+    # Long enough for an event that should not have been sent to be answered.
+    page.wait_for_timeout(1000)
     expect(page.get_by_role("button", name="Upscale", exact=True)).to_be_enabled()
+    expect(page.locator("#upscale-status")).not_to_be_empty()
     assert engine.evaluations == 0
     upscale(page)
     expect(page.locator("#upscale-facts")).to_contain_text("Evaluations9")
@@ -230,6 +235,69 @@ def test_last_of_several_moves_has_the_last_word(
     expect(facts).to_contain_text("of 9")
     expect(page.get_by_role("button", name="Upscale", exact=True)).to_be_enabled()
     assert engine.evaluations < EVALUATIONS + 26
+
+
+def test_result_is_that_of_the_last_of_two_moves_within_an_evaluation(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    upscale(page)
+    facts = page.locator("#upscale-facts")
+    expect(facts).to_contain_text(f"Evaluations{EVALUATIONS}")
+    engine.delay = 2
+    drag_slider(page, "t_max", 0.9)
+    expect(page.locator("#upscale-status")).to_contain_text("Evaluation 1 of")
+    choose_number(page, "t_min", "0.2")
+    choose_number(page, "t_max", "0.4")
+    engine.delay = 0
+    expect(facts).to_contain_text("of 11")
+    expect(page.get_by_role("button", name="Upscale", exact=True)).to_be_enabled()
+    page.wait_for_timeout(1000)
+    expect(facts).to_contain_text("of 11")
+    expect_size(page.locator("#upscale-result img").nth(1), 240, 160)
+
+
+def test_refused_move_leaves_the_run_that_is_under_way(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    upscale(page)
+    facts = page.locator("#upscale-facts")
+    expect(facts).to_contain_text(f"Evaluations{EVALUATIONS}")
+    engine.delay = 0.3
+    drag_slider(page, "t_max", 0.9)
+    expect(page.locator("#upscale-status")).to_contain_text("Evaluation")
+    page.get_by_label("Seed", exact=True).fill("")
+    choose_number(page, "t_min", "0.5")
+    expect(page.get_by_test_id("toast-body").first).to_contain_text("Seed is empty")
+    expect(facts).to_contain_text("of 28")
+    expect(page.get_by_role("button", name="Upscale", exact=True)).to_be_enabled()
+
+
+def test_stopped_while_waiting_and_pressed_again_takes_what_is_chosen_then(
+    page: Page, browser: Browser, serve: Serve, engine: FakeEngine, picture_file: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    engine.delay = 60
+    url = serve(engine)
+    open_page(page, url)
+    choose_picture(page, picture_file)
+    upscale(page)
+    assert engine.begun.wait(30)
+    second = browser.new_context().new_page()
+    open_page(second, url)
+    choose_picture(second, picture_file)
+    upscale(second)
+    expect(second.locator("#upscale-status")).to_contain_text("queue: 1/1")
+    second.get_by_role("button", name="Stop").first.click()
+    expect(second.locator("#upscale-status")).to_contain_text("Stopped before it began")
+    choose_number(second, "t_min", "0.5")
+    upscale(second)
+    engine.delay = 0
+    engine.released.set()
+    expect(second.locator("#upscale-facts")).to_contain_text("Evaluations9")
 
 
 def test_preset_sets_the_sliders_and_updates_the_result(
