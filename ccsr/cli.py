@@ -43,7 +43,7 @@ from ccsr.report import (
     write_report,
 )
 from ccsr.stability import StabilityReport, agreed
-from ccsr.tradeoff import TRADEOFF_FILES, Point, grid, write_points
+from ccsr.tradeoff import TRADEOFF_FILES, Point, PointResult, grid, write_points
 from ccsr.weights import load_engine
 
 FIELDS = tuple(field.name for field in dataclasses.fields(SamplingConfig))
@@ -290,6 +290,7 @@ def sweep(options: argparse.Namespace) -> int:
             if isinstance(event, Progress):
                 bar.total = event.total
                 bar.update(event.evaluation - bar.n)
+            if not isinstance(event, PointResult):
                 continue
             points.append(event.point)
             path = options.output / point_name(event.point.config, chosen[0])

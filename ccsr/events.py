@@ -32,6 +32,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Decoded:
+    """One estimate decoded and judged, of a run that needs several for one result."""
+
+    number: int
+    """How many are done, from 1 to `total`."""
+    total: int
+
+
+@dataclass(frozen=True)
 class Restored:
     """One seed finished."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ccsr.config import SamplingConfig, option
-from ccsr.events import Explorer, Progress
+from ccsr.events import Decoded, Explorer, Progress
 from ccsr.images import Picture
 from ccsr.schedule import path_for
 from ccsr.stability import StabilityReport
@@ -48,6 +48,10 @@ class Point:
         }
 
 
+MAX_SETTINGS = 36
+"""Of one sweep. All of one t_max take memory at the same time, 50 MB each at 1024x1024 pixels."""
+
+
 @dataclass(frozen=True)
 class PointResult:
     """A setting that is done."""
@@ -63,8 +67,8 @@ def grid(
     """All settings of these fractions with t_min <= t_max, in the order of the fractions.
 
     Raises:
-        ValueError: If no pair is in that order, a fraction is out of its range, or the variant has
-            no such fractions.
+        ValueError: If no pair is in that order, there are more than MAX_SETTINGS, a fraction is out
+            of its range, or the variant has no such fractions.
     """
     if config.variant == "v1":
         raise ValueError("v1 is uniform diffusion, which has no t_max and t_min; take ccsr or v2")
@@ -80,6 +84,11 @@ def grid(
             f"no t_min of {list(t_mins)} is at or below a t_max of {list(t_maxs)}; "
             "lower t_min or raise t_max"
         )
+    if len(configs) > MAX_SETTINGS:
+        raise ValueError(
+            f"at most {MAX_SETTINGS} settings are compared at once, got {len(configs)}; "
+            "give fewer values of t_max or t_min"
+        )
     return configs
 
 
@@ -92,7 +101,7 @@ def num_evaluations(configs: Sequence[SamplingConfig], num_seeds: int) -> int:
 
 def sweep(
     explorer: Explorer, configs: Sequence[SamplingConfig], seeds: Sequence[int], judge: Judge
-) -> Iterator[Progress | PointResult]:
+) -> Iterator[Progress | Decoded | PointResult]:
     """Walk through all settings, those of one t_max together; a point each, in that order.
 
     Args:
@@ -103,7 +112,7 @@ def sweep(
     """
     groups = _groups(configs)
     total = sum(_missing(explorer, groups, seed) for seed in seeds)
-    done = 0
+    done = decoded = 0
     for group in groups:
         reports = [StabilityReport(config) for config in group]
         firsts: list[Picture] = []
@@ -117,6 +126,8 @@ def sweep(
                 report.add(seed, picture.rgb, judge(picture.rgb))
                 if seed == seeds[0]:
                     firsts.append(picture)
+                decoded += 1
+                yield Decoded(decoded, len(configs) * len(seeds))
         for report, picture in zip(reports, firsts, strict=True):
             yield PointResult(_point(report), picture)
 

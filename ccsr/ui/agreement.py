@@ -1,5 +1,6 @@
 """The slider that drops what the seeds do not agree on, in a result that is there."""
 
+import dataclasses
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,11 +9,10 @@ import gradio as gr
 import numpy as np
 
 from ccsr.config import AGREEMENT, DEFAULT_AGREEMENT, MAX_RESULT_PIXELS
-from ccsr.images import load_picture
+from ccsr.images import load_picture, save_png
 from ccsr.metrics import METRICS, measure
 from ccsr.stability import agreed
 from ccsr.ui import snippets
-from ccsr.ui.files import write_look
 from ccsr.ui.inputs import number_slider
 from ccsr.ui.runs import IN_ORDER
 
@@ -95,16 +95,17 @@ def _fade(kept: Survey | None, choice: str | None, threshold: float) -> tuple[An
 def fade(kept: Survey, source: Path, threshold: float) -> tuple[Path, str]:
     """Write the result in `source`, faded; where it is, and what to say of it."""
     AGREEMENT.check(AGREEMENT.label, threshold)
-    rgb, mean = (load_picture(p, max_pixels=MAX_RESULT_PIXELS).rgb for p in (source, kept.mean))
-    result = agreed(rgb, mean, np.load(kept.l_std_numbers), threshold)
+    picture, mean = (load_picture(p, max_pixels=MAX_RESULT_PIXELS) for p in (source, kept.mean))
+    result = agreed(picture.rgb, mean.rgb, np.load(kept.l_std_numbers), threshold)
     for old in sorted(kept.folder.glob("agreed-*"), key=_age)[:-KEPT_LOOKS]:
         old.unlink(missing_ok=True)
     name = f"agreed-{len(kept.seeds)}-{threshold:g}-{source.name}"
-    path = write_look(kept.folder / name, result.rgb)
+    path = kept.folder / name
+    save_png(path, dataclasses.replace(picture, rgb=result.rgb), overwrite=True)
     facts = {"Faded": f"{result.share:.1%}"}
     if kept.reference is not None:
         hr = load_picture(kept.reference, max_pixels=MAX_RESULT_PIXELS).rgb
-        before, after = measure(rgb, hr), measure(result.rgb, hr)
+        before, after = measure(picture.rgb, hr), measure(result.rgb, hr)
         for name, metric in METRICS.items():
             change = after[name] - before[name]
             facts[metric.label] = f"{after[name]:.4f} {metric.unit} ({change:+.4f})"

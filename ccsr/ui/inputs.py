@@ -80,8 +80,13 @@ class Settings:
         return list(self.named().values())
 
     def chosen(self) -> list[Callable[..., Any]]:
-        """The events of a person having chosen a value; sliders that still move do not count."""
-        return [self.settled.change, *map(chosen_event, self.components.values())]
+        """The events of a person having chosen a value; while it still moves or grows, none."""
+        events: list[Callable[..., Any]] = [self.settled.change]
+        for component in self.components.values():
+            # Not at every letter.
+            typed = isinstance(component, gr.Textbox)
+            events += [component.blur, component.submit] if typed else [chosen_event(component)]
+        return events
 
 
 def chosen_event(component: Component) -> Callable[..., Any]:

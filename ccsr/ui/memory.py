@@ -1,7 +1,7 @@
 """What a person chose, remembered by the browser: a reloaded page is as it was left."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -26,13 +26,18 @@ def remember(
         settled: The event of several of them having received values at once.
     """
     names = list(components)
+    choices = {
+        name: {value for _, value in component.choices}
+        for name, component in components.items()
+        if isinstance(component, gr.Radio)
+    }
     stored = gr.BrowserState(None, storage_key=STORAGE, secret=STORAGE)
 
     def store(*values: Any) -> dict[str, Any]:  # noqa: ANN401
         return dict(zip(names, values, strict=True))
 
     def restore(found: Any) -> list[Any]:  # noqa: ANN401
-        values = remembered(found, names)
+        values = remembered(found, names, choices)
         return [values.get(name, gr.skip()) for name in names]
 
     # Not when values merely change: a page that fills in its defaults would store these.
@@ -47,14 +52,25 @@ def remember(
     page.load(restore, stored, list(components.values()), **LIGHT)
 
 
-def remembered(found: Any, names: Sequence[str]) -> dict[str, Any]:  # noqa: ANN401
+def remembered(
+    found: Any,  # noqa: ANN401
+    names: Sequence[str],
+    choices: Mapping[str, Container[Any]],
+) -> dict[str, Any]:
     """The values that can be shown again; none if the settings among them no longer fit.
 
-    What a browser hands over may be of an earlier version, or of anybody.
+    What a browser hands over may be of an earlier version, of another model, or of anybody.
+
+    Args:
+        found: What it is.
+        names: Of the components.
+        choices: The values that some of them can have.
     """
     if not isinstance(found, dict) or set(found) != set(names):
         return {}
     try:
+        if any(found[name] not in allowed for name, allowed in choices.items()):
+            return {}
         default = dataclasses.asdict(SamplingConfig())
         read_config([(default | found)[name] for name in FIELDS])
     except (ValueError, TypeError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ccsr.config import REFERENCE_HELP, SamplingConfig
+from ccsr.config import REFERENCE_HELP, SamplingConfig, Variant
 from ccsr.events import Engine, ModelInfo
 from ccsr.pipeline import target_size
 from ccsr.report import read_settings
@@ -36,9 +36,18 @@ from ccsr.ui.variants import build_variants_tab
 MAX_WAITING = 20
 """Runs that may wait for the model before further ones are refused."""
 
+KEYS = """<script>
+// A slider tells of its new value when a pointer lets go of it, and here also when a key does.
+document.addEventListener("keyup", ({ key, target }) => {
+    const moved = /^(Arrow|Page|Home|End)/.test(key) && target.matches("input[type=range]");
+    if (moved) target.dispatchEvent(new PointerEvent("pointerup", { bubbles: true }));
+});
+</script>"""
+
 LAUNCH_KWARGS: dict[str, Any] = {
     "theme": THEME,
     "css": CSS,
+    "head": KEYS,
     "footer_links": ["api", "settings"],
     "run_history": False,
     "show_error": False,
@@ -89,7 +98,7 @@ def build_page(engine: Engine) -> gr.Blocks:
         chosen = {**settings.components, "seed": seed, **survey, **sweep}
         remember(page, chosen, settings.settled.change)
         load.upload(
-            functools.partial(_loaded, tuple(settings.components)),
+            functools.partial(_loaded, info.variants, tuple(settings.components)),
             [load, settings.settled],
             [*settings.components.values(), seed, settings.settled],
             concurrency_limit=None,
@@ -139,13 +148,21 @@ def _settings_side(info: ModelInfo) -> Settings:
     return settings
 
 
-def _loaded(names: Sequence[str], path: str, count: int) -> tuple[Any, ...]:
+def _loaded(
+    variants: Sequence[Variant], names: Sequence[str], path: str, count: int
+) -> tuple[Any, ...]:
     """Values of the settings on the page, the seed, and the count of values received at once."""
     with errors_shown():
         found = read_settings(Path(path))
     if found.config.words != SamplingConfig().words and "prompt" not in names:
         gr.Warning("That picture was made with a prompt, and this model reads none.")
-    return *(getattr(found.config, name) for name in names), found.seed, count + 1
+    values = {name: getattr(found.config, name) for name in names}
+    if found.config.variant not in variants:
+        gr.Warning(
+            f"That picture was made with variant {found.config.variant}, which this model lacks."
+        )
+        values["variant"] = gr.skip()
+    return *values.values(), found.seed, count + 1
 
 
 def _evaluations(*values: Any) -> str:  # noqa: ANN401

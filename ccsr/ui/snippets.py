@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from ccsr.config import COMPACT, DEFAULT_SEED, SamplingConfig
-from ccsr.events import ModelInfo, Progress
+from ccsr.events import Decoded, ModelInfo, Progress
 from ccsr.images import Picture, Size
 from ccsr.schedule import path_for
 
@@ -82,6 +82,12 @@ def progress(
         words.append(f"about {duration(elapsed * (1 - known) / known)} left")
     text = " · ".join(words) + (f" · {done}" if done else "")
     return _bar(share, text)
+
+
+def decoding(event: Decoded, done: str) -> str:
+    """A bar and a line for a run that has come to `event`, with what is there in words."""
+    text = f"Decoded {event.number} of {event.total}"
+    return _bar(event.number / event.total, f"{text} · {done}" if done else text)
 
 
 def waiting() -> str:

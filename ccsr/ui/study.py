@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import gradio as gr
 
 from ccsr.config import MAX_RESULT_PIXELS
-from ccsr.events import Engine, Progress
+from ccsr.events import Decoded, Engine, Progress
 from ccsr.ui import snippets
 from ccsr.ui.exploring import Explored, explored
 from ccsr.ui.files import remove_folder
@@ -61,7 +61,7 @@ class Study(Generic[Query, Made]):
     """What one result is called."""
     read: Callable[[Sequence[Any]], Query]
     """Reads what a person chose; raises ValueError."""
-    work: Callable[[Engine, Explored, Query, str | None], Iterator[Progress | Made]]
+    work: Callable[[Engine, Explored, Query, str | None], Iterator[Progress | Decoded | Made]]
     """Does it, given the path of the reference: progress, and all there is after each result."""
     ended: Callable[[Made], Made] = _as_it_is
     """Adds what is written at the end, also to a run that was stopped."""
@@ -113,7 +113,7 @@ def wire_study(
         *rest: Any,  # noqa: ANN401
     ) -> Generator[Look]:
         started = time.perf_counter()
-        progress: Progress | None = None
+        progress: Progress | Decoded | None = None
         made: Made | None = None
 
         def at_end() -> Made | None:
@@ -125,7 +125,7 @@ def wire_study(
                 exploration = explored(engine, path, exploration)
                 with running(study.work(engine, exploration, query, reference)) as events:
                     for event in events:
-                        if isinstance(event, Progress):
+                        if isinstance(event, Progress | Decoded):
                             progress = event
                         else:
                             if made is None:
@@ -153,11 +153,16 @@ def wire_study(
 
 
 def _line(
-    study: Study[Any, Any], progress: Progress | None, elapsed: float, made: Results | None
+    study: Study[Any, Any],
+    progress: Progress | Decoded | None,
+    elapsed: float,
+    made: Results | None,
 ) -> str:
     done = "" if made is None else f"{_counted(study, made)} done"
     if progress is None:
         return snippets.line(done, "quiet")
+    if isinstance(progress, Decoded):
+        return snippets.decoding(progress, done)
     share = 0 if made is None else len(made) / made.total
     return snippets.progress(progress, elapsed, done, share)
 

@@ -17,7 +17,7 @@ from ccsr.config import (
     NUM_SWEEP_SEEDS,
     SamplingConfig,
 )
-from ccsr.events import Engine, Progress
+from ccsr.events import Decoded, Engine, Progress
 from ccsr.images import save_png
 from ccsr.metrics import judge_against
 from ccsr.plots import (
@@ -159,7 +159,7 @@ def compared(
     explored: Explored,
     query: tuple[Sequence[SamplingConfig], Sequence[int]],
     reference_path: str | None,
-) -> Iterator[Progress | Swept]:
+) -> Iterator[Progress | Decoded | Swept]:
     """Sweep over settings with seeds: progress, and what there is after each setting."""
     configs, seeds = query
     picture = read_picture(explored.path)
@@ -199,6 +199,7 @@ def _fractions_box(name: str, values: Sequence[float]) -> gr.Textbox:
     return gr.Textbox(
         ", ".join(map(str, values)),
         label=f"Values of {name}",
+        max_length=200,
         info="From 0 to 1, with commas.",
         min_width=150,
     )

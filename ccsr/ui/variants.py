@@ -17,7 +17,7 @@ from ccsr.config import (
     SamplingConfig,
     Variant,
 )
-from ccsr.events import Engine, Explorer, Progress, Restored
+from ccsr.events import Decoded, Engine, Explorer, Progress, Restored
 from ccsr.images import save_png
 from ccsr.metrics import judge_against
 from ccsr.plots import SCORE_LABELS
@@ -56,7 +56,8 @@ class Ablation:
     variant: Variant
     best: Path
     worst: Path
-    l_std_map: np.ndarray
+    l_std_numbers: Path
+    """Their L-STD map as an array."""
     l_std: float
     scores: dict[str, tuple[float, float]]
     """Mean and G-STD over the seeds."""
@@ -124,7 +125,7 @@ def ablated(
     explored: Explored,
     query: tuple[SamplingConfig, Sequence[int]],
     reference_path: str | None,
-) -> Iterator[Progress | Compared]:
+) -> Iterator[Progress | Decoded | Compared]:
     """Run every variant with every seed: progress, and what there is after each variant."""
     config, seeds = query
     picture = read_picture(explored.path)
@@ -133,6 +134,7 @@ def ablated(
     configs = [dataclasses.replace(config, variant=v) for v in reversed(engine.info.variants)]
     compared = Compared(new_folder(), len(configs))
     done, total = 0, _missing(explored.explorer, configs, seeds)
+    decoded = 0
     for chosen in configs:
         report = StabilityReport(chosen)
         files: list[Path] = []
@@ -142,10 +144,14 @@ def ablated(
                     report.add(seed, event.picture.rgb, judge(event.picture.rgb))
                     files.append(compared.folder / f"{chosen.variant}-seed-{seed}.png")
                     save_png(files[-1], event.picture, settings_text(chosen, seed, engine.info))
+                    decoded += 1
+                    yield Decoded(decoded, len(configs) * len(seeds))
                     continue
                 done += 1
                 yield dataclasses.replace(event, evaluation=done, total=max(total, done))
-        compared = _with_maps(compared, _ablation(report, files))
+        numbers = compared.folder / f"{chosen.variant}-l_std.npy"
+        np.save(numbers, report.pixels.l_std_map)
+        compared = _with_maps(compared, _ablation(report, files, numbers))
         yield compared
 
 
@@ -155,13 +161,13 @@ def _missing(explorer: Explorer, configs: Sequence[SamplingConfig], seeds: Seque
     return sum(explorer.num_evaluations(c, seed) for c in apart for seed in seeds)
 
 
-def _ablation(report: StabilityReport, files: Sequence[Path]) -> Ablation:
+def _ablation(report: StabilityReport, files: Sequence[Path], numbers: Path) -> Ablation:
     fidelity = next(iter(report.scores.values()))
     return Ablation(
         report.config.variant,
         files[int(np.argmax(fidelity))],
         files[int(np.argmin(fidelity))],
-        report.pixels.l_std_map,
+        numbers,
         report.pixels.l_std,
         {name: (spread.mean, spread.g_std) for name, spread in report.spreads().items()},
     )
@@ -170,14 +176,15 @@ def _ablation(report: StabilityReport, files: Sequence[Path]) -> Ablation:
 def _with_maps(compared: Compared, ablation: Ablation) -> Compared:
     """What there is with one more variant; all maps are drawn again on one scale."""
     ablations = (*compared.ablations, ablation)
-    maximum = max(heatmap.nice_maximum(a.l_std_map) for a in ablations)
+    numbers = [np.load(a.l_std_numbers) for a in ablations]
+    maximum = max(map(heatmap.nice_maximum, numbers))
     maps = tuple(
         # A browser keeps what it has seen under a name.
         write_look(
             compared.folder / f"{a.variant}-l_std-of-{len(ablations)}.png",
-            heatmap.with_scale(a.l_std_map, maximum),
+            heatmap.with_scale(l_std_map, maximum),
         )
-        for a in ablations
+        for a, l_std_map in zip(ablations, numbers, strict=True)
     )
     return dataclasses.replace(compared, ablations=ablations, maps=maps)
 

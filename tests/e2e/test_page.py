@@ -184,6 +184,26 @@ def test_moving_t_min_shows_the_kept_estimates_and_goes_on_from_them(
     expect(page.locator("#upscale-result")).to_be_visible()
 
 
+def test_slider_moved_by_keys_shows_its_result_and_is_remembered(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    url = serve(engine)
+    open_page(page, url)
+    choose_picture(page, picture_file)
+    upscale(page)
+    facts = page.locator("#upscale-facts")
+    expect(facts).to_contain_text(f"Evaluations{EVALUATIONS}")
+    slider = page.get_by_role("slider", name="t_min")
+    slider.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    moved = page.get_by_label("number input for t_min").input_value()
+    assert float(moved) > 0.34
+    expect(facts).to_contain_text("0 new of")
+    open_page(page, url)
+    expect(page.get_by_label("number input for t_min")).to_have_value(moved)
+
+
 def test_moving_a_slider_does_nothing_before_the_first_result(
     page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
 ) -> None:

@@ -138,11 +138,18 @@ def test_python_code_compiles_and_names_the_settings() -> None:
 def test_only_values_that_still_fit_are_remembered() -> None:
     names = [*FIELDS, "seed"]
     found = {**dict(zip(FIELDS, DEFAULTS, strict=True)), "seed": 3}
-    assert remembered(found, names) == found
-    assert remembered(None, names) == {}
-    assert remembered({"seed": 3}, names) == {}
-    assert remembered({**found, "t_max": 7}, names) == {}
-    assert remembered({**found, "num_steps": "many"}, names) == {}
+    choices = {"variant": {"ccsr", "v1"}}
+    assert remembered(found, names, choices) == found
+    others = (
+        None,
+        {"seed": 3},
+        {**found, "t_max": 7},
+        {**found, "num_steps": "many"},
+        {**found, "variant": "v2"},
+        {**found, "variant": []},
+    )
+    for other in others:
+        assert remembered(other, names, choices) == {}
 
 
 @pytest.mark.parametrize(("start_point", "offered"), [("noise", False), ("lr", True)])
