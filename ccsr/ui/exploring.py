@@ -7,8 +7,8 @@ import gradio as gr
 from ccsr.events import Engine, Explorer
 from ccsr.ui.inputs import read_picture
 
-KEEP_SECONDS = 3600
-"""How long estimates stay in memory after the last run of a visitor who is still there."""
+KEEP_SECONDS = 900
+"""How long estimates stay in memory after the last run of a visitor, there or gone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class Explored:
 
 
 def kept_exploration() -> gr.State:
-    """Make the state that holds it; it is freed when the visitor leaves."""
+    """Make the state that holds it for KEEP_SECONDS."""
     return gr.State(None, time_to_live=KEEP_SECONDS)
 
 

@@ -204,6 +204,12 @@ def test_slider_moved_by_keys_shows_its_result_and_is_remembered(
     expect(page.get_by_label("number input for t_min")).to_have_value(moved)
 
 
+def test_empty_slider_is_told_of(page: Page, serve: Serve, engine: FakeEngine) -> None:
+    open_page(page, serve(engine))
+    set_number(page, "t_min", "")
+    expect(page.locator("#evaluations")).to_contain_text("t_min is empty")
+
+
 def test_moving_a_slider_does_nothing_before_the_first_result(
     page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
 ) -> None:
