@@ -164,11 +164,18 @@ class CCSRPipeline(DiffusionPipeline):
 
     def _encoded(self, picture: Picture, size: Size) -> torch.Tensor:
         padded, _ = pad_to_multiple(self._enlarged(picture, size), self.size_multiple)
-        return encode(self.vae, padded, self._vae_tile)
+        encoded = encode(self.vae, padded, self._vae_tile)
+        del padded
+        self._tidy(encoded)
+        return encoded
+
+    def _tidy(self, latent: torch.Tensor) -> None:
+        """Between networks that leave much memory free: of a latent worked on in pieces."""
+        if self._vae_tile is not None and max(latent.shape[2:]) > self._vae_tile:
+            give_back()
 
     def _decoded(self, x0_hat: torch.Tensor) -> torch.Tensor:
-        if self._vae_tile is not None and max(x0_hat.shape[2:]) > self._vae_tile:
-            give_back()
+        self._tidy(x0_hat)
         return decode(self.vae, x0_hat.to(self._execution_device), self._vae_tile)
 
     @torch.no_grad()
@@ -242,6 +249,7 @@ class CCSRPipeline(DiffusionPipeline):
         size = working_size(target_size(picture, config), self.config["working_size"])
         lr_latent = self._encoded(picture, size)
         features = self.controlnet.condition_features(lr_latent.to(self.controlnet.dtype))
+        self._tidy(lr_latent)
         return Condition(size, lr_latent, features, text)
 
     def _text(self, config: SamplingConfig) -> Text | None:
@@ -311,12 +319,14 @@ class CCSRPipeline(DiffusionPipeline):
             down, middle = self.controlnet(
                 x, t, states, controlnet_cond=features, return_dict=False
             )
+            if strength != 1:
+                down, middle = [strength * residual for residual in down], strength * middle
             return self.unet(
                 x,
                 t,
                 states,
-                down_block_additional_residuals=[strength * residual for residual in down],
-                mid_block_additional_residual=strength * middle,
+                down_block_additional_residuals=down,
+                mid_block_additional_residual=middle,
                 return_dict=False,
             )[0]
 

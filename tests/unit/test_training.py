@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from skimage import data
 from torch import nn
 
@@ -14,6 +14,7 @@ from ccsr.images import picture_from_array, save_png
 from ccsr.metrics import LPIPS
 from ccsr.schedule import NonUniformScheduler
 from training.__main__ import COMPACT, main
+from training.average import main as average
 from training.config import (
     DataConfig,
     LoopConfig,
@@ -68,8 +69,8 @@ def test_shipped_recipe_is_read_and_fits_the_size_limit_of_the_model() -> None:
          "scale must be int, got 'four'"),
         (COMPACT.read_text().replace("perceptual = ", "preceptual = "), "unknown .'preceptual'"),
         (COMPACT.read_text().replace("loop = {", "loop = 3 #", 1), "loop must be a table, got 3"),
-        (COMPACT.read_text().replace('"features"', '"feature"'),
-         "discriminator must be one of patch, features, got 'feature'"),
+        (COMPACT.read_text().replace('"patch"', '"pitch"'),
+         "discriminator must be one of patch, features, got 'pitch'"),
     ],
 )  # fmt: skip
 def test_bad_recipes_say_what_is_wrong(text: str, message: str, tmp_path: Path) -> None:
@@ -306,6 +307,29 @@ def test_stage_1_looks_at_the_same_place_of_estimate_and_hr(
     losses = player(batch, 0.0, generator_for(0))
     assert float(losses["l_perceptual"]) == pytest.approx(0.25)
     assert float(losses["loss"]) == pytest.approx(0.5)
+
+
+def test_average_lies_between_two_models_and_overwrites_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("before", 1.0), ("after", 3.0), ("wider", 0.0)):
+        (tmp_path / name / "unet").mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text(name)
+        weights = {"w": torch.full((2 + (name == "wider"),), value, dtype=torch.float16)}
+        save_file(weights, tmp_path / name / "unet" / "a.safetensors")
+    before, after, wider, output = (
+        str(tmp_path / n) for n in ("before", "after", "wider", "output")
+    )
+    assert average([before, after, output, "--share", "0.25"]) == 0
+    found = load_file(tmp_path / "output/unet/a.safetensors")["w"]
+    assert (found.dtype, found.tolist()) == (torch.float16, [1.5, 1.5])
+    assert (tmp_path / "output/config.json").read_text() == "after"
+    assert average([before, after, output, "--share", "0.5"]) == 2
+    assert average([before, wider, output + "2", "--share", "0.5"]) == 2
+    assert "of different architectures" in capsys.readouterr().err
+    assert average([before, after, output + "2", "--share", "5"]) == 2
+    assert "share must be from 0 to 1, got 5.0" in capsys.readouterr().err
+    assert not (tmp_path / "output2").exists()
 
 
 def test_warm_start_takes_what_fits_and_leaves_the_rest() -> None:

@@ -1,0 +1,76 @@
+"""Average two models of one architecture.
+
+Between the networks before and after further training lie others that give away less of what the
+first did well for what the second gained: https://arxiv.org/abs/2109.01903.
+
+    python -m training.average BEFORE AFTER OUTPUT --share 0.6
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+
+def average(before: Path, after: Path, output: Path, share: float) -> None:
+    """Write a model whose weights are those of `before` and, to a share, those of `after`.
+
+    Args:
+        before: Model folder.
+        after: Model folder with the same files; all that is no weight comes from it.
+        output: New folder.
+        share: From 0 to 1.
+
+    Raises:
+        ValueError: If the share is out of range, or files or the shapes in them differ.
+        FileExistsError: If there is an output already.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be from 0 to 1, got {share}")
+    found = [{p.relative_to(m) for p in m.rglob("*.safetensors")} for m in (before, after)]
+    if found[0] != found[1] or not found[0]:
+        names = ", ".join(sorted(map(str, found[0] ^ found[1]))) or "no weights"
+        raise ValueError(f"{before} and {after} do not hold the same files: {names}")
+    averaged = {
+        name: _between(load_file(before / name), load_file(after / name), share, name)
+        for name in sorted(found[0])
+    }
+    shutil.copytree(after, output)
+    for name, weights in averaged.items():
+        save_file(weights, output / name, metadata={"format": "pt"})
+
+
+def _between(
+    before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], share: float, name: Path
+) -> dict[str, torch.Tensor]:
+    shapes = [{k: w.shape for k, w in weights.items()} for weights in (before, after)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{name}: the two models are of different architectures")
+    return {
+        key: torch.lerp(before[key].float(), weight.float(), share).to(weight.dtype)
+        for key, weight in after.items()
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Average; the exit code is 0, or 2 after a bad input."""
+    parser = argparse.ArgumentParser(prog="python -m training.average", description=__doc__)
+    parser.add_argument("before", type=Path, help="model folder")
+    parser.add_argument("after", type=Path, help="model folder")
+    parser.add_argument("output", type=Path, help="new folder")
+    parser.add_argument("--share", type=float, required=True, help="of the second, from 0 to 1")
+    options = parser.parse_args(arguments)
+    try:
+        average(options.before, options.after, options.output, options.share)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
