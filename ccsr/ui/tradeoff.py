@@ -316,7 +316,7 @@ def _add_endpoint(engine: Engine, chosen: tuple[Any, ...], settings: Settings) -
             for event in compared(engine, explored(engine, picture), query, reference):
                 if isinstance(event, Swept):
                     swept = event
-                else:
+                elif isinstance(event, Progress):
                     yield None, {"evaluation": event.evaluation, "total": event.total}
             if swept is not None:
                 rows = [point.row() for point in swept.points]
