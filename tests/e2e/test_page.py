@@ -835,7 +835,7 @@ def test_a_reference_of_the_wrong_size_is_refused_before_any_work(
     choose_reference(page, picture_file)
     run_seeds(page, 2)
     toast = page.get_by_test_id("toast-body")
-    expect(toast).to_contain_text("the reference must have the size of the result, 240x160")
+    expect(toast).to_contain_text("the reference must be 240x160")
     assert engine.evaluations == 0
 
 
