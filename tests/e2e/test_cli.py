@@ -130,10 +130,12 @@ def test_seeds_writes_pictures_and_a_report(model: str, small: Path, tmp_path: P
 def test_reference_of_another_size_is_refused_before_any_work(
     model: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
-    assert run("seeds", small, *fast(model, out), "--reference", small) == 2
-    assert "the reference must be 120x96" in capsys.readouterr().err
-    assert not out.exists()
+    out, large = tmp_path / "out", tmp_path / "large.png"
+    save_png(large, picture_from_array(np.zeros((300, 400, 3), np.uint8)))
+    for reference in (small, large):
+        assert run("seeds", small, *fast(model, out), "--reference", reference) == 2
+        assert "the reference must be 120x96" in capsys.readouterr().err
+        assert not out.exists()
 
 
 @pytest.mark.parametrize(

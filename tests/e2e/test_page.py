@@ -279,6 +279,7 @@ def test_result_is_that_of_the_last_of_two_moves_within_an_evaluation(
     engine.delay = 0
     expect(facts).to_contain_text("of 11")
     expect(page.get_by_role("button", name="Upscale", exact=True)).to_be_enabled()
+    # Long enough for a run that should have been given up to show its result.
     page.wait_for_timeout(1000)
     expect(facts).to_contain_text("of 11")
     expect_size(page.locator("#upscale-result img").nth(1), 240, 160)

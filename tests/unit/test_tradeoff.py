@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ccsr.config import SamplingConfig
-from ccsr.events import Progress
+from ccsr.events import Decoded, Progress
 from ccsr.exploration import Exploration
 from ccsr.images import picture_from_array
 from ccsr.schedule import path_for
@@ -36,6 +36,27 @@ def test_grid_leaves_out_what_is_in_the_wrong_order() -> None:
     pairs = [(c.t_max, c.t_min) for c in configs]
     assert pairs == [(0.5, 0.3), (0.5, 0.5), (0.8, 0.3), (0.8, 0.7), (0.8, 0.5)]
     assert {c.num_steps for c in configs} == {9}
+
+
+def test_fraction_out_of_range_is_refused_though_others_are_in_order() -> None:
+    with pytest.raises(ValueError, match=r"t_min must be .*33.33"):
+        grid(BASE, [0.8], [0.3, 33.33])
+
+
+def test_more_settings_than_memory_is_meant_for_are_refused() -> None:
+    fractions = [i / 10 for i in range(10)]
+    assert len(grid(BASE, [1.0], fractions)) == 10
+    with pytest.raises(ValueError, match="at most 36 settings are compared at once, got 55"):
+        grid(BASE, fractions, fractions)
+
+
+def test_every_decode_is_told_of_so_that_a_sweep_can_be_stopped() -> None:
+    pipeline = tiny_pipeline()
+    exploration, configs = Exploration(lambda _: pipeline, PICTURE), grid(BASE, [0.6], [0.5, 0.2])
+    for _ in range(2):
+        events = sweep(exploration, configs, (0, 1), brightness)
+        decoded = [(e.number, e.total) for e in events if isinstance(e, Decoded)]
+        assert decoded == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 @pytest.mark.parametrize(
