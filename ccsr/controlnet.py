@@ -88,6 +88,12 @@ class PictureControlNetModel(ModelMixin, ConfigMixin):
             )
             for level, width in enumerate(widths)
         )
+        # Each block begins as the identity, so that a model can be made deeper and go on learning
+        # from where it was.
+        for block in self.levels:
+            for resnet in block.resnets:
+                nn.init.zeros_(resnet.conv2.weight)
+                nn.init.zeros_(resnet.conv2.bias)
         # The UNet's skip connections: its first convolution, then at each resolution its residual
         # blocks and, but for the last, what goes on to the next.
         levels = [0] + [

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from ccsr.controlnet import PictureControlNetModel
 from tests.tiny import LATENT_CHANNELS, tiny_picture_controlnet, tiny_unet
 
 
@@ -39,3 +40,17 @@ def test_step_hands_on_what_was_computed_once() -> None:
     x = torch.randn(2, LATENT_CHANNELS, 4, 4)
     assert model(x, 7, None, controlnet_cond=features) is features
     assert model(0 * x, 900, None, controlnet_cond=features) is features
+
+
+def test_deeper_network_starts_as_the_one_whose_weights_it_gets() -> None:
+    def network(depth: int) -> PictureControlNetModel:
+        return PictureControlNetModel(4, (8, 8), 1, (8, 8), (depth, 1), norm_num_groups=4)
+
+    shallow, deep, latent = network(1), network(3), torch.randn(1, 4, 8, 8)
+    with torch.no_grad():
+        for weight in shallow.parameters():
+            weight.normal_()
+    deep.load_state_dict(shallow.state_dict(), strict=False)
+    torch.testing.assert_close(
+        deep.condition_features(latent), shallow.condition_features(latent), rtol=0, atol=0
+    )
