@@ -6,9 +6,13 @@ that is there. Results are those of fresh runs.
 """
 
 import dataclasses
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+
+import numpy as np
+import torch
 
 from ccsr.config import SamplingConfig, Variant
 from ccsr.events import Progress, Restored
@@ -19,6 +23,10 @@ from ccsr.schedule import Path, path_for
 
 MAX_KEPT_BYTES = 128 * 1024**2
 """Memory for estimates: 250 of a result of 512x512 pixels by the compact model."""
+MAX_FILE_BYTES = 1024**3
+"""Room on the disk for large ones: 30 of a result of 4096x4096 pixels."""
+LARGE_BYTES = 8 * 1024**2
+"""An estimate of so many is kept in a file: one run of the largest results has half a GiB."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +53,35 @@ class Chain:
     def advance(self, count: int) -> Iterator[Step]:
         """Make estimates until there are `count`, one at a time."""
         while len(self.steps) < count:
-            self.steps.append(next(self.ahead))
-            yield self.steps[-1]
+            step = next(self.ahead)
+            if is_large(step.x0_hat):
+                step = dataclasses.replace(step, x0_hat=in_file(step.x0_hat))
+            self.steps.append(step)
+            yield step
 
     @property
     def num_bytes(self) -> int:
         """Memory that the estimates take."""
-        return sum(step.x0_hat.nbytes for step in self.steps)
+        return sum(step.x0_hat.nbytes for step in self.steps if not is_large(step.x0_hat))
+
+    @property
+    def file_bytes(self) -> int:
+        """Room that they take on the disk."""
+        return sum(step.x0_hat.nbytes for step in self.steps if is_large(step.x0_hat))
+
+
+def is_large(x0_hat: torch.Tensor) -> bool:
+    """Whether an estimate is to be kept in a file; the memory of a GPU is another matter."""
+    return x0_hat.nbytes >= LARGE_BYTES and x0_hat.device.type == "cpu"
+
+
+def in_file(x: torch.Tensor) -> torch.Tensor:
+    """The same numbers, kept in a file without a name, which is gone when they are."""
+    with tempfile.TemporaryFile() as file:
+        # Written before it is mapped: a disk that is full is an error here, and a crash there.
+        x.contiguous().numpy().tofile(file)
+        file.flush()
+        return torch.from_numpy(np.memmap(file, np.float32, "c", shape=tuple(x.shape)))
 
 
 class Exploration:
@@ -165,7 +195,10 @@ class Exploration:
         return None
 
     def _forget_oldest(self) -> None:
-        while len(self._chains) > 1 and self._num_bytes() > self.max_kept_bytes:
+        while len(self._chains) > 1 and (
+            self._num_bytes() > self.max_kept_bytes
+            or sum(chain.file_bytes for chain in self._chains.values()) > MAX_FILE_BYTES
+        ):
             del self._chains[next(iter(self._chains))]
 
     def _num_bytes(self) -> int:

@@ -12,7 +12,7 @@ from ccsr.events import Engine, ModelInfo
 from ccsr.pipeline import target_size
 from ccsr.report import read_settings
 from ccsr.ui import snippets
-from ccsr.ui.exploring import kept_exploration
+from ccsr.ui.exploring import Explorations, visitor_of
 from ccsr.ui.files import KEEP_SECONDS
 from ccsr.ui.inputs import (
     Settings,
@@ -70,7 +70,8 @@ def build_page(engine: Engine) -> gr.Blocks:
         with gr.Row(elem_classes="workspace"):
             with gr.Column(elem_classes="picture", min_width=280):
                 picture, about, reference = _picture_side()
-            subject = Subject(picture, reference, kept_exploration())
+            visitor, explorations = gr.State(None), Explorations(engine)
+            subject = Subject(picture, reference, visitor, explorations)
             with gr.Column(elem_classes="settings", min_width=280):
                 settings = _settings_side(info)
                 load = gr.UploadButton(
@@ -97,6 +98,8 @@ def build_page(engine: Engine) -> gr.Blocks:
                         build_variants_tab(engine, subject, settings)
         chosen = {**settings.components, "seed": seed, **survey, **sweep}
         remember(page, chosen, settings.settled.change)
+        page.load(visitor_of, None, visitor, **LIGHT)
+        page.unload(explorations.forget)
         load.upload(
             functools.partial(_loaded, info.variants, tuple(settings.components)),
             [load, settings.settled],

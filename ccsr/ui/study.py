@@ -11,7 +11,7 @@ import gradio as gr
 from ccsr.config import MAX_RESULT_PIXELS
 from ccsr.events import Decoded, Engine, Progress
 from ccsr.ui import snippets
-from ccsr.ui.exploring import Explored, explored
+from ccsr.ui.exploring import Explorations, Explored
 from ccsr.ui.files import remove_folder
 from ccsr.ui.inputs import errors_shown, read_picture
 from ccsr.ui.runs import UNFINISHED, Block, Look, running, wire_run
@@ -49,8 +49,10 @@ class Subject:
 
     picture: gr.Image
     reference: gr.Image
-    exploration: gr.State
-    """What has been made of the picture."""
+    visitor: gr.State
+    """Who looks."""
+    explorations: Explorations
+    """What has been made of the picture, by visitor."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def wire_study(
 
     def work(
         before: Made | None,
-        exploration: Explored | None,
+        visitor: str | None,
         path: str,
         reference: str | None,
         *rest: Any,  # noqa: ANN401
@@ -122,7 +124,7 @@ def wire_study(
         try:
             with errors_shown():
                 query = study.read(rest)
-                exploration = explored(engine, path, exploration)
+                exploration = subject.explorations.of(visitor, path)
                 with running(study.work(engine, exploration, query, reference)) as events:
                     for event in events:
                         if isinstance(event, Progress | Decoded):
@@ -133,23 +135,23 @@ def wire_study(
                             made = event
                         there = before if made is None else made
                         line = _line(study, progress, time.perf_counter() - started, made)
-                        yield Look((line, there, exploration))
+                        yield Look((line, there))
         except gr.Error:
-            yield Look((UNFINISHED, at_end(), exploration), ended=True)
+            yield Look((UNFINISHED, at_end()), ended=True)
             raise
-        yield Look(("", at_end(), exploration), ended=True)
+        yield Look(("", at_end()), ended=True)
 
     def stopped(last: Look | None) -> Look:
         if last is None:
-            return Look((snippets.line("Stopped.", "quiet"), gr.skip(), gr.skip()))
-        _, there, exploration = last.values
+            return Look((snippets.line("Stopped.", "quiet"), gr.skip()))
+        _, there = last.values
         if there is None:
-            return Look((snippets.line("Stopped.", "quiet"), None, exploration))
+            return Look((snippets.line("Stopped.", "quiet"), None))
         line = snippets.line(f"Stopped. {_counted(study, there)} kept.", "quiet")
-        return Look((line, study.ended(there), exploration))
+        return Look((line, study.ended(there)))
 
-    inputs = [shown, subject.exploration, subject.picture, subject.reference, *chosen]
-    wire_run(buttons, check, work, stopped, inputs, [status, shown, subject.exploration])
+    inputs = [shown, subject.visitor, subject.picture, subject.reference, *chosen]
+    wire_run(buttons, check, work, stopped, inputs, [status, shown])
 
 
 def _line(

@@ -99,8 +99,8 @@ def build_upscale_tab(engine: Engine, subject: Subject, settings: Settings) -> g
     shown = [result, below, about, download, again, command, code]
     finished.change(_show, finished, shown, **IN_ORDER)
 
-    run_inputs = [finished, subject.exploration, subject.picture, seed, *settings.values()]
-    run_outputs = [status, result, finished, subject.exploration]
+    run_inputs = [finished, subject.visitor, subject.picture, seed, *settings.values()]
+    run_outputs = [status, result, finished]
 
     def check(_: Any, __: Any, path: str | None, seed: float, *values: Any) -> None:  # noqa: ANN401
         with errors_shown():
@@ -110,7 +110,7 @@ def build_upscale_tab(engine: Engine, subject: Subject, settings: Settings) -> g
 
     def work(
         shown: Upscaled | None,
-        before: Explored | None,
+        visitor: str | None,
         path: str,
         seed: float,
         *values: Any,  # noqa: ANN401
@@ -119,30 +119,29 @@ def build_upscale_tab(engine: Engine, subject: Subject, settings: Settings) -> g
         # What is shown of the same picture stays until there is something better.
         shown = shown if shown is not None and shown.source == path else None
         pair = (shown.before, shown.after) if shown else None
-        now: Explored | None = None
         try:
             with errors_shown():
                 config, number = read_config(values), read_whole(SEED, seed)
-                now = explored(engine, path, before)
-                for event in upscaled(engine, now, config, number):
+                kept = subject.explorations.of(visitor, path)
+                for event in upscaled(engine, kept, config, number):
                     if isinstance(event, Upscaled):
                         pair = event.before, event.after
-                        yield Look(("", _slider(pair), event, now), ended=True)
+                        yield Look(("", _slider(pair), event), ended=True)
                         continue
                     progress, look = event
                     pair = pair if shown else look or pair
                     line = snippets.progress(progress, time.perf_counter() - started)
-                    yield Look((line, _slider(pair), shown, now))
+                    yield Look((line, _slider(pair), shown))
         except gr.Error:
-            yield Look((UNFINISHED, _slider(pair if shown else None), shown, now), ended=True)
+            yield Look((UNFINISHED, _slider(pair if shown else None), shown), ended=True)
             raise
 
     def stopped(last: Look | None) -> Look:
         if last is None:
-            return Look((snippets.line("Stopped.", "quiet"), *[gr.skip()] * 3))
-        _, pair, shown, now = last.values
+            return Look((snippets.line("Stopped.", "quiet"), *[gr.skip()] * 2))
+        _, pair, shown = last.values
         text = PREVIEW_LEFT if shown is None else "Stopped. The earlier result is shown."
-        return Look((snippets.line(text, "quiet"), pair, shown, now))
+        return Look((snippets.line(text, "quiet"), pair, shown))
 
     def shows_another_setting(
         shown: Upscaled | None,

@@ -1,8 +1,11 @@
 """The page as a person uses it, in a real browser, and as a program calls it."""
 
+import gc
 import json
 import re
 import shlex
+import time
+import weakref
 import zipfile
 from pathlib import Path
 
@@ -16,12 +19,12 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from ccsr.cli import parser
 from ccsr.config import L_STD_HELP, SamplingConfig
 from ccsr.heatmap import with_scale
-from ccsr.images import load_picture, read_png_text, save_png
+from ccsr.images import Picture, load_picture, read_png_text, save_png
 from ccsr.report import settings_text
 from ccsr.schedule import path_for
 from ccsr.weights import load_engine
-from tests.conftest import Serve
-from tests.fakes import FakeEngine
+from tests.conftest import WAIT, Serve
+from tests.fakes import FakeEngine, FakeExplorer
 
 pytestmark = pytest.mark.e2e
 
@@ -142,6 +145,31 @@ def test_progress_and_a_preview_are_seen_while_it_works(
     expect_size(after, 30, 20)
     engine.released.set()
     expect(page.locator("#upscale-facts")).to_contain_text("240x160")
+
+
+def test_estimates_are_freed_when_the_visitor_leaves(
+    page: Page, serve: Serve, picture_file: Path
+) -> None:
+    explorers: list[weakref.ref[FakeExplorer]] = []
+
+    class Watched(FakeEngine):
+        def explore(self, picture: Picture) -> FakeExplorer:
+            explorer = super().explore(picture)
+            explorers.append(weakref.ref(explorer))
+            return explorer
+
+    open_page(page, serve(Watched()))
+    choose_picture(page, picture_file)
+    upscale(page)
+    expect(page.locator("#upscale-facts")).to_contain_text("240x160")
+    gc.collect()
+    assert explorers[0]() is not None
+    page.close()
+    deadline = time.monotonic() + WAIT / 1000
+    while explorers[0]() is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+        gc.collect()
 
 
 def test_stop_stops_the_work_and_keeps_what_is_there(

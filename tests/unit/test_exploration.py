@@ -156,6 +156,35 @@ def test_memory_is_bounded_and_the_longest_unused_goes_first(
     assert exploration.num_evaluations(MIDDLE, 2) == path_for(MIDDLE).num_evaluations
 
 
+def test_large_estimates_lie_in_files_and_are_the_same(
+    pipelines: dict[Variant, CCSRPipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ccsr.exploration.LARGE_BYTES", 1)
+    mapped: list[np.memmap] = []
+    original = np.memmap
+    monkeypatch.setattr(np, "memmap", lambda *a, **k: mapped.append(original(*a, **k)) or mapped[-1])
+    exploration = Exploration(pipelines.__getitem__, PICTURE, max_kept_bytes=0)
+    for config in (MIDDLE, LOWER, FURTHER, HIGHER):
+        _, found = run(exploration, config)
+        fresh = pipelines["ccsr"](PICTURE, config, (3,)).pictures[0].rgb
+        np.testing.assert_array_equal(found, fresh)
+    addresses = {array.ctypes.data for array in mapped}
+    assert {step.x0_hat.data_ptr() for step in exploration.steps(LOWER, 3)[1:]} <= addresses
+
+
+def test_files_are_bounded_too(
+    pipelines: dict[Variant, CCSRPipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ccsr.exploration.LARGE_BYTES", 1)
+    exploration = Exploration(pipelines.__getitem__, PICTURE)
+    run(exploration, MIDDLE, 1)
+    size = sum(step.x0_hat.nbytes for step in exploration.steps(MIDDLE, 1))
+    monkeypatch.setattr("ccsr.exploration.MAX_FILE_BYTES", size)
+    run(exploration, MIDDLE, 2)
+    assert exploration.num_evaluations(MIDDLE, 2) == 0
+    assert exploration.num_evaluations(MIDDLE, 1) == path_for(MIDDLE).num_evaluations
+
+
 def test_picture_is_encoded_once(
     exploration: Exploration,
     pipelines: dict[Variant, CCSRPipeline],

@@ -13,7 +13,8 @@ from ccsr.cli import parser
 from ccsr.config import NUM_SEEDS, SEED, SamplingConfig, StartPoint
 from ccsr.events import Progress
 from ccsr.images import Picture, Size
-from ccsr.ui import files, snippets
+from ccsr.ui import exploring, files, snippets
+from ccsr.ui.exploring import Explorations
 from ccsr.ui.inputs import FIELDS, read_config, read_picture, read_whole, settings_controls
 from ccsr.ui.memory import remembered
 from ccsr.ui.seeds import read_seeds
@@ -162,3 +163,38 @@ def test_presets_of_v2_are_offered_for_its_models_only(
     (preset,) = (b for b in page.blocks.values() if getattr(b, "elem_id", None) == "preset")
     assert isinstance(preset, gr.Dropdown)
     assert ("v2" in {value for _, value in preset.choices}) == offered
+
+
+def test_each_visitor_keeps_one_picture_for_a_while(
+    picture_file: Path, reference_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("ccsr.ui.exploring.time.monotonic", lambda: now)
+    explorations, cat, large = Explorations(FakeEngine()), str(picture_file), str(reference_file)
+    first = explorations.of("a", cat)
+    assert explorations.of("a", cat) is first
+    assert explorations.of("b", cat) is not first
+    assert explorations.of("a", large) is not first
+    assert explorations.of("a", cat) is not first
+    before = explorations.of("a", cat)
+    now = exploring.KEEP_SECONDS
+    assert explorations.of("a", cat) is not before
+    assert len(explorations) == 1
+
+
+def test_program_without_a_page_keeps_nothing(picture_file: Path) -> None:
+    explorations = Explorations(FakeEngine())
+    assert explorations.of(None, str(picture_file)).path == str(picture_file)
+    assert len(explorations) == 0
+
+
+def test_of_too_many_visitors_the_longest_idle_is_forgotten(
+    picture_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ccsr.ui.exploring.MAX_VISITORS", 2)
+    explorations, cat = Explorations(FakeEngine()), str(picture_file)
+    kept = {name: explorations.of(name, cat) for name in "ab"}
+    assert explorations.of("a", cat) is kept["a"]
+    explorations.of("c", cat)
+    assert explorations.of("a", cat) is kept["a"]
+    assert explorations.of("b", cat) is not kept["b"]
