@@ -19,7 +19,7 @@ def build_autoencoder(config: AutoencoderConfig) -> AutoencoderDC:
         encoder_block_types="ResBlock",
         decoder_block_types="ResBlock",
         encoder_block_out_channels=config.block_out_channels,
-        decoder_block_out_channels=config.block_out_channels,
+        decoder_block_out_channels=config.decoder_block_out_channels or config.block_out_channels,
         encoder_layers_per_block=config.encoder_layers_per_block,
         decoder_layers_per_block=config.decoder_layers_per_block,
         encoder_qkv_multiscales=((),) * levels,
@@ -35,6 +35,7 @@ class Reconstruction(nn.Module):
     def __init__(self, autoencoder: AutoencoderDC, config: AutoencoderConfig) -> None:
         super().__init__()
         self.autoencoder, self.config = autoencoder, config
+        autoencoder.encoder.requires_grad_(config.trained == "both")
         self.lpips = LPIPS.alex()
 
     def forward(
@@ -74,11 +75,17 @@ class AutoencoderObjective:
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
-        """Save the autoencoder, scaled so that latents have the spread of the recipe."""
+        """Save the autoencoder, scaled so that latents have the spread of the recipe.
+
+        If the encoder was not trained, its latents are scaled as they were.
+        """
+        if self.config.trained == "both":
+            self.autoencoder.register_to_config(scaling_factor=self._scaling_factor())
+        self.autoencoder.save_pretrained(folder)
+
+    def _scaling_factor(self) -> float:
         examples = (self.crops[-1 - i]["hr"] for i in range(64))
         pixels = (2 * x[None].to(self.autoencoder.device) - 1 for x in examples)
         latents = [self.autoencoder.encode(x, return_dict=False)[0] for x in pixels]
         root_mean_square = torch.cat(latents).square().mean().sqrt()
-        scaling_factor = float(self.config.latent_spread / root_mean_square)
-        self.autoencoder.register_to_config(scaling_factor=scaling_factor)
-        self.autoencoder.save_pretrained(folder)
+        return float(self.config.latent_spread / root_mean_square)

@@ -60,6 +60,10 @@ class AutoencoderConfig:
     block_out_channels: tuple[int, ...] = (32, 64, 128, 256)
     encoder_layers_per_block: tuple[int, ...] = (0, 1, 1, 1)
     decoder_layers_per_block: tuple[int, ...] = (0, 2, 2, 2)
+    decoder_block_out_channels: tuple[int, ...] | None = None
+    """As those of the encoder when absent."""
+    trained: Literal["both", "decoder"] = "both"
+    """"decoder": another decoder for the latents of the model that is started from (`--init`)."""
     latent_channels: int = 16
     latent_noise: float = 0.05
     """Noise put on latents while training, relative to their spread."""

@@ -3,6 +3,7 @@
 autoencoder -> pairs -> uniform -> stage1 -> rollouts -> stage2 -> export
 """
 
+import json
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +115,10 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | Stored]:
     """
     if step in OBJECTIVES:
         folder = run.folder / step
-        claim(folder, record(run, step))
+        made_with = record(run, step)
         objective = OBJECTIVES[step](run)
+        # Last: a recipe that will not do claims nothing, and can be corrected.
+        claim(folder, made_with)
         yield from train(objective, getattr(run.recipe, step).loop, folder)
         objective.export(folder / "export")
     elif step == "pairs":
@@ -133,9 +136,26 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | Stored]:
 
 
 def _autoencoder(run: Run) -> Objective:
-    objective = AutoencoderObjective(run.recipe.autoencoder, run.recipe.data, run.pictures)
+    config = run.recipe.autoencoder
+    objective = AutoencoderObjective(config, run.recipe.data, run.pictures)
     run.warm_start(objective.autoencoder, "vae", "v2")
+    if config.trained == "decoder":
+        _keep_latents(objective.autoencoder, run.origin)
     return objective
+
+
+def _keep_latents(autoencoder: AutoencoderDC, origin: Path | None) -> None:
+    """See that the encoder is that of `origin`, and scale its latents as there."""
+    if origin is None:
+        raise ValueError('autoencoder: trained = "decoder" keeps the encoder of a model: give --init')
+    kept = AutoencoderDC.load_config(origin / "vae")
+    for key, value in autoencoder.config.items():
+        if key.startswith(("encoder", "latent")) and json.dumps(value) != json.dumps(kept[key]):
+            raise ValueError(
+                f'autoencoder: trained = "decoder" keeps the encoder of {origin}, and {key} is '
+                f"{kept[key]} there, {value} in the recipe"
+            )
+    autoencoder.register_to_config(scaling_factor=kept["scaling_factor"])
 
 
 def _uniform(run: Run) -> Objective:

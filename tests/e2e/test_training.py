@@ -194,6 +194,43 @@ def test_store_of_another_recipe_is_refused(
     assert "made with other stage2.t_min; give" in capsys.readouterr().err
 
 
+def with_another_decoder(folder: Path, more: str = "") -> Path:
+    recipe = folder / "decoder.toml"
+    decoder = 'trained = "decoder"\ndecoder_block_out_channels = [8, 4, 8, 16]\n'
+    recipe.write_text(TINY.replace("[autoencoder]\n", f"[autoencoder]\n{decoder}{more}"))
+    return recipe
+
+
+def test_another_decoder_is_trained_for_the_latents_of_a_model(
+    folders: tuple[Path, Path], trained: Path, tmp_path: Path
+) -> None:
+    model, recipe = trained / "model", with_another_decoder(tmp_path)
+    assert train((folders[0], recipe), tmp_path / "run", "autoencoder", "--init", str(model)) == 0
+    export = tmp_path / "run" / "autoencoder" / "export"
+    before, after = (json.loads((f / "config.json").read_text()) for f in (model / "vae", export))
+    assert after["scaling_factor"] == before["scaling_factor"]
+    assert after["decoder_block_out_channels"] == [8, 4, 8, 16]
+    kept = load_file(model / "vae" / "diffusion_pytorch_model.v2.safetensors")
+    made = load_file(export / "diffusion_pytorch_model.safetensors")
+    encoder = [key for key in made if key.startswith("encoder.")]
+    assert encoder
+    assert all(torch.equal(made[key], kept[key].float()) for key in encoder)
+    changed = [k for k in made if k.startswith("decoder.") and made[k].shape == kept[k].shape]
+    assert any(not torch.equal(made[key], kept[key].float()) for key in changed)
+
+
+def test_another_decoder_needs_the_model_whose_encoder_it_keeps(
+    folders: tuple[Path, Path], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = with_another_decoder(tmp_path)
+    assert train((folders[0], recipe), tmp_path / "run", "autoencoder") == 2
+    assert "give --init" in capsys.readouterr().err
+    deeper = with_another_decoder(tmp_path, "encoder_layers_per_block = [0, 2, 1, 1]\n")
+    init = ("--init", str(trained / "model"))
+    assert train((folders[0], deeper), tmp_path / "run", "autoencoder", *init) == 2
+    assert "encoder_layers_per_block is [0, 1, 1, 1] there" in capsys.readouterr().err
+
+
 def test_step_is_not_mixed_with_networks_it_was_not_made_from(
     folders: tuple[Path, Path], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
