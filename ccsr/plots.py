@@ -172,7 +172,8 @@ def trajectory_figure(
                 axes.annotate(text, (timestep, 1), xycoords=("data", "axes fraction"),
                               xytext=(4, -10), textcoords="offset points", fontsize=9)  # fmt: skip
         panels[-1].set_xlabel("timestep t")
-        panels[-1].invert_xaxis()
+        # The whole process, whatever is marked: what is dragged keeps its place.
+        panels[-1].set_xlim(1020, -20)
     return figure
 
 

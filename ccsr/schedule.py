@@ -5,6 +5,7 @@ index i of the grid has train timestep s_i. Refinement visits indices j, j-1, ..
 grid by the fractions t_max and t_min. All arithmetic is in float32 or better.
 """
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -112,6 +113,26 @@ def path_for(config: SamplingConfig, loop_start: LoopStart = "paper") -> Path:
     """The path of a setting; V1 gets as many evaluations as the paper's path would take."""
     path = non_uniform_path(int(config.num_steps), config.t_max, config.t_min, loop_start)
     return uniform_path(path.num_evaluations) if config.variant == "v1" else path
+
+
+def ending_at(config: SamplingConfig, evaluation: int) -> SamplingConfig | None:
+    """The setting whose result is the estimate that a run of `config` makes there.
+
+    Args:
+        config: The run.
+        evaluation: Number of the estimate, from 1.
+
+    Returns:
+        None for what no setting gives: an estimate on the way of V1, which goes to the end.
+    """
+    path = path_for(config)
+    if path.jump is None:
+        return config if evaluation == path.num_evaluations else None
+    if evaluation == 1:
+        return dataclasses.replace(config, t_min=config.t_max)
+    t_min = path.indices[evaluation - 2] / path.num_steps
+    # A step below t_max, where they would mean no refinement at all.
+    return dataclasses.replace(config, t_min=round(min(t_min, config.t_max - 1e-4), 4))
 
 
 @dataclass(frozen=True)

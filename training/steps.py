@@ -147,7 +147,9 @@ def _autoencoder(run: Run) -> Objective:
 def _keep_latents(autoencoder: AutoencoderDC, origin: Path | None) -> None:
     """See that the encoder is that of `origin`, and scale its latents as there."""
     if origin is None:
-        raise ValueError('autoencoder: trained = "decoder" keeps the encoder of a model: give --init')
+        raise ValueError(
+            'autoencoder: trained = "decoder" keeps the encoder of a model: give --init'
+        )
     kept = AutoencoderDC.load_config(origin / "vae")
     for key, value in autoencoder.config.items():
         if key.startswith(("encoder", "latent")) and json.dumps(value) != json.dumps(kept[key]):

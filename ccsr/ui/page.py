@@ -16,7 +16,6 @@ from ccsr.ui.exploring import Explorations, visitor_of
 from ccsr.ui.files import KEEP_SECONDS
 from ccsr.ui.inputs import (
     Settings,
-    errors_shown,
     example_pictures,
     picture_input,
     read_config,
@@ -74,10 +73,10 @@ def build_page(engine: Engine) -> gr.Blocks:
             subject = Subject(picture, reference, visitor, explorations)
             with gr.Column(elem_classes="settings", min_width=280):
                 settings = _settings_side(info)
-                load = gr.UploadButton(
-                    "Load settings from a picture made here",
+                load = gr.File(
+                    label="Load settings: drop a PNG made here",
                     file_types=[".png"],
-                    size="sm",
+                    height=84,
                     elem_id="load-settings",
                 )
             # On a narrow screen the last tabs would else hide in a menu.
@@ -103,7 +102,7 @@ def build_page(engine: Engine) -> gr.Blocks:
         load.upload(
             functools.partial(_loaded, info.variants, tuple(settings.components)),
             [load, settings.settled],
-            [*settings.components.values(), seed, settings.settled],
+            [*settings.components.values(), seed, settings.settled, load],
             concurrency_limit=None,
             **PRIVATE,
         )
@@ -154,9 +153,18 @@ def _settings_side(info: ModelInfo) -> Settings:
 def _loaded(
     variants: Sequence[Variant], names: Sequence[str], path: str, count: int
 ) -> tuple[Any, ...]:
-    """Values of the settings on the page, the seed, and the count of values received at once."""
-    with errors_shown():
+    """What a picture made here holds.
+
+    Returns:
+        Values of the settings on the page, the seed, the count of values received at once, and an
+        empty place for the next file.
+    """
+    try:
         found = read_settings(Path(path))
+    except ValueError as error:
+        # No gr.Error, after which the place for the next file would not be empty.
+        gr.Warning(str(error))
+        return *((gr.skip(),) * (len(names) + 2)), None
     if found.config.words != SamplingConfig().words and "prompt" not in names:
         gr.Warning("That picture was made with a prompt, and this model reads none.")
     values = {name: getattr(found.config, name) for name in names}
@@ -165,7 +173,7 @@ def _loaded(
             f"That picture was made with variant {found.config.variant}, which this model lacks."
         )
         values["variant"] = gr.skip()
-    return *values.values(), found.seed, count + 1
+    return *values.values(), found.seed, count + 1, None
 
 
 def _evaluations(*values: Any) -> str:  # noqa: ANN401

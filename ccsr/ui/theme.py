@@ -115,4 +115,8 @@ button.stop:disabled { filter: grayscale(1); opacity: .5; }
 .run-buttons { align-items: flex-end; }
 .looks .form > * { min-height: 92px; }
 .below-result { align-items: center; }
+
+/* A place to drop a file on, no higher than a line of text asks for. */
+#load-settings .icon-wrap { display: none; }
+#load-settings .wrap { padding-top: 1.6rem; min-height: 0; font-size: var(--text-sm); }
 """

@@ -12,13 +12,14 @@ from ccsr.events import Engine, Progress
 from ccsr.images import save_png
 from ccsr.metrics import judge_against
 from ccsr.plots import SCORE_LABELS, reachable, svg, timesteps_across, trajectory_figure
+from ccsr.report import settings_text
 from ccsr.sampler import Step
-from ccsr.schedule import path_for
+from ccsr.schedule import ending_at, path_for
 from ccsr.ui import snippets
 from ccsr.ui.exploring import Explored
 from ccsr.ui.files import new_folder
 from ccsr.ui.inputs import Settings, read_config, read_picture, read_reference, read_whole
-from ccsr.ui.runs import IN_ORDER, PRIVATE, run_buttons
+from ccsr.ui.runs import IN_ORDER, LIGHT, PRIVATE, run_buttons
 from ccsr.ui.study import Study, Subject, results_state, wire_study
 
 HINT = snippets.hint(
@@ -30,12 +31,12 @@ HELP = (
     "shows how PSNR and LPIPS change; without one, PSNR to the input and sharpness. Drag t_max or "
     "t_min in the plot, or move them with the arrow keys, to change the setting."
 )
-SHOWN_ESTIMATES = 12
+SHOWN_ESTIMATES = 24
 """Estimates decoded at most; of a longer run they are spread evenly."""
 PLOTTED = ("psnr", "lpips", "consistency", "sharpness")
 MOVES = """
 const STEP = 0.01;
-let name = null, home = 0, fraction = 0;
+let name = null, home = 0, fraction = 0, focused = null;
 const drawing = () => element.querySelector("svg.plot");
 const across = (x) => {
     const box = drawing().getBoundingClientRect();
@@ -77,6 +78,17 @@ element.addEventListener("keydown", (event) => {
     take(mark);
     move(fraction + way * STEP);
     leave();
+    focused = mark.id;
+});
+// The plot is drawn anew with its marks in their new places.
+new MutationObserver(() => {
+    if (focused && document.activeElement === document.body) {
+        element.querySelector(`[id=${focused}]`)?.focus();
+    }
+}).observe(element, { childList: true, subtree: true });
+element.addEventListener("focusin", ({ target }) => { focused = target.id; });
+element.addEventListener("focusout", ({ relatedTarget }) => {
+    if (relatedTarget) focused = null;
 });
 """
 
@@ -121,8 +133,19 @@ def build_trajectory_tab(
         plot = gr.HTML(elem_id="trajectory-plot", js_on_load=MOVES)
         gr.HTML(snippets.line(HELP, "quiet"))
     shown = results_state()
-    shown.change(_show, shown, [panel, strip, plot], trigger_mode="always_last", **IN_ORDER)
-    moved = [settings.components["t_max"], settings.components["t_min"], settings.settled]
+    fractions = [settings.components["t_max"], settings.components["t_min"]]
+    shown.change(
+        _show, [shown, *fractions], [panel, strip, plot], trigger_mode="always_last", **IN_ORDER
+    )
+    gr.on(
+        [fraction.change for fraction in fractions],
+        _marked,
+        [shown, *fractions],
+        plot,
+        trigger_mode="always_last",
+        **LIGHT,
+    )
+    moved = [*fractions, settings.settled]
     plot.input(_dragged, [shown, *moved], moved, concurrency_limit=None, **PRIVATE)
 
     chosen = [seed, *settings.values()]
@@ -140,7 +163,10 @@ def read_run(values: Sequence[Any]) -> tuple[SamplingConfig, int]:
 
 
 def estimates(
-    _: Engine, explored: Explored, query: tuple[SamplingConfig, int], reference_path: str | None
+    engine: Engine,
+    explored: Explored,
+    query: tuple[SamplingConfig, int],
+    reference_path: str | None,
 ) -> Iterator[Progress | Trajectory]:
     """Make the estimates of a run that are missing, then decode them one by one."""
     config, seed = query
@@ -153,7 +179,8 @@ def estimates(
     for step in steps:
         result = explored.explorer.restore(config, seed, step).picture
         path = trajectory.folder / f"t-{step.timestep:03d}.png"
-        save_png(path, result)
+        ending = ending_at(config, step.evaluation)
+        save_png(path, result, settings_text(ending, seed, engine.info) if ending else {})
         trajectory = dataclasses.replace(
             trajectory,
             timesteps=(*trajectory.timesteps, step.timestep),
@@ -170,21 +197,27 @@ def spread_out(steps: Sequence[Step], most: int) -> list[Step]:
     return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
 
 
-def _show(trajectory: Trajectory | None) -> tuple[Any, ...]:
+def _show(trajectory: Trajectory | None, t_max: float, t_min: float) -> tuple[Any, ...]:
     if trajectory is None or not trajectory.pictures:
         return gr.update(visible=False), gr.skip(), gr.skip()
     strip = [
         (path, f"t = {timestep}")
         for path, timestep in zip(trajectory.pictures, trajectory.timesteps, strict=True)
     ]
-    return gr.update(visible=True), strip, plot_of(trajectory)
+    return gr.update(visible=True), strip, plot_of(trajectory, t_max, t_min)
 
 
-def plot_of(trajectory: Trajectory) -> str:
-    """Scores against the timestep, as SVG."""
+def _marked(trajectory: Trajectory | None, t_max: float | None, t_min: float | None) -> Any:  # noqa: ANN401
+    if trajectory is None or not trajectory.pictures or t_max is None or t_min is None:
+        return gr.skip()
+    return plot_of(trajectory, t_max, t_min)
+
+
+def plot_of(trajectory: Trajectory, t_max: float, t_min: float) -> str:
+    """Scores against the timestep, with marks at the settings that are chosen, as SVG."""
     names = [name for name in PLOTTED if name in trajectory.scores[0]]
     scores = {SCORE_LABELS[name]: [row[name] for row in trajectory.scores] for name in names}
-    marks = marked_timesteps(trajectory.config)
+    marks = marked_timesteps(trajectory.config, t_max, t_min)
     alt = f"{' and '.join(scores)} of {len(trajectory.timesteps)} estimates against the timestep"
     drawing = svg(trajectory_figure(trajectory.timesteps, scores, marks), alt)
     for name in marks:
@@ -192,11 +225,11 @@ def plot_of(trajectory: Trajectory) -> str:
     return drawing
 
 
-def marked_timesteps(config: SamplingConfig) -> dict[str, int]:
-    """Where t_max and t_min lie; V1 has none."""
+def marked_timesteps(config: SamplingConfig, t_max: float, t_min: float) -> dict[str, int]:
+    """Where t_max and t_min lie; V1 and a run without refinement have none."""
     if config.variant == "v1" or not path_for(config).indices:
         return {}
-    return {"t_max": round(999 * config.t_max), "t_min": round(999 * config.t_min)}
+    return {"t_max": round(999 * t_max), "t_min": round(999 * t_min)}
 
 
 def _dragged(
@@ -207,7 +240,7 @@ def _dragged(
         return (gr.skip(),) * 3
     names = [name for name in PLOTTED if name in trajectory.scores[0]]
     scores = {name: [row[name] for row in trajectory.scores] for name in names}
-    marks = marked_timesteps(trajectory.config)
+    marks = marked_timesteps(trajectory.config, t_max, t_min)
     figure = trajectory_figure(trajectory.timesteps, scores, marks)
     fraction = round(min(max(timesteps_across(figure, event.across) / 999, 0), 1), 4)
     if event.mark == "t_max":

@@ -123,7 +123,10 @@ def build_upscale_tab(engine: Engine, subject: Subject, settings: Settings) -> g
             with errors_shown():
                 config, number = read_config(values), read_whole(SEED, seed)
                 kept = subject.explorations.of(visitor, path)
-                for event in upscaled(engine, kept, config, number):
+                # It is the same picture at every setting.
+                same = shown is not None and shown.config.scale == config.scale
+                before = shown.before if shown is not None and same else None
+                for event in upscaled(engine, kept, config, number, before):
                     if isinstance(event, Upscaled):
                         pair = event.before, event.after
                         yield Look(("", _slider(pair), event), ended=True)
@@ -184,12 +187,25 @@ def _show(result: Upscaled | None) -> tuple[Any, ...]:
 
 
 def upscaled(
-    engine: Engine, explored: Explored, config: SamplingConfig, seed: int
+    engine: Engine,
+    explored: Explored,
+    config: SamplingConfig,
+    seed: int,
+    before: Path | None = None,
 ) -> Iterator[tuple[Progress, tuple[Path, Path] | None] | Upscaled]:
-    """Upscale a file: progress with what can be looked at, and at last the result."""
+    """Upscale a file: progress with what can be looked at, and at last the result.
+
+    Args:
+        engine: The model.
+        explored: The picture.
+        config: Settings.
+        seed: Of the run.
+        before: The picture as plainly enlarged, if it is written already.
+    """
     picture = read_picture(explored.path)
     folder = new_folder()
-    before = write_bicubic(folder, picture, target_size(picture, config))
+    if before is None or not before.exists():
+        before = write_bicubic(folder, picture, target_size(picture, config))
     evaluations = 0
     with running(explored.explorer.run(config, seed, preview=True)) as events:
         for event in events:

@@ -1,5 +1,6 @@
 """The page as a person uses it, in a real browser, and as a program calls it."""
 
+import base64
 import gc
 import json
 import re
@@ -20,7 +21,7 @@ from ccsr.cli import parser
 from ccsr.config import L_STD_HELP, SamplingConfig
 from ccsr.heatmap import with_scale
 from ccsr.images import Picture, load_picture, read_png_text, save_png
-from ccsr.report import settings_text
+from ccsr.report import read_settings, settings_text
 from ccsr.schedule import path_for
 from ccsr.weights import load_engine
 from tests.conftest import WAIT, Serve
@@ -457,9 +458,7 @@ def test_a_second_visitor_sees_the_place_in_the_queue(
 
 
 def load_settings(page: Page, path: Path) -> None:
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Load settings").click()
-    chooser.value.set_files(str(path))
+    page.locator("#load-settings input[type=file]").set_input_files(str(path))
 
 
 def test_settings_come_back_from_a_picture_made_here(
@@ -477,6 +476,30 @@ def test_settings_come_back_from_a_picture_made_here(
     )
     load_settings(page, picture_file)
     expect(page.get_by_test_id("toast-body")).to_contain_text("holds no settings")
+
+
+def test_settings_are_dropped_on_the_page_again_and_again(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path, tmp_path: Path
+) -> None:
+    open_page(page, serve(engine))
+    for seed in (41, 42):
+        made = tmp_path / f"{seed}.png"
+        save_png(
+            made, load_picture(picture_file), settings_text(SamplingConfig(), seed, engine.info)
+        )
+        data = base64.b64encode(made.read_bytes()).decode()
+        dropped = page.evaluate_handle(
+            """([data, name]) => {
+                const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+                const transfer = new DataTransfer();
+                transfer.items.add(new File([bytes], name, { type: "image/png" }));
+                return transfer;
+            }""",
+            [data, made.name],
+        )
+        target = page.locator("#load-settings button").first
+        target.dispatch_event("drop", {"dataTransfer": dropped})
+        expect(page.get_by_label("Seed", exact=True)).to_have_value(str(seed))
 
 
 def test_result_says_how_to_make_it_again(
@@ -791,7 +814,7 @@ def test_trajectory_shows_the_estimates_and_its_marks_can_be_dragged(
     expect(page.locator("#upscale-facts")).to_contain_text(f"Evaluations{EVALUATIONS}")
     page.get_by_role("tab", name="Trajectory").click()
     page.get_by_role("button", name="Show the trajectory").click()
-    expect(page.locator("#trajectory-strip img")).to_have_count(12)
+    expect(page.locator("#trajectory-strip img")).to_have_count(EVALUATIONS)
     # The run that was made before is not made again.
     assert engine.evaluations == EVALUATIONS
     mark = page.locator("#trajectory-plot [id=mark-t_min-0]")
@@ -807,12 +830,37 @@ def test_trajectory_shows_the_estimates_and_its_marks_can_be_dragged(
     expect(value).not_to_have_value("0.3333")
     dragged = float(value.input_value())
     assert 0.34 < dragged < 0.6
-    # The picture follows the setting, and the marks stay where they are.
-    expect(page.locator("#trajectory-strip img")).to_have_count(12)
+    # The picture follows the setting, and so do the marks, whatever moves it.
+    expect(page.locator("#trajectory-strip img")).to_have_count(EVALUATIONS)
     mark.focus()
-    page.keyboard.press("ArrowRight")
-    expect(value).not_to_have_value(f"{dragged:g}")
-    assert dragged - 0.03 < float(value.input_value()) < dragged
+    for _ in range(2):
+        before = value.input_value()
+        page.keyboard.press("ArrowRight")
+        expect(value).not_to_have_value(before)
+        expect(mark).to_be_focused()
+    assert dragged - 0.05 < float(value.input_value()) < dragged
+    choose_number(page, "t_min", "0.1")
+    expect(mark).to_have_js_property("isConnected", True)
+    page.wait_for_function(
+        """(x) => document.querySelector("[id=mark-t_min-0]").getBoundingClientRect().x > x + 50""",
+        arg=x,
+    )
+
+
+def test_estimate_of_a_trajectory_carries_the_settings_that_end_there(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path, tmp_path: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    page.get_by_role("tab", name="Trajectory").click()
+    page.get_by_role("button", name="Show the trajectory").click()
+    expect(page.locator("#trajectory-strip img")).to_have_count(EVALUATIONS)
+    address = page.locator("#trajectory-strip img").nth(2).get_attribute("src")
+    assert address is not None
+    saved = tmp_path / "estimate.png"
+    saved.write_bytes(page.request.get(address).body())
+    found = read_settings(saved)
+    assert path_for(found.config).num_evaluations == 3
 
 
 def test_results_stay_while_new_ones_are_made(

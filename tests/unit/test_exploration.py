@@ -162,7 +162,9 @@ def test_large_estimates_lie_in_files_and_are_the_same(
     monkeypatch.setattr("ccsr.exploration.LARGE_BYTES", 1)
     mapped: list[np.memmap] = []
     original = np.memmap
-    monkeypatch.setattr(np, "memmap", lambda *a, **k: mapped.append(original(*a, **k)) or mapped[-1])
+    monkeypatch.setattr(
+        np, "memmap", lambda *a, **k: mapped.append(original(*a, **k)) or mapped[-1]
+    )
     exploration = Exploration(pipelines.__getitem__, PICTURE, max_kept_bytes=0)
     for config in (MIDDLE, LOWER, FURTHER, HIGHER):
         _, found = run(exploration, config)

@@ -7,6 +7,7 @@ import torch
 from ccsr.config import SamplingConfig
 from ccsr.schedule import (
     NonUniformScheduler,
+    ending_at,
     jump_index,
     leading_timesteps,
     non_uniform_path,
@@ -153,3 +154,26 @@ def test_leading_grid_rises_within_the_process(num_steps: int) -> None:
     assert timesteps[-1] <= 999
     assert timesteps == sorted(timesteps)
     assert len(timesteps) == num_steps
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 15, 45, 200])
+@pytest.mark.parametrize("t_max", [0.0, 0.26, 0.5, 0.6667, 1.0])
+@pytest.mark.parametrize("t_min", [0.0, 0.2, 0.3333])
+def test_every_estimate_is_the_result_of_a_setting(
+    num_steps: int, t_max: float, t_min: float
+) -> None:
+    config = SamplingConfig(num_steps=num_steps, t_max=t_max, t_min=min(t_min, t_max))
+    whole = path_for(config)
+    for evaluation in range(1, whole.num_evaluations + 1):
+        ending = ending_at(config, evaluation)
+        assert ending is not None
+        path = path_for(ending)
+        assert path.num_evaluations == evaluation
+        assert path.indices == whole.indices[: evaluation - 1]
+
+
+def test_only_the_last_estimate_of_v1_is_a_result() -> None:
+    config = SamplingConfig(variant="v1")
+    last = path_for(config).num_evaluations
+    assert ending_at(config, last) == config
+    assert ending_at(config, last - 1) is None
