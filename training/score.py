@@ -1,10 +1,11 @@
 """Scores of a model on true pictures: python -m training.score FOLDER...
 
 Every picture is cropped to its centre, reduced and upscaled again, once a seed. Tables: all
-variants after bicubic reduction; the full method after the Real-ESRGAN chain; the full method at
-the settings of the paper's Table 5; seconds a picture. Rows are averages over all pictures; L-STD
-and G-STD as the paper has them, Eq. (4)-(5). Other upscalers join if they are installed
-(`training/peers.py`), DISTS if its weights are (`training/perceptual.py`).
+variants after bicubic reduction; the full method after the Real-ESRGAN chain, also by the preset
+Fast; the full method at the settings of the paper's Table 5, and by the presets Extraction and
+Fast; seconds a picture. Rows are averages over all pictures; L-STD and G-STD as the paper has
+them, Eq. (4)-(5). Other upscalers join if they are installed (`training/peers.py`), DISTS if its
+weights are (`training/perceptual.py`).
 """
 
 import argparse
@@ -154,16 +155,22 @@ def real_esrgan_x4(hr: torch.Tensor, generator: torch.Generator) -> torch.Tensor
 def restorers(table: str, engine: Engine, seeds: Sequence[int]) -> dict[str, Restore]:
     """The rows of a table, the weakest first."""
     if table == "settings":
-        return {
-            PRESETS[name].label: _ours(engine, PRESETS[name].apply(SamplingConfig()), seeds)
-            for name in TABLE_5
-        }
-    variants = ("ccsr",) if table == "real-esrgan" else tuple(reversed(engine.info.variants))
+        return _presets(engine, ("extraction", "fast", *TABLE_5), seeds)
+    if table == "real-esrgan":
+        ours = _presets(engine, ("fast", "ccsr"), seeds)
+    else:
+        variants = reversed(engine.info.variants)
+        ours = {v: _ours(engine, SamplingConfig(variant=v), seeds) for v in variants}
     return {
         "bicubic": lambda picture: [(0, enlarged(picture))],
         **{name: _peer(peer) for name, peer in installed_peers().items()},
-        **{v: _ours(engine, SamplingConfig(variant=v), seeds) for v in variants},
+        **ours,
     }
+
+
+def _presets(engine: Engine, names: Sequence[str], seeds: Sequence[int]) -> dict[str, Restore]:
+    presets = [PRESETS[name] for name in names]
+    return {p.label: _ours(engine, p.apply(SamplingConfig()), seeds) for p in presets}
 
 
 def enlarged(picture: Picture) -> np.ndarray:

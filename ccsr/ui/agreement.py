@@ -1,6 +1,7 @@
 """The slider that drops what the seeds do not agree on, in a result that is there."""
 
 import dataclasses
+import functools
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -105,11 +106,18 @@ def fade(kept: Survey, source: Path, threshold: float) -> tuple[Path, str]:
     facts = {"Faded": f"{result.share:.1%}"}
     if kept.reference is not None:
         hr = load_picture(kept.reference, max_pixels=MAX_RESULT_PIXELS).rgb
-        before, after = measure(picture.rgb, hr), measure(result.rgb, hr)
+        before = _scores(source, kept.reference, source.stat().st_mtime_ns)
+        after = measure(result.rgb, hr)
         for name, metric in METRICS.items():
             change = after[name] - before[name]
             facts[metric.label] = f"{after[name]:.4f} {metric.unit} ({change:+.4f})"
     return path, snippets.facts(facts)
+
+
+@functools.lru_cache(maxsize=16)
+def _scores(path: Path, reference: Path, written: int) -> dict[str, float]:
+    """Scores of what does not change while the slider moves; `written` tells versions apart."""
+    return measure(*(load_picture(p, max_pixels=MAX_RESULT_PIXELS).rgb for p in (path, reference)))
 
 
 def _age(path: Path) -> float:

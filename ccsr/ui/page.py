@@ -41,6 +41,29 @@ document.addEventListener("keyup", ({ key, target }) => {
     const moved = /^(Arrow|Page|Home|End)/.test(key) && target.matches("input[type=range]");
     if (moved) target.dispatchEvent(new PointerEvent("pointerup", { bubbles: true }));
 });
+// The handle between two pictures knows a mouse only: keys do what that would.
+const HANDLE = ".slider-wrap .outer", STEP = 0.02;
+new MutationObserver(() => {
+    for (const handle of document.querySelectorAll(`${HANDLE}:not([tabindex])`)) {
+        handle.tabIndex = 0;
+        handle.setAttribute("role", "slider");
+        handle.setAttribute("aria-label", "Border between the two pictures");
+        handle.setAttribute("aria-valuetext", "moved by the arrow keys");
+    }
+}).observe(document, { childList: true, subtree: true });
+document.addEventListener("keydown", (event) => {
+    const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!way || !event.target.matches(HANDLE)) return;
+    event.preventDefault();
+    const line = event.target.querySelector(".inner"), box = line.getBoundingClientRect();
+    const from = box.left + box.width / 2, clientY = box.top + box.height / 2;
+    const to = from + way * STEP * event.target.parentElement.clientWidth;
+    const mouse = (type, clientX) =>
+        new MouseEvent(type, { bubbles: true, cancelable: true, view: window, clientX, clientY });
+    line.dispatchEvent(mouse("mousedown", from));
+    window.dispatchEvent(mouse("mousemove", to));
+    window.dispatchEvent(mouse("mouseup", to));
+});
 </script>"""
 
 LAUNCH_KWARGS: dict[str, Any] = {

@@ -119,4 +119,5 @@ button.stop:disabled { filter: grayscale(1); opacity: .5; }
 /* A place to drop a file on, no higher than a line of text asks for. */
 #load-settings .icon-wrap { display: none; }
 #load-settings .wrap { padding-top: 1.6rem; min-height: 0; font-size: var(--text-sm); }
+.slider-wrap .outer:focus-visible { outline: 2px solid var(--color-accent); }
 """

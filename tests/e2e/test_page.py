@@ -213,6 +213,31 @@ def test_moving_t_min_shows_the_kept_estimates_and_goes_on_from_them(
     expect(page.locator("#upscale-result")).to_be_visible()
 
 
+def test_keys_move_the_border_between_the_pictures(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
+) -> None:
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    upscale(page)
+    border = page.get_by_role("slider", name="Border between the two pictures").first
+    expect(border).to_be_visible()
+    border.focus()
+    places = [place_of(border)]
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+        places.append(place_of(border))
+    first, second, third, fourth = places
+    assert first + 5 < second < third - 5
+    assert fourth == pytest.approx(second, abs=4)
+    expect(border).to_be_focused()
+
+
+def place_of(element: Locator) -> float:
+    box = element.bounding_box()
+    assert box is not None
+    return box["x"]
+
+
 def test_slider_moved_by_keys_shows_its_result_and_is_remembered(
     page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
 ) -> None:
