@@ -24,8 +24,8 @@ from ccsr.schedule import Path, path_for
 MAX_KEPT_BYTES = 128 * 1024**2
 """Memory for estimates: 250 of a result of 512x512 pixels by the compact model."""
 MAX_FILE_BYTES = 1024**3
-"""Room on the disk for large ones: 30 of a result of 4096x4096 pixels."""
-LARGE_BYTES = 8 * 1024**2
+"""Room on the disk for large ones of one picture: 30 of a result of 4096x4096 pixels."""
+LARGE_BYTES = 16 * 1024**2
 """An estimate of so many is kept in a file: one run of the largest results has half a GiB."""
 
 
@@ -202,10 +202,11 @@ class Exploration:
             del self._chains[next(iter(self._chains))]
 
     def _num_bytes(self) -> int:
-        chains = self._chains.values()
-        # Chains share conditions.
-        conditions = {id(chain.condition): chain.condition for chain in chains}
-        return sum(each.num_bytes for each in (*chains, *conditions.values()))
+        *others, latest = self._chains.values()
+        # Chains share conditions. That of the latest is needed whatever is forgotten.
+        conditions = {id(chain.condition): chain.condition for chain in others}
+        conditions.pop(id(latest.condition), None)
+        return sum(each.num_bytes for each in (*others, latest, *conditions.values()))
 
 
 def networks_of(variant: Variant) -> str:

@@ -184,6 +184,12 @@ def timesteps_across(figure: Figure, fraction: float) -> float:
     return float(figure.axes[0].transData.inverted().transform((x, 0))[0])
 
 
+def fraction_across(figure: Figure, timestep: float) -> float:
+    """Where a timestep is, as a fraction of the width of a trajectory's figure."""
+    figure.draw_without_rendering()
+    return float(figure.axes[0].transData.transform((timestep, 0))[0] / figure.bbox.width)
+
+
 def svg(figure: Figure, alt: str) -> str:
     """The figure as an element of a page, in the colour of its text.
 
@@ -203,7 +209,7 @@ def svg(figure: Figure, alt: str) -> str:
     )
 
 
-def reachable(drawing: str, group: str, role: str, label: str) -> str:
+def reachable(drawing: str, group: str, role: str, label: str, value: float | None = None) -> str:
     """An SVG in which the keyboard reaches a group of elements.
 
     Args:
@@ -211,8 +217,11 @@ def reachable(drawing: str, group: str, role: str, label: str) -> str:
         group: Id of the group.
         role: What it is for, as ARIA names it.
         label: What it is called.
+        value: Where it stands, if that can change.
     """
     attributes = f'tabindex="0" role="{role}" aria-label="{escape(label)}"'
+    if value is not None:
+        attributes += f' aria-valuenow="{value:g}"'
     return drawing.replace(f'<g id="{group}">', f'<g id="{group}" {attributes}>')
 
 

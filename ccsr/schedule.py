@@ -126,8 +126,10 @@ def ending_at(config: SamplingConfig, evaluation: int) -> SamplingConfig | None:
         None for what no setting gives: an estimate on the way of V1, which goes to the end.
     """
     path = path_for(config)
+    if evaluation == path.num_evaluations:
+        return config
     if path.jump is None:
-        return config if evaluation == path.num_evaluations else None
+        return None
     if evaluation == 1:
         return dataclasses.replace(config, t_min=config.t_max)
     t_min = path.indices[evaluation - 2] / path.num_steps

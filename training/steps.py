@@ -152,10 +152,11 @@ def _keep_latents(autoencoder: AutoencoderDC, origin: Path | None) -> None:
         )
     kept = AutoencoderDC.load_config(origin / "vae")
     for key, value in autoencoder.config.items():
-        if key.startswith(("encoder", "latent")) and json.dumps(value) != json.dumps(kept[key]):
+        there = kept.get(key)
+        if key.startswith(("encoder", "latent")) and json.dumps(value) != json.dumps(there):
             raise ValueError(
                 f'autoencoder: trained = "decoder" keeps the encoder of {origin}, and {key} is '
-                f"{kept[key]} there, {value} in the recipe"
+                f"{there} there, {value} in the recipe"
             )
     autoencoder.register_to_config(scaling_factor=kept["scaling_factor"])
 
@@ -221,7 +222,10 @@ def record(run: Run, step: str, pairs: PairsConfig | None = None) -> Record:
         "rollouts": {"data": recipe.data, "rollouts": pairs, "stage2": walk},
         "stage2": {"stage2": stage2},
     }[step]
-    return record_of(sections, {source: run.exported(source) for source in SOURCES[step]})
+    sources = {source: run.exported(source) for source in SOURCES[step]}
+    if step == "autoencoder" and recipe.autoencoder.trained == "decoder" and run.origin is not None:
+        sources["the model whose encoder is kept"] = run.origin / "vae"
+    return record_of(sections, sources)
 
 
 def adopt(network: nn.Module, weights: dict[str, torch.Tensor]) -> int:

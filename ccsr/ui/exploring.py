@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import gradio as gr
@@ -10,7 +12,7 @@ from ccsr.events import Engine, Explorer
 from ccsr.ui.inputs import read_picture
 
 KEEP_SECONDS = 900
-"""How long estimates serve after the last run of a visitor."""
+"""How long estimates serve after the end of a visitor's last run."""
 MAX_VISITORS = 8
 """Visitors whose estimates are kept; beyond, those of whoever has not run anything for longest
 are forgotten."""
@@ -30,7 +32,10 @@ def explored(engine: Engine, path: str) -> Explored:
 
 
 class Explorations:
-    """The pictures that visitors look at, one each, with all that has been made of them."""
+    """The pictures that visitors look at, one each, with all that has been made of them.
+
+    A visitor is a page that is open in a browser, as Gradio names it.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -42,12 +47,23 @@ class Explorations:
         """Pictures that are kept."""
         return len(self._kept)
 
-    def of(self, visitor: str | None, path: str) -> Explored:
-        """The picture of a file, with what this visitor has made of it.
+    @contextmanager
+    def lent(self, visitor: str | None, path: str) -> Generator[Explored]:
+        """The picture of a file, with what this visitor has made of it, for the time of a run.
 
         Raises:
             PictureError: If the file is no picture.
         """
+        found = self._found(visitor, path)
+        try:
+            yield found
+        finally:
+            with self._lock:
+                # Not if the visitor has left meanwhile.
+                if visitor in self._kept:
+                    self._kept[visitor] = found, time.monotonic()
+
+    def _found(self, visitor: str | None, path: str) -> Explored:
         now = time.monotonic()
         with self._lock:
             self._kept = {v: (e, t) for v, (e, t) in self._kept.items() if now - t < KEEP_SECONDS}
@@ -65,8 +81,3 @@ class Explorations:
         """Free what is kept for the visitor who leaves."""
         with self._lock:
             self._kept.pop(request.session_hash or "", None)
-
-
-def visitor_of(request: gr.Request) -> str | None:
-    """What tells visitors apart: a page that is open in a browser."""
-    return request.session_hash

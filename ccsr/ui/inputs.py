@@ -61,6 +61,11 @@ def _number(payload: float | None) -> float:
     return math.nan if payload is None else payload
 
 
+def blank(value: Any) -> Any:  # noqa: ANN401
+    """A value as read, to be shown again: an empty box if it is NaN."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 @dataclass(frozen=True)
 class Settings:
     """The components of a `SamplingConfig`, one for each field that the model can make use of."""

@@ -12,10 +12,11 @@ from ccsr.events import Engine, ModelInfo
 from ccsr.pipeline import target_size
 from ccsr.report import read_settings
 from ccsr.ui import snippets
-from ccsr.ui.exploring import Explorations, visitor_of
+from ccsr.ui.exploring import Explorations
 from ccsr.ui.files import KEEP_SECONDS
 from ccsr.ui.inputs import (
     Settings,
+    blank,
     example_pictures,
     picture_input,
     read_config,
@@ -47,8 +48,8 @@ new MutationObserver(() => {
     for (const handle of document.querySelectorAll(`${HANDLE}:not([tabindex])`)) {
         handle.tabIndex = 0;
         handle.setAttribute("role", "slider");
-        handle.setAttribute("aria-label", "Border between the two pictures");
-        handle.setAttribute("aria-valuetext", "moved by the arrow keys");
+        handle.setAttribute("aria-label", "Border between the two pictures, moved by arrow keys");
+        handle.setAttribute("aria-valuenow", "50");
     }
 }).observe(document, { childList: true, subtree: true });
 document.addEventListener("keydown", (event) => {
@@ -63,6 +64,9 @@ document.addEventListener("keydown", (event) => {
     line.dispatchEvent(mouse("mousedown", from));
     window.dispatchEvent(mouse("mousemove", to));
     window.dispatchEvent(mouse("mouseup", to));
+    const whole = event.target.parentElement.getBoundingClientRect();
+    const share = Math.round(100 * (to - whole.left) / whole.width);
+    event.target.setAttribute("aria-valuenow", Math.min(Math.max(share, 0), 100));
 });
 </script>"""
 
@@ -92,8 +96,8 @@ def build_page(engine: Engine) -> gr.Blocks:
         with gr.Row(elem_classes="workspace"):
             with gr.Column(elem_classes="picture", min_width=280):
                 picture, about, reference = _picture_side()
-            visitor, explorations = gr.State(None), Explorations(engine)
-            subject = Subject(picture, reference, visitor, explorations)
+            explorations = Explorations(engine)
+            subject = Subject(picture, reference, explorations)
             with gr.Column(elem_classes="settings", min_width=280):
                 settings = _settings_side(info)
                 load = gr.File(
@@ -120,12 +124,11 @@ def build_page(engine: Engine) -> gr.Blocks:
                         build_variants_tab(engine, subject, settings)
         chosen = {**settings.components, "seed": seed, **survey, **sweep}
         remember(page, chosen, settings.settled.change)
-        page.load(visitor_of, None, visitor, **LIGHT)
         page.unload(explorations.forget)
         load.upload(
             functools.partial(_loaded, info.variants, tuple(settings.components)),
-            [load, settings.settled],
-            [*settings.components.values(), seed, settings.settled, load],
+            [load, settings.settled, seed, *settings.components.values()],
+            [load, settings.settled, seed, *settings.components.values()],
             concurrency_limit=None,
             **PRIVATE,
         )
@@ -174,29 +177,35 @@ def _settings_side(info: ModelInfo) -> Settings:
 
 
 def _loaded(
-    variants: Sequence[Variant], names: Sequence[str], path: str, count: int
+    variants: Sequence[Variant],
+    names: Sequence[str],
+    path: str,
+    count: int,
+    seed: float,
+    *values: Any,  # noqa: ANN401
 ) -> tuple[Any, ...]:
-    """What a picture made here holds.
+    """What a picture made here holds, or what was there before if it holds nothing.
 
     Returns:
-        Values of the settings on the page, the seed, the count of values received at once, and an
-        empty place for the next file.
+        An empty place for the next file, the count of values received at once, the seed, and the
+        values of the settings on the page. Never gr.skip() or an error: see `ui.memory`, and
+        after an error the place would not be empty.
     """
+    chosen = {name: blank(value) for name, value in zip(names, values, strict=True)}
     try:
         found = read_settings(Path(path))
     except ValueError as error:
-        # No gr.Error, after which the place for the next file would not be empty.
         gr.Warning(str(error))
-        return *((gr.skip(),) * (len(names) + 2)), None
+        return None, count, blank(seed), *chosen.values()
     if found.config.words != SamplingConfig().words and "prompt" not in names:
         gr.Warning("That picture was made with a prompt, and this model reads none.")
-    values = {name: getattr(found.config, name) for name in names}
+    loaded = {name: getattr(found.config, name) for name in names}
     if found.config.variant not in variants:
         gr.Warning(
             f"That picture was made with variant {found.config.variant}, which this model lacks."
         )
-        values["variant"] = gr.skip()
-    return *values.values(), found.seed, count + 1, None
+        loaded["variant"] = chosen["variant"]
+    return None, count + 1, found.seed, *loaded.values()
 
 
 def _evaluations(*values: Any) -> str:  # noqa: ANN401

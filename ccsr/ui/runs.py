@@ -45,6 +45,8 @@ class Look:
 class Run:
     """One press of the button that starts a run."""
 
+    visitor: str | None
+    """Who pressed it; None for a program."""
     values: tuple[Any, ...]
     """Of its inputs when it was pressed."""
     stop: threading.Event = field(default_factory=threading.Event)
@@ -99,7 +101,7 @@ def wire_run(
     Args:
         buttons: Those of `run_buttons`.
         check: Raises if the inputs will not do; asked before waiting for the model.
-        work: The run.
+        work: The run, given who started it and the inputs.
         stopped: What a stopped run shows, given its last look.
         inputs: Of `check` and `work`.
         outputs: Of `work`; the first is the status line.
@@ -110,16 +112,16 @@ def wire_run(
     assert isinstance(status, gr.HTML)
     current = gr.State(None)
 
-    def begin(before: Run | None, *values: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    def begin(request: gr.Request, before: Run | None, *values: Any) -> tuple[Any, ...]:  # noqa: ANN401
         check(*values)
         if before is not None:
             before.superseded = True
             before.stop.set()
-        return *_busy(), snippets.waiting(), Run(values)
+        return *_busy(), snippets.waiting(), Run(request.session_hash, values)
 
-    def begin_again(before: Run | None, *values: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    def begin_again(request: gr.Request, before: Run | None, *values: Any) -> tuple[Any, ...]:  # noqa: ANN401
         assert rerun is not None
-        return begin(before, *values) if rerun.wanted(*values) else (gr.skip(),) * 4
+        return begin(request, before, *values) if rerun.wanted(*values) else (gr.skip(),) * 4
 
     def follow(run: Run | None, *now: Any) -> Generator[tuple[Any, ...]]:  # noqa: ANN401
         nothing = (gr.skip(),) * (2 + len(outputs))
@@ -135,7 +137,7 @@ def wire_run(
             latest if isinstance(block, gr.State) else pressed
             for block, latest, pressed in zip(inputs, now, run.values, strict=True)
         )
-        with closing(work(*values)) as looks:
+        with closing(work(run.visitor, *values)) as looks:
             for look in looks:
                 if run.stop.is_set() and not look.ended:
                     break

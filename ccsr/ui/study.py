@@ -49,8 +49,6 @@ class Subject:
 
     picture: gr.Image
     reference: gr.Image
-    visitor: gr.State
-    """Who looks."""
     explorations: Explorations
     """What has been made of the picture, by visitor."""
 
@@ -100,7 +98,7 @@ def wire_study(
         status: Line of progress.
     """
 
-    def check(_: Any, __: Any, path: str | None, reference: str | None, *rest: Any) -> None:  # noqa: ANN401
+    def check(_: Any, path: str | None, reference: str | None, *rest: Any) -> None:  # noqa: ANN401
         with errors_shown():
             read_picture(path)
             if reference:
@@ -108,8 +106,8 @@ def wire_study(
             study.read(rest)
 
     def work(
-        before: Made | None,
         visitor: str | None,
+        before: Made | None,
         path: str,
         reference: str | None,
         *rest: Any,  # noqa: ANN401
@@ -124,8 +122,10 @@ def wire_study(
         try:
             with errors_shown():
                 query = study.read(rest)
-                exploration = subject.explorations.of(visitor, path)
-                with running(study.work(engine, exploration, query, reference)) as events:
+                with (
+                    subject.explorations.lent(visitor, path) as exploration,
+                    running(study.work(engine, exploration, query, reference)) as events,
+                ):
                     for event in events:
                         if isinstance(event, Progress | Decoded):
                             progress = event
@@ -150,7 +150,7 @@ def wire_study(
         line = snippets.line(f"Stopped. {_counted(study, there)} kept.", "quiet")
         return Look((line, study.ended(there)))
 
-    inputs = [shown, subject.visitor, subject.picture, subject.reference, *chosen]
+    inputs = [shown, subject.picture, subject.reference, *chosen]
     wire_run(buttons, check, work, stopped, inputs, [status, shown])
 
 

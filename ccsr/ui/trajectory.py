@@ -1,25 +1,34 @@
 """The tab that shows how the estimate of the clean picture grows along a run."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from matplotlib.figure import Figure
 
 from ccsr.config import SEED, SamplingConfig
 from ccsr.events import Engine, Progress
 from ccsr.images import save_png
 from ccsr.metrics import judge_against
-from ccsr.plots import SCORE_LABELS, reachable, svg, timesteps_across, trajectory_figure
+from ccsr.plots import (
+    SCORE_LABELS,
+    fraction_across,
+    reachable,
+    svg,
+    timesteps_across,
+    trajectory_figure,
+)
 from ccsr.report import settings_text
 from ccsr.sampler import Step
 from ccsr.schedule import ending_at, path_for
 from ccsr.ui import snippets
 from ccsr.ui.exploring import Explored
 from ccsr.ui.files import new_folder
-from ccsr.ui.inputs import Settings, read_config, read_picture, read_reference, read_whole
-from ccsr.ui.runs import IN_ORDER, LIGHT, PRIVATE, run_buttons
+from ccsr.ui.inputs import Settings, blank, read_config, read_picture, read_reference, read_whole
+from ccsr.ui.runs import IN_ORDER, LIGHT, run_buttons
 from ccsr.ui.study import Study, Subject, results_state, wire_study
 
 HINT = snippets.hint(
@@ -50,7 +59,8 @@ const take = (mark) => {
     home = fraction - moved / drawing().viewBox.baseVal.width;
 };
 const move = (to) => {
-    fraction = to;
+    const { first, last } = element.querySelector("[data-first]").dataset;
+    fraction = Math.min(Math.max(to, first), last);
     const shift = (fraction - home) * drawing().viewBox.baseVal.width;
     const marks = element.querySelectorAll(`[id^=mark-${name}-]`);
     marks.forEach((mark) => mark.setAttribute("transform", `translate(${shift})`));
@@ -146,7 +156,8 @@ def build_trajectory_tab(
         **LIGHT,
     )
     moved = [*fractions, settings.settled]
-    plot.input(_dragged, [shown, *moved], moved, concurrency_limit=None, **PRIVATE)
+    # Every one: of those that wait, Gradio's "always_last" may take one that is not the last.
+    plot.input(_dragged, [shown, *moved], [*moved, plot], trigger_mode="multiple", **IN_ORDER)
 
     chosen = [seed, *settings.values()]
     wire_study(engine, STUDY, subject, shown, chosen, buttons, status)
@@ -207,45 +218,61 @@ def _show(trajectory: Trajectory | None, t_max: float, t_min: float) -> tuple[An
     return gr.update(visible=True), strip, plot_of(trajectory, t_max, t_min)
 
 
-def _marked(trajectory: Trajectory | None, t_max: float | None, t_min: float | None) -> Any:  # noqa: ANN401
-    if trajectory is None or not trajectory.pictures or t_max is None or t_min is None:
+def _marked(trajectory: Trajectory | None, t_max: float, t_min: float) -> Any:  # noqa: ANN401
+    if trajectory is None or not trajectory.pictures:
         return gr.skip()
     return plot_of(trajectory, t_max, t_min)
 
 
 def plot_of(trajectory: Trajectory, t_max: float, t_min: float) -> str:
     """Scores against the timestep, with marks at the settings that are chosen, as SVG."""
-    names = [name for name in PLOTTED if name in trajectory.scores[0]]
-    scores = {SCORE_LABELS[name]: [row[name] for row in trajectory.scores] for name in names}
+    names = " and ".join(_scores(trajectory))
+    alt = f"{names} of {len(trajectory.timesteps)} estimates against the timestep"
+    figure = _figure(trajectory, t_max, t_min)
+    drawing = svg(figure, alt)
+    for name, timestep in marked_timesteps(trajectory.config, t_max, t_min).items():
+        label = f"{name}, moved by the arrow keys"
+        drawing = reachable(drawing, f"mark-{name}-0", "slider", label, timestep)
+    first, last = (fraction_across(figure, timestep) for timestep in (999, 0))
+    return f'<div data-first="{first:.4f}" data-last="{last:.4f}">{drawing}</div>'
+
+
+def _figure(trajectory: Trajectory, t_max: float, t_min: float) -> Figure:
     marks = marked_timesteps(trajectory.config, t_max, t_min)
-    alt = f"{' and '.join(scores)} of {len(trajectory.timesteps)} estimates against the timestep"
-    drawing = svg(trajectory_figure(trajectory.timesteps, scores, marks), alt)
-    for name in marks:
-        drawing = reachable(drawing, f"mark-{name}-0", "slider", f"{name}, moved by the arrow keys")
-    return drawing
+    return trajectory_figure(trajectory.timesteps, _scores(trajectory), marks)
+
+
+def _scores(trajectory: Trajectory) -> dict[str, list[float]]:
+    """What is plotted, by label."""
+    names = [name for name in PLOTTED if name in trajectory.scores[0]]
+    return {SCORE_LABELS[name]: [row[name] for row in trajectory.scores] for name in names}
 
 
 def marked_timesteps(config: SamplingConfig, t_max: float, t_min: float) -> dict[str, int]:
-    """Where t_max and t_min lie; V1 and a run without refinement have none."""
+    """Where t_max and t_min lie; none for V1, a run without refinement, or an empty box."""
     if config.variant == "v1" or not path_for(config).indices:
         return {}
-    return {"t_max": round(999 * t_max), "t_min": round(999 * t_min)}
+    fractions = {"t_max": t_max, "t_min": t_min}
+    return {name: round(999 * x) for name, x in fractions.items() if not math.isnan(x)}
 
 
 def _dragged(
     trajectory: Trajectory | None, t_max: float, t_min: float, count: int, event: gr.EventData
 ) -> tuple[Any, ...]:
-    """Values of t_max and t_min, and the count of values received at once."""
+    """Values of t_max and t_min, the count of values received at once, and the plot anew.
+
+    Anew even if the values are at their limits and stay: the browser has moved the mark.
+    """
     if trajectory is None:
-        return (gr.skip(),) * 3
-    names = [name for name in PLOTTED if name in trajectory.scores[0]]
-    scores = {name: [row[name] for row in trajectory.scores] for name in names}
-    marks = marked_timesteps(trajectory.config, t_max, t_min)
-    figure = trajectory_figure(trajectory.timesteps, scores, marks)
+        return (gr.skip(),) * 4
+    figure = _figure(trajectory, t_max, t_min)
     fraction = round(min(max(timesteps_across(figure, event.across) / 999, 0), 1), 4)
     if event.mark == "t_max":
-        return max(fraction, t_min), t_min, count + 1
-    return t_max, min(fraction, t_max), count + 1
+        t_max = max(fraction, t_min)
+    else:
+        t_min = min(fraction, t_max)
+    drawing = f"{plot_of(trajectory, t_max, t_min)}<!-- {count + 1} -->"
+    return blank(t_max), blank(t_min), count + 1, drawing
 
 
 STUDY = Study("estimate", read_run, estimates)

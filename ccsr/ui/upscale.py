@@ -99,18 +99,18 @@ def build_upscale_tab(engine: Engine, subject: Subject, settings: Settings) -> g
     shown = [result, below, about, download, again, command, code]
     finished.change(_show, finished, shown, **IN_ORDER)
 
-    run_inputs = [finished, subject.visitor, subject.picture, seed, *settings.values()]
+    run_inputs = [finished, subject.picture, seed, *settings.values()]
     run_outputs = [status, result, finished]
 
-    def check(_: Any, __: Any, path: str | None, seed: float, *values: Any) -> None:  # noqa: ANN401
+    def check(_: Any, path: str | None, seed: float, *values: Any) -> None:  # noqa: ANN401
         with errors_shown():
             read_picture(path)
             read_whole(SEED, seed)
             read_config(values)
 
     def work(
-        shown: Upscaled | None,
         visitor: str | None,
+        shown: Upscaled | None,
         path: str,
         seed: float,
         *values: Any,  # noqa: ANN401
@@ -122,19 +122,19 @@ def build_upscale_tab(engine: Engine, subject: Subject, settings: Settings) -> g
         try:
             with errors_shown():
                 config, number = read_config(values), read_whole(SEED, seed)
-                kept = subject.explorations.of(visitor, path)
                 # It is the same picture at every setting.
                 same = shown is not None and shown.config.scale == config.scale
                 before = shown.before if shown is not None and same else None
-                for event in upscaled(engine, kept, config, number, before):
-                    if isinstance(event, Upscaled):
-                        pair = event.before, event.after
-                        yield Look(("", _slider(pair), event), ended=True)
-                        continue
-                    progress, look = event
-                    pair = pair if shown else look or pair
-                    line = snippets.progress(progress, time.perf_counter() - started)
-                    yield Look((line, _slider(pair), shown))
+                with subject.explorations.lent(visitor, path) as kept:
+                    for event in upscaled(engine, kept, config, number, before):
+                        if isinstance(event, Upscaled):
+                            pair = event.before, event.after
+                            yield Look(("", _slider(pair), event), ended=True)
+                            continue
+                        progress, look = event
+                        pair = pair if shown else look or pair
+                        line = snippets.progress(progress, time.perf_counter() - started)
+                        yield Look((line, _slider(pair), shown))
         except gr.Error:
             yield Look((UNFINISHED, _slider(pair if shown else None), shown), ended=True)
             raise
@@ -148,7 +148,6 @@ def build_upscale_tab(engine: Engine, subject: Subject, settings: Settings) -> g
 
     def shows_another_setting(
         shown: Upscaled | None,
-        _: Any,  # noqa: ANN401
         path: str | None,
         seed: float,
         *values: Any,  # noqa: ANN401

@@ -13,7 +13,7 @@ from typing import Any
 
 from ccsr.config import SamplingConfig
 from ccsr.events import Engine, ModelInfo, Progress, Restored
-from ccsr.exploration import networks_of, to_the_end
+from ccsr.exploration import MAX_KEPT_BYTES, networks_of, to_the_end
 from ccsr.images import Picture
 from ccsr.pipeline import target_size
 from ccsr.sampler import Step
@@ -24,7 +24,6 @@ SECONDS_PER_EVALUATION = 0.3
 """Of the full size, for a result of PIXELS; twice what a GPU of a Space should need."""
 SECONDS_TO_DECODE = 1.5
 PIXELS = 512 * 512
-MAX_KEPT_CHAINS = 32
 
 Decorate = Callable[..., Callable[[Callable[..., Any]], Callable[..., Any]]]
 """`spaces.GPU`: called with `duration`, decorates a function or generator."""
@@ -172,7 +171,7 @@ class ZeroGpuExplorer:
         for event in self._calls.explore(self.picture, config, (seed,), decode):
             if isinstance(event, Estimates):
                 self._kept[self._key(config, seed)] = event.steps
-                if len(self._kept) > MAX_KEPT_CHAINS:
+                while len(self._kept) > 1 and self._num_bytes() > MAX_KEPT_BYTES:
                     del self._kept[next(iter(self._kept))]
             else:
                 yield event
@@ -180,6 +179,9 @@ class ZeroGpuExplorer:
     def _made(self, config: SamplingConfig, seed: int) -> bool:
         made = self._kept.get(self._key(config, seed), ())
         return len(made) >= path_for(config).num_evaluations
+
+    def _num_bytes(self) -> int:
+        return sum(step.x0_hat.nbytes for steps in self._kept.values() for step in steps)
 
     @staticmethod
     def _key(config: SamplingConfig, seed: int) -> tuple[object, ...]:

@@ -501,6 +501,13 @@ def test_settings_come_back_from_a_picture_made_here(
     )
     load_settings(page, picture_file)
     expect(page.get_by_test_id("toast-body")).to_contain_text("holds no settings")
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("41")
+    box = page.get_by_label("number input for t_min")
+    expect(box).to_have_value("0.2")
+    # What reads the boxes is still there.
+    box.fill("")
+    box.press("Tab")
+    expect(page.locator("#evaluations")).to_contain_text("t_min is empty")
 
 
 def test_settings_are_dropped_on_the_page_again_and_again(
@@ -865,11 +872,20 @@ def test_trajectory_shows_the_estimates_and_its_marks_can_be_dragged(
         expect(mark).to_be_focused()
     assert dragged - 0.05 < float(value.input_value()) < dragged
     choose_number(page, "t_min", "0.1")
-    expect(mark).to_have_js_property("isConnected", True)
     page.wait_for_function(
         """(x) => document.querySelector("[id=mark-t_min-0]").getBoundingClientRect().x > x + 50""",
         arg=x,
     )
+    # At its limit the mark stays, however often a key is pressed.
+    choose_number(page, "t_min", "0")
+    expect(mark).to_have_attribute("aria-valuenow", "0")
+    mark.focus()
+    place = place_of(mark)
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    expect(value).not_to_have_value("0")
+    assert place_of(mark) < place
 
 
 def test_estimate_of_a_trajectory_carries_the_settings_that_end_there(

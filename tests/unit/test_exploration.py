@@ -147,9 +147,7 @@ def test_memory_is_bounded_and_the_longest_unused_goes_first(
     unbounded = Exploration(pipelines.__getitem__, PICTURE)
     run(unbounded, MIDDLE)
     one_run = sum(step.x0_hat.nbytes for step in unbounded.steps(MIDDLE, 3))
-    condition = pipelines["ccsr"].condition(PICTURE, MIDDLE).num_bytes
-    limit = 2 * one_run + condition
-    exploration = Exploration(pipelines.__getitem__, PICTURE, max_kept_bytes=limit)
+    exploration = Exploration(pipelines.__getitem__, PICTURE, max_kept_bytes=2 * one_run)
     for seed in (1, 2, 1, 3):
         run(exploration, MIDDLE, seed)
     assert exploration.num_evaluations(MIDDLE, 1) == exploration.num_evaluations(MIDDLE, 3) == 0
@@ -185,6 +183,16 @@ def test_files_are_bounded_too(
     run(exploration, MIDDLE, 2)
     assert exploration.num_evaluations(MIDDLE, 2) == 0
     assert exploration.num_evaluations(MIDDLE, 1) == path_for(MIDDLE).num_evaluations
+
+
+def test_large_condition_does_not_drive_out_what_lies_in_files(
+    pipelines: dict[Variant, CCSRPipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ccsr.exploration.LARGE_BYTES", 1)
+    exploration = Exploration(pipelines.__getitem__, PICTURE, max_kept_bytes=0)
+    for seed in (1, 2):
+        run(exploration, MIDDLE, seed)
+    assert exploration.num_evaluations(MIDDLE, 1) == 0
 
 
 def test_picture_is_encoded_once(

@@ -2,10 +2,12 @@ import itertools
 import re
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from ccsr.config import SamplingConfig
 from ccsr.plots import (
+    fraction_across,
     reachable,
     svg,
     timesteps_across,
@@ -66,6 +68,9 @@ def test_file_is_a_picture_on_white(tmp_path: Path) -> None:
 
 def test_place_in_a_trajectory_is_its_timestep() -> None:
     figure = trajectory_figure([999, 658, 341], {"PSNR": [25, 26, 27]}, {"t_max": 658})
+    for timestep in (999, 658, 0):
+        place = fraction_across(figure, timestep)
+        assert timesteps_across(figure, place) == pytest.approx(timestep)
     figure.draw_without_rendering()
     x, _ = figure.axes[0].transData.transform((500, 26))
     assert abs(timesteps_across(figure, x / figure.bbox.width) - 500) < 1e-6

@@ -14,10 +14,11 @@ from ccsr.config import NUM_SEEDS, SEED, SamplingConfig, StartPoint
 from ccsr.events import Progress
 from ccsr.images import Picture, Size
 from ccsr.ui import exploring, files, snippets
-from ccsr.ui.exploring import Explorations
+from ccsr.ui.exploring import Explorations, Explored
 from ccsr.ui.inputs import FIELDS, read_config, read_picture, read_whole, settings_controls
 from ccsr.ui.memory import remembered
 from ccsr.ui.seeds import read_seeds
+from ccsr.ui.trajectory import marked_timesteps
 from tests.fakes import FakeEngine
 
 DEFAULTS = tuple(getattr(SamplingConfig(), name) for name in FIELDS)
@@ -165,26 +166,42 @@ def test_presets_of_v2_are_offered_for_its_models_only(
     assert ("v2" in {value for _, value in preset.choices}) == offered
 
 
+def explored_by(explorations: Explorations, visitor: str | None, path: str) -> Explored:
+    with explorations.lent(visitor, path) as found:
+        return found
+
+
 def test_each_visitor_keeps_one_picture_for_a_while(
     picture_file: Path, reference_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
     monkeypatch.setattr("ccsr.ui.exploring.time.monotonic", lambda: now)
     explorations, cat, large = Explorations(FakeEngine()), str(picture_file), str(reference_file)
-    first = explorations.of("a", cat)
-    assert explorations.of("a", cat) is first
-    assert explorations.of("b", cat) is not first
-    assert explorations.of("a", large) is not first
-    assert explorations.of("a", cat) is not first
-    before = explorations.of("a", cat)
-    now = exploring.KEEP_SECONDS
-    assert explorations.of("a", cat) is not before
+    first = explored_by(explorations, "a", cat)
+    assert explored_by(explorations, "a", cat) is first
+    assert explored_by(explorations, "b", cat) is not first
+    assert explored_by(explorations, "a", large) is not first
+    assert explored_by(explorations, "a", cat) is not first
+    with explorations.lent("a", cat) as before:
+        now = 2 * exploring.KEEP_SECONDS  # a long run
+    assert explored_by(explorations, "a", cat) is before
     assert len(explorations) == 1
+    now += exploring.KEEP_SECONDS
+    assert explored_by(explorations, "a", cat) is not before
 
 
 def test_program_without_a_page_keeps_nothing(picture_file: Path) -> None:
     explorations = Explorations(FakeEngine())
-    assert explorations.of(None, str(picture_file)).path == str(picture_file)
+    assert explored_by(explorations, None, str(picture_file)).path == str(picture_file)
+    assert len(explorations) == 0
+
+
+def test_visitor_who_leaves_during_a_run_leaves_nothing(picture_file: Path) -> None:
+    explorations = Explorations(FakeEngine())
+    with explorations.lent("a", str(picture_file)):
+        request = gr.Request()
+        request.session_hash = "a"
+        explorations.forget(request)
     assert len(explorations) == 0
 
 
@@ -193,8 +210,15 @@ def test_of_too_many_visitors_the_longest_idle_is_forgotten(
 ) -> None:
     monkeypatch.setattr("ccsr.ui.exploring.MAX_VISITORS", 2)
     explorations, cat = Explorations(FakeEngine()), str(picture_file)
-    kept = {name: explorations.of(name, cat) for name in "ab"}
-    assert explorations.of("a", cat) is kept["a"]
-    explorations.of("c", cat)
-    assert explorations.of("a", cat) is kept["a"]
-    assert explorations.of("b", cat) is not kept["b"]
+    kept = {name: explored_by(explorations, name, cat) for name in "ab"}
+    assert explored_by(explorations, "a", cat) is kept["a"]
+    explored_by(explorations, "c", cat)
+    assert explored_by(explorations, "a", cat) is kept["a"]
+    assert explored_by(explorations, "b", cat) is not kept["b"]
+
+
+def test_empty_boxes_have_no_mark() -> None:
+    config = SamplingConfig()
+    assert marked_timesteps(config, math.nan, 0.2) == {"t_min": 200}
+    assert marked_timesteps(dataclasses.replace(config, variant="v1"), 0.5, 0.2) == {}
+    assert marked_timesteps(dataclasses.replace(config, t_min=config.t_max), 0.5, 0.2) == {}
