@@ -29,6 +29,7 @@ logger = getLogger(__name__)
 
 Setting = gr.Slider | gr.Radio | gr.Textbox
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
 FIELDS = tuple(field.name for field in dataclasses.fields(SamplingConfig))
 """Names of the settings, in the order of their components and values."""
 
@@ -293,8 +294,7 @@ def read_reference(path: str | None, picture: Picture, config: SamplingConfig) -
 
 def example_pictures() -> list[Path]:
     """The example pictures that ship with the product, by name; none if there is no folder."""
-    folder = Path(__file__).resolve().parents[2] / "assets" / "examples"
-    pictures = (p for p in folder.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    pictures = (p for p in EXAMPLES.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
     # The true pictures of some examples lie beside them, to be given as references.
     return sorted(p for p in pictures if not p.stem.endswith("-reference"))
 

@@ -15,6 +15,7 @@ from ccsr.ui import snippets
 from ccsr.ui.exploring import Explorations
 from ccsr.ui.files import KEEP_SECONDS
 from ccsr.ui.inputs import (
+    EXAMPLES,
     Settings,
     blank,
     example_pictures,
@@ -78,6 +79,7 @@ LAUNCH_KWARGS: dict[str, Any] = {
     "run_history": False,
     "show_error": False,
     "max_file_size": "50mb",
+    "allowed_paths": [str(EXAMPLES)],
 }
 """What `launch` needs to show the page as it is meant."""
 
@@ -147,14 +149,16 @@ def build_page(engine: Engine) -> gr.Blocks:
 def _picture_side() -> tuple[gr.Image, gr.HTML, gr.Image]:
     picture = picture_input("Picture", "picture", 260)
     about = gr.HTML(elem_id="about-picture")
-    if examples := example_pictures():
-        gr.Examples(
-            [[str(path)] for path in examples],
-            picture,
+    if examples := [str(path) for path in example_pictures()]:
+        # gr.Examples would make Gradio build the picture anew, without how ours reads a file.
+        shown = gr.Dataset(
+            components=[picture],
+            samples=[[path] for path in examples],
+            type="index",
             label="Examples",
             elem_id="examples",
-            api_visibility="private",
         )
+        shown.click(examples.__getitem__, shown, picture, **LIGHT)
     with gr.Accordion("Reference picture (optional)", open=False):
         gr.HTML(snippets.line(REFERENCE_HELP, "quiet"))
         reference = picture_input("Reference", "reference", 180)

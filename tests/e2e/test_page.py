@@ -119,6 +119,18 @@ def test_an_example_is_chosen_by_a_click(page: Page, serve: Serve, engine: FakeE
     expect(page.locator("#about-picture")).to_contain_text("pixels, result")
 
 
+def test_broken_file_after_an_example_is_told_of(
+    page: Page, serve: Serve, engine: FakeEngine, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    open_page(page, serve(engine))
+    page.locator("#examples img").first.click()
+    expect(page.locator("#about-picture")).to_contain_text("pixels, result")
+    page.locator("#picture input[type=file]").set_input_files(str(broken))
+    expect(page.locator("#about-picture")).to_contain_text("broken.png")
+
+
 def test_the_result_is_in_sight_on_a_desktop(
     page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
 ) -> None:
