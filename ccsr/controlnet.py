@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from diffusers import ConfigMixin, ControlNetModel, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_2d_blocks import DownBlock2D
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
@@ -90,10 +91,11 @@ class PictureControlNetModel(ModelMixin, ConfigMixin):
         )
         # Each block begins as the identity, so that a model can be made deeper and go on learning
         # from where it was.
-        for block in self.levels:
-            for resnet in block.resnets:
-                nn.init.zeros_(resnet.conv2.weight)
-                nn.init.zeros_(resnet.conv2.bias)
+        for block in self.levels.modules():
+            if isinstance(block, ResnetBlock2D):
+                nn.init.zeros_(block.conv2.weight)
+                assert block.conv2.bias is not None  # diffusers gives it one
+                nn.init.zeros_(block.conv2.bias)
         # The UNet's skip connections: its first convolution, then at each resolution its residual
         # blocks and, but for the last, what goes on to the next.
         levels = [0] + [

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderDC, ConfigMixin
+from diffusers.utils import CONFIG_NAME
 from safetensors.torch import load_file
 from torch import nn
 
@@ -150,7 +151,7 @@ def _keep_latents(autoencoder: AutoencoderDC, origin: Path | None) -> None:
         raise ValueError(
             'autoencoder: trained = "decoder" keeps the encoder of a model: give --init'
         )
-    kept = AutoencoderDC.load_config(origin / "vae")
+    kept = json.loads((origin / "vae" / CONFIG_NAME).read_text())
     for key, value in autoencoder.config.items():
         there = kept.get(key)
         if key.startswith(("encoder", "latent")) and json.dumps(value) != json.dumps(there):
