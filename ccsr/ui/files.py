@@ -42,6 +42,16 @@ def remove_folder(folder: Path | None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def remove_files_beside(kept: Path | None, folder: Path) -> None:
+    """Remove the folder of a run, but for one file that still serves, if it is there."""
+    if kept is None or kept.parent != folder:
+        remove_folder(folder)
+        return
+    for file in folder.iterdir():
+        if file != kept:
+            file.unlink(missing_ok=True)
+
+
 def bicubic(picture: Picture, size: Size) -> Picture:
     """The picture as plainly enlarged, to compare with; 8 bits."""
     rgb = to_array(resize(to_tensor(picture.rgb), size))

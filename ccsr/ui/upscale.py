@@ -17,7 +17,13 @@ from ccsr.report import settings_text
 from ccsr.schedule import path_for
 from ccsr.ui import snippets
 from ccsr.ui.exploring import Explored, explored
-from ccsr.ui.files import new_folder, result_name, write_bicubic, write_look
+from ccsr.ui.files import (
+    new_folder,
+    remove_files_beside,
+    result_name,
+    write_bicubic,
+    write_look,
+)
 from ccsr.ui.inputs import (
     Settings,
     errors_shown,
@@ -95,7 +101,7 @@ def build_upscale_tab(engine: Engine, subject: Subject, settings: Settings) -> g
             label="In Python", buttons=["copy"], lines=5, interactive=False, elem_id="code"
         )
 
-    finished = gr.State(None)
+    finished = gr.State(None, delete_callback=_forget)
     shown = [result, below, about, download, again, command, code]
     finished.change(_show, finished, shown, **IN_ORDER)
 
@@ -117,6 +123,7 @@ def build_upscale_tab(engine: Engine, subject: Subject, settings: Settings) -> g
     ) -> Generator[Look]:
         started = time.perf_counter()
         # What is shown of the same picture stays until there is something better.
+        earlier = shown
         shown = shown if shown is not None and shown.source == path else None
         pair = (shown.before, shown.after) if shown else None
         try:
@@ -128,6 +135,7 @@ def build_upscale_tab(engine: Engine, subject: Subject, settings: Settings) -> g
                 with subject.explorations.lent(visitor, path) as kept:
                     for event in upscaled(engine, kept, config, number, before):
                         if isinstance(event, Upscaled):
+                            _forget(earlier, event.before)
                             pair = event.before, event.after
                             yield Look(("", _slider(pair), event), ended=True)
                             continue
@@ -162,6 +170,13 @@ def build_upscale_tab(engine: Engine, subject: Subject, settings: Settings) -> g
     dice.click(lambda: random.randint(0, MAX_SEED), None, seed, **LIGHT)
     _add_endpoint(engine, subject.picture, seed, settings)
     return seed
+
+
+def _forget(result: Upscaled | None, kept: Path | None = None) -> None:
+    """Remove the files of a result, but for one that serves the next, too."""
+    if result is not None:
+        for folder in {result.before.parent, result.after.parent}:
+            remove_files_beside(kept, folder)
 
 
 def _slider(pair: tuple[Path, Path] | None) -> Any:  # noqa: ANN401

@@ -250,6 +250,29 @@ def place_of(element: Locator) -> float:
     return box["x"]
 
 
+def test_results_that_are_replaced_leave_no_files(
+    page: Page, serve: Serve, engine: FakeEngine, picture_file: Path, tmp_path: Path
+) -> None:
+    def made() -> list[str]:
+        return sorted(path.name for path in (tmp_path / "served" / "ccsr").rglob("*.png"))
+
+    open_page(page, serve(engine))
+    choose_picture(page, picture_file)
+    upscale(page)
+    facts = page.locator("#upscale-facts")
+    expect(facts).to_contain_text(f"Evaluations{EVALUATIONS}")
+    assert len([name for name in made() if name.startswith("cat")]) == 1
+    for t_min, told in (("0.5", "0 new of 9"), ("0.2", "6 new of 22")):
+        choose_number(page, "t_min", t_min)
+        expect(facts).to_contain_text(told)
+        expect_size(page.locator("#upscale-result img").nth(0), 240, 160)
+        expect_size(page.locator("#upscale-result img").nth(1), 240, 160)
+    assert [name for name in made() if not name.startswith("preview")] == [
+        "bicubic.png",
+        "cat_x4_seed-0.png",
+    ]
+
+
 def test_slider_moved_by_keys_shows_its_result_and_is_remembered(
     page: Page, serve: Serve, engine: FakeEngine, picture_file: Path
 ) -> None:
