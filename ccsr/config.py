@@ -248,7 +248,8 @@ class LoadingConfig:
     compile: bool = _field(
         False,
         "Compile",
-        "Compile the UNet by torch.compile: a first run of each size takes longer, others less.",
+        "Compile the UNet by torch.compile, for GPUs: a first run of each size takes up to a "
+        "minute longer. On a CPU it was no faster.",
     )
 
     def __post_init__(self) -> None:
