@@ -264,7 +264,8 @@ def _dragged(
     Anew even if the values are at their limits and stay: the browser has moved the mark.
     """
     if trajectory is None:
-        return (gr.skip(),) * 4
+        # Values, never gr.skip(): see `ui.memory`.
+        return blank(t_max), blank(t_min), count, None
     figure = _figure(trajectory, t_max, t_min)
     fraction = round(min(max(timesteps_across(figure, event.across) / 999, 0), 1), 4)
     if event.mark == "t_max":

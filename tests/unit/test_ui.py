@@ -15,7 +15,7 @@ from ccsr.events import Progress
 from ccsr.images import Picture, Size
 from ccsr.ui import exploring, files, snippets
 from ccsr.ui.exploring import Explorations, Explored
-from ccsr.ui.inputs import FIELDS, read_config, read_picture, read_whole, settings_controls
+from ccsr.ui.inputs import FIELDS, blank, read_config, read_picture, read_whole, settings_controls
 from ccsr.ui.memory import remembered
 from ccsr.ui.seeds import read_seeds
 from ccsr.ui.trajectory import marked_timesteps
@@ -222,3 +222,8 @@ def test_empty_boxes_have_no_mark() -> None:
     assert marked_timesteps(config, math.nan, 0.2) == {"t_min": 200}
     assert marked_timesteps(dataclasses.replace(config, variant="v1"), 0.5, 0.2) == {}
     assert marked_timesteps(dataclasses.replace(config, t_min=config.t_max), 0.5, 0.2) == {}
+
+
+def test_value_that_was_empty_is_empty_again() -> None:
+    assert blank(math.nan) is None
+    assert [blank(value) for value in (0.0, 0.5, "ccsr", None)] == [0.0, 0.5, "ccsr", None]
