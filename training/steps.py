@@ -14,8 +14,8 @@ from diffusers.utils import CONFIG_NAME
 from safetensors.torch import load_file
 from torch import nn
 
+from ccsr.blocks import quicken
 from ccsr.pipeline import CCSRPipeline
-from ccsr.rmsnorm import quicken
 from ccsr.weights import cpu_computes_in_bfloat16
 from training.autoencoder import AutoencoderObjective
 from training.config import PairsConfig, Recipe

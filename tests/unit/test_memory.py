@@ -1,0 +1,47 @@
+"""What is freed is there for the next layer."""
+
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import ctypes, resource, sys
+from ccsr.memory import give_back, keep_freed
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+
+def layer():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    features = [libc.malloc(8 * 2**20) for _ in range(4)]
+    for each in features:
+        libc.memset(each, 1, 8 * 2**20)
+    for each in features:
+        libc.free(each)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+if "keep" in sys.argv:
+    keep_freed()
+first, again = layer(), layer()
+give_back()
+print(first, again, layer())
+"""
+
+
+def page_faults(*words: str) -> tuple[int, ...]:
+    """Those of a layer, of one after it, and of one after memory was given back."""
+    command = [sys.executable, "-c", FAULTS, *words]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return tuple(map(int, found.split()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's memory")
+def test_freed_memory_is_kept_and_can_be_given_back() -> None:
+    first, again, given_back = page_faults("keep")
+    assert again < first / 100
+    assert given_back > first / 2
+    _, ordinary, _ = page_faults()
+    assert ordinary > first / 2
