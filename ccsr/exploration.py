@@ -17,7 +17,7 @@ import torch
 from ccsr.config import SamplingConfig, Variant
 from ccsr.events import Progress, Restored
 from ccsr.images import Picture
-from ccsr.pipeline import CCSRPipeline, Condition
+from ccsr.pipeline import CCSRPipeline, Condition, is_looked_at
 from ccsr.sampler import Step
 from ccsr.schedule import Path, path_for
 
@@ -134,7 +134,8 @@ class Exploration:
         count = self._path(config).num_evaluations
         try:
             for number, step in enumerate(chain.advance(count), 1):
-                look = pipeline.preview(step.x0_hat) if preview else None
+                looked_at = preview and is_looked_at(number, total)
+                look = pipeline.preview(step.x0_hat) if looked_at else None
                 yield Progress(number, total, step.timestep, (seed,), look)
                 self._forget_oldest()
         except Exception:

@@ -225,7 +225,8 @@ class CCSRPipeline(DiffusionPipeline):
             step: Step | None = None
             for step in self.steps(condition, path, batch):
                 evaluation = number * path.num_evaluations + step.evaluation
-                look = self.preview(step.x0_hat) if preview and _is_looked_at(step) else None
+                looked_at = preview and is_looked_at(step.evaluation, step.total)
+                look = self.preview(step.x0_hat) if looked_at else None
                 yield Progress(evaluation, total, step.timestep, batch, look)
             assert step is not None  # a path has at least one evaluation
 
@@ -431,18 +432,19 @@ def working_size(size: Size, shorter: int) -> Size:
 
 
 def seeds_at_once(device: torch.device, latent_shape: tuple[int, int, int]) -> int:
-    """How many seeds to batch: on a GPU as many as fill it, on a CPU one.
+    """How many seeds to batch: as many as fill the device, of small pictures more than of large.
 
-    A CPU is busy with one seed already, and results that come one by one are seen earlier.
+    A CPU is busy with one large latent already, but of small ones half of the time goes into
+    starting each operation: ten of 64x64 need two thirds of the time they need one by one.
     """
-    if device.type == "cpu":
-        return 1
     _, height, width = latent_shape
-    return max(1, 4 * 64 * 64 // (height * width))
+    filled = 10 * 64 * 64 if device.type == "cpu" else 4 * 64 * 64
+    return max(1, filled // (height * width))
 
 
-def _is_looked_at(step: Step) -> bool:
-    return step.evaluation == 1 or step.evaluation % max(step.total // PREVIEWS, 1) == 0
+def is_looked_at(evaluation: int, total: int) -> bool:
+    """Whether a run shows its estimate after so many of its evaluations; at the end it has more."""
+    return evaluation < total and (evaluation - 1) % max(total // PREVIEWS, 1) == 0
 
 
 def _enlarged_alpha(picture: Picture, size: Size) -> np.ndarray | None:

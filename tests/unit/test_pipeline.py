@@ -286,10 +286,11 @@ def test_at_least_one_seed_is_needed(pipeline: CCSRPipeline) -> None:
         pipeline(noise_picture(16, 16), FAST, ())
 
 
-def test_gpu_batches_seeds_of_small_pictures_and_not_of_large_ones() -> None:
-    gpu = torch.device("cuda")
-    assert seeds_at_once(gpu, (4, 64, 64)) > seeds_at_once(gpu, (4, 256, 256)) == 1
-    assert seeds_at_once(torch.device("cpu"), (4, 64, 64)) == 1
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_seeds_of_small_pictures_are_batched_and_of_large_ones_not(device: str) -> None:
+    small, large = ((4, side, side) for side in (64, 256))
+    where = torch.device(device)
+    assert seeds_at_once(where, small) > seeds_at_once(where, large) == 1
 
 
 @pytest.mark.parametrize("vae", ["kl", "dc"])
