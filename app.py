@@ -12,6 +12,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 from ccsr.cli import add_model, loading_of
 from ccsr.config import COMPACT
 from ccsr.ui import zerogpu
+from ccsr.ui.computing import compute
 from ccsr.ui.page import LAUNCH_KWARGS, build_page
 from ccsr.weights import load_engine
 
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     lender = zerogpu.lender()
     try:
-        engine = load_engine(options.model, loading_of(options))
+        engine = compute(load_engine, options.model, loading_of(options))
     except ValueError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2

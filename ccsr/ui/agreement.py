@@ -14,6 +14,7 @@ from ccsr.images import load_picture, save_png
 from ccsr.metrics import METRICS, measure
 from ccsr.stability import agreed
 from ccsr.ui import snippets
+from ccsr.ui.computing import compute
 from ccsr.ui.inputs import number_slider
 from ccsr.ui.runs import IN_ORDER
 
@@ -107,7 +108,7 @@ def fade(kept: Survey, source: Path, threshold: float) -> tuple[Path, str]:
     if kept.reference is not None:
         hr = load_picture(kept.reference, max_pixels=MAX_RESULT_PIXELS).rgb
         before = _scores(source, kept.reference, source.stat().st_mtime_ns)
-        after = measure(result.rgb, hr)
+        after = compute(measure, result.rgb, hr)
         for name, metric in METRICS.items():
             change = after[name] - before[name]
             facts[metric.label] = f"{after[name]:.4f} {metric.unit} ({change:+.4f})"
@@ -117,7 +118,9 @@ def fade(kept: Survey, source: Path, threshold: float) -> tuple[Path, str]:
 @functools.lru_cache(maxsize=16)
 def _scores(path: Path, reference: Path, written: int) -> dict[str, float]:
     """Scores of what does not change while the slider moves; `written` tells versions apart."""
-    return measure(*(load_picture(p, max_pixels=MAX_RESULT_PIXELS).rgb for p in (path, reference)))
+    return compute(
+        measure, *(load_picture(p, max_pixels=MAX_RESULT_PIXELS).rgb for p in (path, reference))
+    )
 
 
 def _age(path: Path) -> float:

@@ -11,6 +11,7 @@ from gradio.blocks import BlockContext
 from gradio.components.base import Component
 
 from ccsr.ui import snippets
+from ccsr.ui.computing import computing
 
 T = TypeVar("T")
 Block = Component | BlockContext
@@ -123,6 +124,7 @@ def wire_run(
         assert rerun is not None
         return begin(request, before, *values) if rerun.wanted(*values) else (gr.skip(),) * 4
 
+    @computing
     def follow(run: Run | None, *now: Any) -> Generator[tuple[Any, ...]]:  # noqa: ANN401
         nothing = (gr.skip(),) * (2 + len(outputs))
         # Two may be waiting when the first press was stopped: the first takes the second's place.

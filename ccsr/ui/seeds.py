@@ -28,6 +28,7 @@ from ccsr.report import picture_name, settings_text, write_report
 from ccsr.stability import ScoreSpread, StabilityReport
 from ccsr.ui import snippets
 from ccsr.ui.agreement import build_agreement
+from ccsr.ui.computing import computing
 from ccsr.ui.exploring import Explored, explored
 from ccsr.ui.files import (
     bicubic,
@@ -396,6 +397,7 @@ def _add_endpoint(
     l_std_map = gr.File(label="L-STD map", visible=False)
     details = gr.JSON(label="Report", visible=False)
 
+    @computing
     def run_seeds(  # noqa: PLR0913 - the names are the parameters of the endpoint
         picture: str,
         first_seed: float,

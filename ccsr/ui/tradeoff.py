@@ -33,6 +33,7 @@ from ccsr.plots import (
 from ccsr.report import point_name, settings_text
 from ccsr.tradeoff import Point, PointResult, grid, num_evaluations, write_points
 from ccsr.ui import snippets
+from ccsr.ui.computing import computing
 from ccsr.ui.exploring import Explored, explored
 from ccsr.ui.files import new_folder
 from ccsr.ui.inputs import (
@@ -293,6 +294,7 @@ def _add_endpoint(engine: Engine, chosen: tuple[Any, ...], settings: Settings) -
     swept = ("t_max", "t_min")
     others = [value for name, value in settings.named().items() if name not in swept]
 
+    @computing
     def run_sweep(  # noqa: PLR0913 - the names are the parameters of the endpoint
         picture: str,
         t_maxs: str,

@@ -16,6 +16,7 @@ from ccsr.pipeline import target_size
 from ccsr.report import settings_text
 from ccsr.schedule import path_for
 from ccsr.ui import snippets
+from ccsr.ui.computing import computing
 from ccsr.ui.exploring import Explored, explored
 from ccsr.ui.files import (
     new_folder,
@@ -271,6 +272,7 @@ def _add_endpoint(engine: Engine, picture: gr.Image, seed: gr.Number, settings: 
     result = gr.File(label="Result", visible=False)
     details = gr.JSON(label="Details", visible=False)
 
+    @computing
     def upscale(  # noqa: PLR0913 - the names are the parameters of the endpoint
         picture: str,
         seed: float,
