@@ -22,28 +22,34 @@ class QuickRMSNorm(RMSNorm):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """[B,H,W,C] -> the same, of unit root mean square over C, times weight, plus bias."""
-        if hidden_states.dtype == torch.float16:
-            return super().forward(hidden_states)  # squares of float16 would overflow
-        x = hidden_states.movedim(-1, 1)
+        return self.normalised(hidden_states.movedim(-1, 1)).movedim(1, -1)
+
+    def normalised(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """[B,C,H,W] -> the same, as `forward`; `out`, which may be x, is overwritten."""
+        if x.dtype == torch.float16:
+            # Squares would overflow.
+            return super().forward(x.movedim(1, -1)).movedim(-1, 1)
         channels = x.shape[1]
         mean_square = functional.conv2d(x * x, x.new_full((1, channels, 1, 1), 1 / channels))
-        unit = x * (mean_square + self.eps).rsqrt()
+        unit = torch.mul(x, (mean_square + self.eps).rsqrt(), out=out)
         weight, bias = self.weight, self.bias
         # What `quicken` replaces has both.
         assert weight is not None
         assert bias is not None
-        return functional.conv2d(unit, weight.diag()[..., None, None], bias).movedim(1, -1)
+        return functional.conv2d(unit, weight.diag()[..., None, None], bias)
 
 
 class QuickResBlock(ResBlock):
-    """diffusers' residual block of RMSNorm and SiLU, for inference: it works in place."""
+    """diffusers' residual block of `QuickRMSNorm` and SiLU, for inference: it works in place."""
+
+    norm: QuickRMSNorm
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """[B,C,H,W] -> the same."""
         # There SiLU is 0 already, to any accuracy; below, CPUs are slow with its tiny numbers.
         x = self.conv1(hidden_states).clamp_(min=-80)
         x = self.conv2(functional.silu(x, inplace=True))
-        return self.norm(x.movedim(1, -1)).movedim(-1, 1).add_(hidden_states)
+        return self.norm.normalised(x, out=x).add_(hidden_states)
 
 
 class Upsampling(nn.Module):
