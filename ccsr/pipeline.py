@@ -231,11 +231,11 @@ class CCSRPipeline(DiffusionPipeline):
             assert step is not None  # a path has at least one evaluation
 
             # 3. Decode, align colours, and recombine with the alpha channel.
-            results = [
-                self.restore(x0_hat[None], condition, picture, config) for x0_hat in step.x0_hat
-            ]
-            seconds = shared + (time.perf_counter() - started) / len(batch)
-            for seed, result in zip(batch, results, strict=True):
+            chain = (time.perf_counter() - started) / len(batch)
+            for seed, x0_hat in zip(batch, step.x0_hat.split(1), strict=True):
+                started = time.perf_counter()
+                result = self.restore(x0_hat, condition, picture, config)
+                seconds = shared + chain + time.perf_counter() - started
                 yield Restored(seed, result, config, seconds)
         self.maybe_free_model_hooks()
 
