@@ -6,17 +6,16 @@ that is there. Results are those of fresh runs.
 """
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
 from ccsr.config import SamplingConfig, Variant
 from ccsr.events import Progress, Restored
 from ccsr.images import Picture
+from ccsr.memory import in_file
 from ccsr.pipeline import CCSRPipeline, Condition, is_looked_at
 from ccsr.sampler import Step
 from ccsr.schedule import Path, path_for
@@ -55,7 +54,9 @@ class Chain:
         while len(self.steps) < count:
             step = next(self.ahead)
             if is_large(step.x0_hat):
-                step = dataclasses.replace(step, x0_hat=in_file(step.x0_hat))
+                step = dataclasses.replace(
+                    step, x0_hat=torch.from_numpy(in_file(step.x0_hat.numpy()))
+                )
             self.steps.append(step)
             yield step
 
@@ -73,15 +74,6 @@ class Chain:
 def is_large(x0_hat: torch.Tensor) -> bool:
     """Whether an estimate is to be kept in a file; the memory of a GPU is another matter."""
     return x0_hat.nbytes >= LARGE_BYTES and x0_hat.device.type == "cpu"
-
-
-def in_file(x: torch.Tensor) -> torch.Tensor:
-    """The same numbers, kept in a file without a name, which is gone when they are."""
-    with tempfile.TemporaryFile() as file:
-        # Written before it is mapped: a disk that is full is an error here, and a crash there.
-        x.contiguous().numpy().tofile(file)
-        file.flush()
-        return torch.from_numpy(np.memmap(file, np.float32, "c", shape=tuple(x.shape)))
 
 
 class Exploration:

@@ -2,12 +2,17 @@
 
 import ctypes
 import sys
+import tempfile
 from collections.abc import Callable
+
+import numpy as np
 
 KEPT_BYTES = 128 * 1024**2
 """Freed memory that is kept: as much as a result of 512x512 pixels asks for again and again."""
 LARGE_BYTES = 32 * 1024**2
 """What is larger is given back at once, as it would be anyway; glibc takes no higher bound."""
+SET_ASIDE_BYTES = 64 * 1024**2
+"""Arrays of so many lie in files while they are not needed: a picture of 4096x4096 has 201 MB."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """glibc's names of settings, from malloc.h."""
 
@@ -34,6 +39,23 @@ def give_back() -> None:
     malloc_trim = _glibc("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)
+
+
+def in_file(array: np.ndarray) -> np.ndarray:
+    """The same numbers, kept in a file without a name, which is gone when they are.
+
+    They can be changed there. The system keeps in memory what there is room for.
+    """
+    with tempfile.TemporaryFile() as file:
+        # Written before it is mapped: a disk that is full is an error here, and a crash there.
+        array.tofile(file)
+        file.flush()
+        return np.memmap(file, array.dtype, "r+", shape=array.shape)
+
+
+def set_aside(array: np.ndarray) -> np.ndarray:
+    """The same numbers, in a file if they are many."""
+    return in_file(array) if array.nbytes >= SET_ASIDE_BYTES else array
 
 
 def _glibc(function: str) -> Callable[..., int] | None:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from ccsr.config import SamplingConfig
+from ccsr.memory import set_aside
 from ccsr.metrics import BORDER
 
 
@@ -34,8 +35,8 @@ class PixelStatistics:
             ValueError: If its size differs from the earlier ones.
         """
         if self._mean is None or self._squares is None:
-            self._mean = np.zeros(rgb.shape, np.float64)
-            self._squares = np.zeros(rgb.shape, np.float64)
+            # Many of these grow together where settings are compared.
+            self._mean, self._squares = (set_aside(np.zeros(rgb.shape)) for _ in range(2))
         if rgb.shape != self._mean.shape:
             raise ValueError(f"pictures must be of shape {self._mean.shape}, got {rgb.shape}")
         self.count += 1

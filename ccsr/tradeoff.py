@@ -16,6 +16,7 @@ import numpy as np
 from ccsr.config import SamplingConfig, option
 from ccsr.events import Decoded, Explorer, Progress
 from ccsr.images import Picture
+from ccsr.memory import set_aside
 from ccsr.schedule import path_for
 from ccsr.stability import StabilityReport
 
@@ -125,7 +126,7 @@ def sweep(
                 picture = explorer.restore(config, seed, step).picture
                 report.add(seed, picture.rgb, judge(picture.rgb))
                 if seed == seeds[0]:
-                    firsts.append(picture)
+                    firsts.append(dataclasses.replace(picture, rgb=set_aside(picture.rgb)))
                 decoded += 1
                 yield Decoded(decoded, len(configs) * len(seeds))
         for report, picture in zip(reports, firsts, strict=True):

@@ -35,6 +35,16 @@ def test_l_std_is_the_mean_of_population_deviations_inside_the_border() -> None:
     np.testing.assert_allclose(report.pixels.mean, stack.mean(0), atol=1e-6)
 
 
+def test_large_statistics_lie_in_files_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = pictures(4)
+    expected = report_of(stack).pixels
+    monkeypatch.setattr("ccsr.memory.SET_ASIDE_BYTES", 1)
+    found = report_of(stack).pixels
+    assert isinstance(found.mean, np.memmap)
+    np.testing.assert_array_equal(found.mean, expected.mean)
+    np.testing.assert_array_equal(found.l_std_map, expected.l_std_map)
+
+
 def test_two_results_a_constant_apart_deviate_by_half_of_it() -> None:
     one = np.full((20, 20, 3), 0.5, np.float32)
     assert report_of(np.stack([one, one + 0.1])).pixels.l_std == pytest.approx(0.05, rel=1e-5)
