@@ -33,6 +33,8 @@ class FakeEngine:
     reads_text: bool = False
     evaluations: int = 0
     """Network evaluations done so far, over all runs."""
+    threads: set[str] = field(default_factory=set)
+    """Names of those they were done in."""
     begun: threading.Event = field(default_factory=threading.Event)
     """Set once an evaluation has begun."""
     closed: threading.Event = field(default_factory=threading.Event)
@@ -72,6 +74,7 @@ class FakeEngine:
         self, picture: Picture, evaluation: int, total: int, seed: int, preview: bool
     ) -> Progress:
         self.begun.set()
+        self.threads.add(threading.current_thread().name)
         self.released.wait(self.delay)
         self.evaluations += 1
         if self.failure is not None:

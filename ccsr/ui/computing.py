@@ -41,7 +41,7 @@ def compute(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def computing(work: Callable[P, Iterator[T]]) -> Callable[P, Generator[T]]:
     """Have each step of a generator function done in the thread that computes.
 
-    Between two steps others have their turn.
+    Between two steps others have their turn. If it is closed early, so is the work, soon after.
     """
 
     @functools.wraps(work)
@@ -54,8 +54,11 @@ def computing(work: Callable[P, Iterator[T]]) -> Callable[P, Generator[T]]:
                 if isinstance(step, _End):
                     return
                 yield step
-        finally:
+        except GeneratorExit:
+            # Nobody waits for that: Gradio drops what visitors leave behind in the thread that
+            # answers all others.
             if isinstance(steps, Generator):
-                compute(steps.close)
+                _thread.submit(contextvars.copy_context().run, steps.close)
+            raise
 
     return stepwise

@@ -5,6 +5,7 @@ import gc
 import json
 import re
 import shlex
+import threading
 import time
 import weakref
 import zipfile
@@ -23,6 +24,7 @@ from ccsr.heatmap import with_scale
 from ccsr.images import Picture, load_picture, read_png_text, save_png
 from ccsr.report import read_settings, settings_text
 from ccsr.schedule import path_for
+from ccsr.ui.computing import compute
 from ccsr.weights import load_engine
 from tests.conftest import WAIT, Serve
 from tests.fakes import FakeEngine, FakeExplorer
@@ -108,6 +110,7 @@ def test_a_picture_is_upscaled_and_shown_at_the_right_size(
     expect_size(images.nth(0), 240, 160)
     expect_size(images.nth(1), 240, 160)
     assert engine.evaluations == EVALUATIONS
+    assert engine.threads == {compute(threading.current_thread).name}
     expect(page.get_by_role("button", name="Upscale", exact=True)).to_be_enabled()
     expect(page.get_by_role("button", name="Stop").first).to_be_disabled()
 
@@ -1036,6 +1039,7 @@ def test_a_program_upscales_through_the_api(
     assert details["size"] == "120x80"
     again, _ = client.predict(**arguments, api_name="/upscale")
     assert Path(again).read_bytes() == Path(result).read_bytes()
+    assert engine.threads == {compute(threading.current_thread).name}
 
 
 def test_a_program_runs_seeds_through_the_api(
@@ -1054,6 +1058,7 @@ def test_a_program_runs_seeds_through_the_api(
     assert Image.open(l_std_map).width == 240
     assert report["seeds"] == [5, 6, 7]
     assert set(report["metrics"]) == {"psnr", "ssim", "lpips"}
+    assert engine.threads == {compute(threading.current_thread).name}
 
 
 def test_a_program_sweeps_through_the_api(
@@ -1067,6 +1072,7 @@ def test_a_program_sweeps_through_the_api(
     assert [Path(path).name for path in files] == ["tradeoff.csv", "tradeoff.json", "tradeoff.png"]
     assert [point["t_min"] for point in record["points"]] == [0.3, 0.5]
     assert all(point["consistency"] > 0 for point in record["points"])
+    assert engine.threads == {compute(threading.current_thread).name}
 
 
 def test_a_program_gets_the_same_messages(
