@@ -11,6 +11,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 from ccsr.cli import add_model, loading_of
 from ccsr.config import COMPACT
+from ccsr.memory import keep_freed
 from ccsr.ui import zerogpu
 from ccsr.ui.computing import compute
 from ccsr.ui.page import LAUNCH_KWARGS, build_page
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
+    keep_freed()
     lender = zerogpu.lender()
     try:
         engine = compute(load_engine, options.model, loading_of(options))

@@ -27,6 +27,7 @@ from ccsr.config import (
 )
 from ccsr.fullsize import random_pipeline
 from ccsr.images import Picture, picture_from_array
+from ccsr.memory import keep_freed
 from ccsr.pipeline import CCSRPipeline, target_size
 from ccsr.schedule import path_for
 from ccsr.tradeoff import grid, longest_of, sweep
@@ -41,6 +42,7 @@ IS_MACOS = sys.platform == "darwin"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
+    keep_freed()
     parser = argparse.ArgumentParser(prog="python -m ccsr.benchmark", description=__doc__)
     parser.add_argument("--model", default=COMPACT, help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="default: %(default)s")
@@ -113,6 +115,7 @@ def print_full_size(dtype: str, side: int) -> None:
 
 def print_large(model: str, side: int) -> None:
     """Print what one run of a square input costs in this process, loading included in memory."""
+    keep_freed()
     engine = load_engine(model, LoadingConfig(device="cpu"))
     picture, config = noise_picture(side), SamplingConfig()
     pipeline = engine.pipeline("ccsr")

@@ -25,7 +25,7 @@ class QuickRMSNorm(RMSNorm):
         return self.normalised(hidden_states.movedim(-1, 1)).movedim(1, -1)
 
     def normalised(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """[B,C,H,W] -> the same, as `forward`; `out`, which may be x, is overwritten."""
+        """[B,C,H,W] -> the same, as `forward`; what `out` holds, which may be x, is lost."""
         if x.dtype == torch.float16:
             # Squares would overflow.
             return super().forward(x.movedim(1, -1)).movedim(-1, 1)
@@ -81,7 +81,7 @@ def downsampling(block: DCDownBlock2d) -> nn.Conv2d:
     """A `DCDownBlock2d` by pixel unshuffle, its shortcut included, as one convolution.
 
     What is convolved by 3x3 and then unshuffled is convolved by 4x4 with a stride of 2: each of
-    the four positions in a pixel of the coarser grid sees its own 3x3 of these.
+    the four positions in a pixel of the coarser grid sees its own 3x3 of these. Sides must be even.
     """
     small = block.conv.weight.float()
     outputs, inputs = small.shape[:2]
@@ -127,6 +127,9 @@ def fold(autoencoder: AutoencoderDC) -> None:
 
     Blocks of other kinds than the compact model's stay as they are.
     """
+    autoencoder.requires_grad_(False)
+    # Its weights have names and shapes that would load elsewhere, and mean something else.
+    autoencoder.save_pretrained = _refuse_to_save  # type: ignore[method-assign]
     quicken(autoencoder)
     for parent in list(autoencoder.modules()):
         for name, block in list(parent.named_children()):
@@ -136,6 +139,13 @@ def fold(autoencoder: AutoencoderDC) -> None:
                 setattr(parent, name, Upsampling(block))
             elif type(block) is ResBlock and _is_ours(block):
                 block.__class__ = QuickResBlock
+
+
+def _refuse_to_save(*_: object, **__: object) -> None:
+    raise ValueError(
+        "this autoencoder was changed for inference and cannot be saved; save the one that "
+        "CCSRPipeline.from_pretrained loads"
+    )
 
 
 def _is_ours(block: ResBlock) -> bool:

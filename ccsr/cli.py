@@ -30,6 +30,7 @@ from ccsr.config import (
 )
 from ccsr.events import Engine, Progress
 from ccsr.images import Picture, PictureError, load_picture, save_png
+from ccsr.memory import keep_freed
 from ccsr.metrics import judge_against, measure
 from ccsr.pipeline import load_reference
 from ccsr.plots import TRADEOFF_PLOT, tradeoff_figure, write_png
@@ -56,6 +57,7 @@ PICTURE_SUFFIXES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 0, 2 after a bad input, 130 when interrupted."""
+    keep_freed()
     options = parser().parse_args(arguments)
     try:
         return options.command(options)

@@ -4,6 +4,7 @@ import ctypes
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 
@@ -11,7 +12,7 @@ KEPT_BYTES = 128 * 1024**2
 """Freed memory that is kept: as much as a result of 512x512 pixels asks for again and again."""
 LARGE_BYTES = 32 * 1024**2
 """What is larger is given back at once, as it would be anyway; glibc takes no higher bound."""
-SET_ASIDE_BYTES = 64 * 1024**2
+SET_ASIDE_BYTES = 16 * 1024**2
 """Arrays of so many lie in files while they are not needed: a picture of 4096x4096 has 201 MB."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """glibc's names of settings, from malloc.h."""
@@ -22,12 +23,14 @@ def keep_freed() -> None:
 
     It gives back what is free at the end of its memory at once, and the system clears every page
     of it when it is asked for again: a fifth of the time that a small picture takes.
+
+    For programs to call before they start threads, which get memory of their own otherwise.
     """
     mallopt = _glibc("mallopt")
     if mallopt is not None:
         mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(_MMAP_THRESHOLD, LARGE_BYTES)
-        # One for all threads, or each thread that has worked would keep as much.
+        # What is asked for in threads comes from it, too.
         mallopt(_ARENA_MAX, 1)
 
 
@@ -54,8 +57,11 @@ def in_file(array: np.ndarray) -> np.ndarray:
 
 
 def set_aside(array: np.ndarray) -> np.ndarray:
-    """The same numbers, in a file if they are many."""
-    return in_file(array) if array.nbytes >= SET_ASIDE_BYTES else array
+    """The same numbers, in a file if they are many and there is room."""
+    if array.nbytes >= SET_ASIDE_BYTES:
+        with suppress(OSError):
+            return in_file(array)
+    return array
 
 
 def _glibc(function: str) -> Callable[..., int] | None:

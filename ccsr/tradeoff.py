@@ -50,7 +50,8 @@ class Point:
 
 
 MAX_SETTINGS = 36
-"""Of one sweep. All of one t_max take memory at the same time, 50 MB each at 1024x1024 pixels."""
+"""Of one sweep. All of one t_max take memory, or room for temporary files, at the same time: 62 MB
+each at 1024x1024 pixels."""
 
 
 @dataclass(frozen=True)

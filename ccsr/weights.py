@@ -32,7 +32,6 @@ from ccsr.events import ModelInfo, Progress, Restored
 from ccsr.exploration import Exploration
 from ccsr.images import Picture
 from ccsr.latents import tile_within
-from ccsr.memory import keep_freed
 from ccsr.pipeline import CCSRPipeline
 
 COMPACT_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "compact"
@@ -199,26 +198,24 @@ class ModelEngine:
         device = choose_device(loading.device)
         dtype = choose_dtype(loading.dtype, device)
         _refuse_unavailable(loading, device)
-        if device.type == "cpu":
-            keep_freed()
         self.folder, self.loading, self.device, self.dtype = folder, loading, device, dtype
         self._pipelines: dict[str, CCSRPipeline] = {}
+        self._parameters: dict[str, int] = {}
         self._variants = variants_in(folder)
         main = self.pipeline("ccsr")
-        networks = [main.unet, main.controlnet, main.vae]
         self.info = ModelInfo(
             name=name,
             variants=self._variants,
             device=str(device),
             dtype=str(dtype).removeprefix("torch."),
             attention=attention_of(main, device),
-            parameters=sum(p.numel() for network in networks for p in network.parameters()),
+            parameters=self._parameters["ccsr"],
             start_point=main.scheduler.start_point,
             reads_text=main.text_encoder is not None,
         )
 
     def pipeline(self, variant: Variant) -> CCSRPipeline:
-        """The pipeline of a variant.
+        """The pipeline of a variant, for runs: its compact autoencoder can no longer be saved.
 
         Raises:
             ValueError: If the model has no such variant.
@@ -255,10 +252,11 @@ class ModelEngine:
                 f"variant {variant!r} cannot be loaded from {self.folder} ({reason}); "
                 "get its files again"
             ) from error
-        vae = pipeline.vae
+        networks, vae = [pipeline.unet, pipeline.controlnet, pipeline.vae], pipeline.vae
+        self._parameters[variant] = sum(network.num_parameters() for network in networks)
         if isinstance(vae, AutoencoderDC):
             fold(vae)
-        for network in (pipeline.unet, pipeline.controlnet, pipeline.vae):
+        for network in networks:
             # A tenth or more faster on CPUs.
             network.to(memory_format=torch.channels_last)
         pipeline.set_progress_bar_config(disable=True)

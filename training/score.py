@@ -32,6 +32,7 @@ from ccsr.images import (
     to_tensor,
     to_uint8,
 )
+from ccsr.memory import keep_freed
 from ccsr.metrics import BORDER, METRICS, measure, sharpness
 from ccsr.stability import StabilityReport
 from ccsr.weights import load_engine
@@ -92,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES, metavar="TABLE",
                         help=f"some of: {', '.join(TABLES)}; default: all")  # fmt: skip
     options = parser.parse_args(arguments)
+    keep_freed()
     try:
         engine = load_engine(options.model)
         truths = [

@@ -52,7 +52,7 @@ from ccsr.ui.study import Study, Subject, results_state, wire_study
 
 HINT = snippets.hint(
     "The results of all seeds appear here",
-    "one by one, with a map of where they differ.",
+    "side by side, with a map of where they differ.",
 )
 MEAN, BICUBIC = "mean", "bicubic"
 """What a seed can be compared with, besides another seed."""

@@ -165,7 +165,9 @@ def _line(
         return snippets.line(done, "quiet")
     if isinstance(progress, Decoded):
         return snippets.decoding(progress, done)
-    share = 0 if made is None else len(made) / made.total
+    # Seeds worked on at once have their results at the end, so both count.
+    results = 0 if made is None else len(made) / made.total
+    share = (progress.evaluation / progress.total + results) / 2
     return snippets.progress(progress, elapsed, done, share)
 
 

@@ -152,7 +152,9 @@ def build_upscale_tab(engine: Engine, subject: Subject, settings: Settings) -> g
         if last is None:
             return Look((snippets.line("Stopped.", "quiet"), *[gr.skip()] * 2))
         _, pair, shown = last.values
-        text = PREVIEW_LEFT if shown is None else "Stopped. The earlier result is shown."
+        text = "Stopped. The earlier result is shown."
+        if shown is None:
+            text = PREVIEW_LEFT if pair["visible"] else "Stopped."
         return Look((snippets.line(text, "quiet"), pair, shown))
 
     def shows_another_setting(

@@ -1,5 +1,7 @@
 """The quick blocks give what diffusers' give."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import AutoencoderDC
@@ -84,7 +86,8 @@ def both_ways(vae: AutoencoderDC) -> list[torch.Tensor]:
     picture = torch.randn(2, 3, 24, 16, generator=generator)
     latent = torch.randn(2, 4, 6, 4, generator=generator)
     with torch.no_grad():
-        return [vae.encode(picture).latent, vae.decode(latent).sample]
+        pixels, latents = picture.to(vae.dtype), latent.to(vae.dtype)
+        return [vae.encode(pixels).latent, vae.decode(latents).sample]
 
 
 def test_an_autoencoder_keeps_its_weights_and_its_results() -> None:
@@ -95,6 +98,24 @@ def test_an_autoencoder_keeps_its_weights_and_its_results() -> None:
     assert any(isinstance(module, QuickRMSNorm) for module in vae.decoder.modules())
     for one, other in zip(both_ways(vae), expected, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_folded_autoencoder_is_as_good_in_half_the_precision(dtype: torch.dtype) -> None:
+    exact, plain, folded = autoencoder(), autoencoder().to(dtype), autoencoder().to(dtype)
+    fold(folded)
+    folded.to(memory_format=torch.channels_last)
+    for true, one, other in zip(*map(both_ways, (exact, plain, folded)), strict=True):
+        errors = [(x.float() - true).norm() / true.norm() for x in (one, other)]
+        assert errors[1] < 1.5 * errors[0]
+
+
+def test_a_folded_autoencoder_is_not_saved(tmp_path: Path) -> None:
+    vae = autoencoder()
+    fold(vae)
+    with pytest.raises(ValueError, match="cannot be saved"):
+        vae.save_pretrained(tmp_path / "vae")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folded_autoencoder_gives_the_same() -> None:

@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from ccsr.memory import set_aside
 
 FAULTS = """
 import ctypes, resource, sys
@@ -36,6 +39,20 @@ def page_faults(*words: str) -> tuple[int, ...]:
     command = [sys.executable, "-c", FAULTS, *words]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return tuple(map(int, found.split()))
+
+
+def test_numbers_stay_in_memory_if_the_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    array = np.arange(5.0)
+    monkeypatch.setattr("ccsr.memory.SET_ASIDE_BYTES", 1)
+    aside = set_aside(array)
+    assert isinstance(aside, np.memmap)
+    aside += 1
+    np.testing.assert_array_equal(aside, array + 1)
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    assert set_aside(array) is array
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's memory")

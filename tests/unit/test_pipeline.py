@@ -9,7 +9,15 @@ from safetensors.torch import load_file
 from ccsr.config import VARIANTS, SamplingConfig, TilingConfig
 from ccsr.events import Progress, Restored
 from ccsr.images import Picture, PictureError, Size, picture_from_array
-from ccsr.pipeline import CCSRPipeline, Text, seeds_at_once, target_size, working_size
+from ccsr.pipeline import (
+    PREVIEWS,
+    CCSRPipeline,
+    Text,
+    is_looked_at,
+    seeds_at_once,
+    target_size,
+    working_size,
+)
 from ccsr.schedule import NonUniformScheduler, path_for
 from tests.tiny import save_tiny_model, tiny_pipeline
 
@@ -290,7 +298,20 @@ def test_at_least_one_seed_is_needed(pipeline: CCSRPipeline) -> None:
 def test_seeds_of_small_pictures_are_batched_and_of_large_ones_not(device: str) -> None:
     small, large = ((4, side, side) for side in (64, 256))
     where = torch.device(device)
-    assert seeds_at_once(where, small) > seeds_at_once(where, large) == 1
+    assert seeds_at_once(where, small, 10**6) > seeds_at_once(where, large, 10**6) == 1
+
+
+def test_seeds_of_large_networks_are_batched_on_gpus_only() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert seeds_at_once(cpu, (4, 64, 64), 10**9) == 1 < seeds_at_once(gpu, (4, 64, 64), 10**9)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 5, 7, 11, 16, 46])
+def test_a_run_is_looked_at_a_few_times_and_first_at_its_beginning(total: int) -> None:
+    looks = [n for n in range(1, total + 1) if is_looked_at(n, total)]
+    assert looks[:1] == [1][: total - 1]
+    assert min(total - 1, 2) <= len(looks) <= PREVIEWS
+    assert total not in looks
 
 
 @pytest.mark.parametrize("vae", ["kl", "dc"])
