@@ -11,11 +11,11 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 from ccsr.cli import add_model, loading_of
 from ccsr.config import COMPACT
-from ccsr.memory import keep_freed
+from ccsr.inference.engine import load_engine
+from ccsr.inference.memory import keep_freed
 from ccsr.ui import zerogpu
-from ccsr.ui.computing import compute
+from ccsr.ui.compute_thread import compute
 from ccsr.ui.page import LAUNCH_KWARGS, build_page
-from ccsr.weights import load_engine
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,14 +35,14 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
     keep_freed()
-    lender = zerogpu.lender()
+    spaces_gpu = zerogpu.spaces_gpu()
     try:
         engine = compute(load_engine, options.model, loading_of(options))
     except ValueError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2
 
-    shown = engine if lender is None else zerogpu.ZeroGpuEngine(engine, lender)
+    shown = engine if spaces_gpu is None else zerogpu.ZeroGpuEngine(engine, spaces_gpu)
     build_page(shown).launch(
         server_name=options.host,
         server_port=options.port,

@@ -18,7 +18,7 @@ from skimage import data
 # Run as a script, Python finds only what lies beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ccsr.images import (
+from ccsr.images.picture import (
     Picture,
     Size,
     picture_from_array,

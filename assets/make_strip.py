@@ -13,11 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ccsr.config import SamplingConfig
-from ccsr.events import Restored
-from ccsr.heatmap import GREY_LEVELS, heatmap
-from ccsr.images import Size, load_picture, resize, to_array, to_tensor, to_uint8
-from ccsr.stability import StabilityReport
-from ccsr.weights import ModelEngine, load_engine
+from ccsr.evaluation.heatmap import GREY_LEVELS, heatmap
+from ccsr.evaluation.stability import StabilityReport
+from ccsr.images.picture import Size, load_picture, resize, to_array, to_tensor, to_uint8
+from ccsr.inference.engine import ModelEngine, load_engine
+from ccsr.inference.events import Restored
 
 FOLDER = Path(__file__).resolve().parent
 CROPS = {"portrait.png": (56, 96), "drawing.png": (112, 96), "cat.jpg": (72, 240)}

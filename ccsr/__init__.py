@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ccsr.config import SamplingConfig as SamplingConfig
-    from ccsr.images import Picture as Picture
-    from ccsr.images import PictureError as PictureError
-    from ccsr.images import load_picture as load_picture
-    from ccsr.images import save_png as save_png
-    from ccsr.pipeline import CCSRPipeline as CCSRPipeline
-    from ccsr.schedule import NonUniformScheduler as NonUniformScheduler
-    from ccsr.stability import StabilityReport as StabilityReport
-    from ccsr.weights import load_engine as load_engine
+    from ccsr.diffusion.scheduler import NonUniformScheduler as NonUniformScheduler
+    from ccsr.evaluation.stability import StabilityReport as StabilityReport
+    from ccsr.images.picture import Picture as Picture
+    from ccsr.images.picture import PictureError as PictureError
+    from ccsr.images.picture import load_picture as load_picture
+    from ccsr.images.picture import save_png as save_png
+    from ccsr.inference.engine import load_engine as load_engine
+    from ccsr.inference.pipeline import CCSRPipeline as CCSRPipeline
 
 _HOMES = {
-    "CCSRPipeline": "ccsr.pipeline",
-    "NonUniformScheduler": "ccsr.schedule",
-    "Picture": "ccsr.images",
-    "PictureError": "ccsr.images",
+    "CCSRPipeline": "ccsr.inference.pipeline",
+    "NonUniformScheduler": "ccsr.diffusion.scheduler",
+    "Picture": "ccsr.images.picture",
+    "PictureError": "ccsr.images.picture",
     "SamplingConfig": "ccsr.config",
-    "StabilityReport": "ccsr.stability",
-    "load_engine": "ccsr.weights",
-    "load_picture": "ccsr.images",
-    "save_png": "ccsr.images",
+    "StabilityReport": "ccsr.evaluation.stability",
+    "load_engine": "ccsr.inference.engine",
+    "load_picture": "ccsr.images.picture",
+    "save_png": "ccsr.images.picture",
 }
 
 

@@ -25,13 +25,13 @@ from ccsr.config import (
     LoadingConfig,
     SamplingConfig,
 )
-from ccsr.fullsize import random_pipeline
-from ccsr.images import Picture, picture_from_array
-from ccsr.memory import keep_freed
-from ccsr.pipeline import CCSRPipeline, target_size
-from ccsr.schedule import path_for
-from ccsr.tradeoff import grid, longest_of, sweep
-from ccsr.weights import ModelEngine, load_engine
+from ccsr.diffusion.scheduler import timestep_plan
+from ccsr.evaluation.tradeoff import grid, longest_of, sweep
+from ccsr.images.picture import Picture, picture_from_array
+from ccsr.inference.engine import ModelEngine, load_engine
+from ccsr.inference.memory import keep_freed
+from ccsr.inference.pipeline import CCSRPipeline, target_size
+from ccsr.models.sd21 import random_pipeline
 
 PARTS: tuple[str, ...] = ("encode", "condition", "network", "decode", "rest")
 NUM_SEEDS = 10
@@ -91,7 +91,7 @@ def print_parts(
     picture: Picture, config: SamplingConfig, runs: Sequence[Mapping[str, float]]
 ) -> None:
     """Print how long each part takes, the median of runs."""
-    evaluations = path_for(config).num_evaluations
+    evaluations = timestep_plan(config).num_evaluations
     print(f"{picture.size} -> {target_size(picture, config)}, {evaluations} network evaluations")
     total = statistics.median(sum(run.values()) for run in runs)
     for part in PARTS:

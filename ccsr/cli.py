@@ -10,7 +10,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ccsr import tradeoff
 from ccsr.config import (
     AGREEMENT,
     COMPACT,
@@ -28,13 +27,10 @@ from ccsr.config import (
     option,
     parse_seeds,
 )
-from ccsr.events import Engine, Progress
-from ccsr.images import Picture, PictureError, load_picture, save_png
-from ccsr.memory import keep_freed
-from ccsr.metrics import judge_against, measure
-from ccsr.pipeline import load_reference
-from ccsr.plots import TRADEOFF_PLOT, tradeoff_figure, write_png
-from ccsr.report import (
+from ccsr.evaluation import tradeoff
+from ccsr.evaluation.metrics import measure, scorer_for
+from ccsr.evaluation.plots import TRADEOFF_PLOT, tradeoff_figure, write_png
+from ccsr.evaluation.report import (
     REPORT_FILES,
     agreed_name,
     picture_name,
@@ -43,9 +39,13 @@ from ccsr.report import (
     settings_text,
     write_report,
 )
-from ccsr.stability import StabilityReport, agreed
-from ccsr.tradeoff import TRADEOFF_FILES, Point, PointResult, grid, write_points
-from ccsr.weights import load_engine
+from ccsr.evaluation.stability import StabilityReport, agreed
+from ccsr.evaluation.tradeoff import TRADEOFF_FILES, Point, PointResult, grid, write_points
+from ccsr.images.picture import Picture, PictureError, load_picture, save_png
+from ccsr.inference.engine import load_engine
+from ccsr.inference.events import Engine, Progress
+from ccsr.inference.memory import keep_freed
+from ccsr.inference.pipeline import load_reference
 
 FIELDS = tuple(field.name for field in dataclasses.fields(SamplingConfig))
 
@@ -285,10 +285,10 @@ def sweep(options: argparse.Namespace) -> int:
     reference = _reference(options, picture, config)
     engine = load_engine(options.model, loading_of(options))
     options.output.mkdir(parents=True, exist_ok=True)
-    judge = judge_against(picture, reference)
+    scorer = scorer_for(picture, reference)
     points: list[Point] = []
     with tqdm(desc=options.input.name, unit="eval", leave=False) as bar:
-        for event in tradeoff.sweep(engine.explore(picture), configs, chosen, judge):
+        for event in tradeoff.sweep(engine.explore(picture), configs, chosen, scorer):
             if isinstance(event, Progress):
                 bar.total = event.total
                 bar.update(event.evaluation - bar.n)
@@ -307,8 +307,8 @@ def sweep(options: argparse.Namespace) -> int:
 def convert(options: argparse.Namespace) -> int:
     """Make a model folder of the authors' weights, and tell what was left out."""
     # The text classes take a second to import, and nothing else here needs them.
-    from ccsr.convert import TOKENIZER
-    from ccsr.convert import convert as convert_weights
+    from ccsr.conversion.convert import TOKENIZER
+    from ccsr.conversion.convert import convert as convert_weights
 
     if options.tokenizer and not options.keep_text_encoder:
         raise ValueError("--tokenizer is for --keep-text-encoder; add that, or leave both out")

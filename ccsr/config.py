@@ -146,7 +146,7 @@ class SamplingConfig:
         "models that have a text encoder.",
         max_length=MAX_PROMPT_LENGTH,
     )
-    guidance: float = _field(
+    guidance_scale: float = _field(
         1.0,
         "Guidance",
         "How much the prompt is followed and the negative prompt avoided. At 1 the negative prompt "
@@ -167,9 +167,9 @@ class SamplingConfig:
                 f"t_min must not be above t_max, got t_min={self.t_min} and t_max={self.t_max}; "
                 "lower t_min or raise t_max"
             )
-        if self.negative_prompt and self.guidance == 1:
+        if self.negative_prompt and self.guidance_scale == 1:
             raise ValueError("a negative prompt needs a guidance above 1; raise it, or leave both")
-        if self.guidance != 1 and self.prompt == self.negative_prompt:
+        if self.guidance_scale != 1 and self.prompt == self.negative_prompt:
             raise ValueError(
                 "guidance leads from the negative prompt to the prompt, and they are the same; "
                 "change one, or set guidance to 1"
@@ -178,7 +178,7 @@ class SamplingConfig:
     @property
     def words(self) -> tuple[str, str, float]:
         """What is said of the picture: prompt, negative prompt and guidance."""
-        return self.prompt, self.negative_prompt, self.guidance
+        return self.prompt, self.negative_prompt, self.guidance_scale
 
 
 @dataclass(frozen=True)

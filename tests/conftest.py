@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from skimage import data
 
-from ccsr.events import Engine
+from ccsr.inference.events import Engine
 from tests.fakes import FakeEngine
 
 CHROMIUM_FLAGS = [

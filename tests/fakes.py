@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from ccsr.config import VARIANTS, SamplingConfig
-from ccsr.events import ModelInfo, Progress, Restored
-from ccsr.images import Picture, resize, to_array, to_tensor, to_uint8
-from ccsr.pipeline import target_size
-from ccsr.sampler import Step
-from ccsr.schedule import path_for, respaced_timesteps
+from ccsr.diffusion.sampler import Step
+from ccsr.diffusion.scheduler import respaced_timesteps, timestep_plan
+from ccsr.images.picture import Picture, resize, to_array, to_tensor, to_uint8
+from ccsr.inference.events import ModelInfo, Progress, Restored
+from ccsr.inference.pipeline import target_size
 
 
 @dataclass
@@ -59,7 +59,7 @@ class FakeEngine:
         *,
         preview: bool = False,
     ) -> Iterator[Progress | Restored]:
-        each = path_for(config).num_evaluations
+        each = timestep_plan(config).num_evaluations
         total = each * len(seeds)
         try:
             for number, seed in enumerate(seeds):
@@ -86,7 +86,7 @@ class FakeEngine:
 
 @dataclass
 class FakeExplorer:
-    """Evaluates what it has not evaluated yet, as `ccsr.exploration` does."""
+    """Evaluates what it has not evaluated yet, as `ccsr.inference.estimate_cache` does."""
 
     engine: FakeEngine
     picture: Picture
@@ -103,7 +103,7 @@ class FakeExplorer:
 
     def num_evaluations(self, config: SamplingConfig, seed: int) -> int:
         made = self.begun(self.key(config, seed))
-        return max(path_for(config).num_evaluations - made, 0)
+        return max(timestep_plan(config).num_evaluations - made, 0)
 
     def refine(
         self, config: SamplingConfig, seed: int, *, preview: bool = False
@@ -125,7 +125,7 @@ class FakeExplorer:
         yield self.restore(config, seed, self.steps(config, seed)[-1])
 
     def steps(self, config: SamplingConfig, seed: int) -> list[Step]:
-        path = path_for(config)
+        path = timestep_plan(config)
         grid = respaced_timesteps(1000, path.num_steps)
         timesteps = [999, *(grid[i] for i in path.indices)][-path.num_evaluations :]
         total = len(timesteps)

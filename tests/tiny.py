@@ -7,11 +7,12 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from ccsr.controlnet import LatentControlNetModel, PictureControlNetModel
-from ccsr.latents import Autoencoder
-from ccsr.pipeline import CCSRPipeline
-from ccsr.prompt import EMPTY_TOKENS, EmptyPrompt
-from ccsr.schedule import NonUniformScheduler
+from ccsr.diffusion.scheduler import NonUniformScheduler
+from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.models.autoencoder import Autoencoder
+from ccsr.models.controlnet import LatentControlNetModel
+from ccsr.models.lr_adapter import LRAdapter
+from ccsr.models.prompt import EMPTY_TOKENS, EmptyPrompt
 from training.autoencoder import build_autoencoder
 from training.config import AutoencoderConfig, LoopConfig
 
@@ -67,9 +68,9 @@ def tiny_latent_controlnet(unet: UNet2DConditionModel) -> LatentControlNetModel:
     return controlnet
 
 
-def tiny_picture_controlnet(layers_per_block: int = 1) -> PictureControlNetModel:
+def tiny_picture_controlnet(layers_per_block: int = 1) -> LRAdapter:
     """The kind that looks at the picture alone, as in the compact model."""
-    return PictureControlNetModel(
+    return LRAdapter(
         conditioning_channels=LATENT_CHANNELS,
         unet_channels=(WIDTH, 2 * WIDTH),
         unet_layers_per_block=layers_per_block,

@@ -6,7 +6,7 @@ import torch
 from diffusers import AutoencoderDC
 from torch import nn
 
-from ccsr.metrics import LPIPS
+from ccsr.evaluation.metrics import LPIPS
 from training.config import AutoencoderConfig, DataConfig
 from training.data import Crops, Example, PictureFolder
 
@@ -64,7 +64,7 @@ class AutoencoderObjective:
     def __init__(self, config: AutoencoderConfig, data: DataConfig, pictures: Path) -> None:
         self.config = config
         self.autoencoder = build_autoencoder(config)
-        self.players = {"autoencoder": Reconstruction(self.autoencoder, config)}
+        self.modules = {"autoencoder": Reconstruction(self.autoencoder, config)}
         loop = config.loop
         self.crops = Crops(PictureFolder(pictures), loop.crop_px, data, loop.seed, length=2**62)
         self.dataset = self.crops

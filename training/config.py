@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from ccsr.schedule import PredictionType
+from ccsr.diffusion.scheduler import PredictionType
 
 T = TypeVar("T")
 
@@ -140,7 +140,7 @@ class Stage2Config:
     perceptual_weight: float = 1.0
     adversarial_weight: float = 0.5
     adversarial_from: float = 0.1
-    """Share of the run after which the discriminator's verdict joins the decoder's loss."""
+    """Share of the run after which the discriminator's logits joins the decoder's loss."""
     discriminator: Literal["patch", "features"] = "patch"
     """What it looks at: pixels, or what VGG16 makes of them."""
     discriminator_channels: int = 64

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch.utils.data import Dataset
 
-from ccsr.images import Size, load_picture, resize, to_uint8
+from ccsr.images.picture import Size, load_picture, resize, to_uint8
 from training.config import DataConfig
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}

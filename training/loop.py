@@ -1,6 +1,6 @@
 """The training loop of all stages: mixed precision, accumulation, EMA, checkpoints, exact resume.
 
-What is trained is a set of players, modules whose forward returns their losses. Most stages have
+What is trained is a set of modules, modules whose forward returns their losses. Most stages have
 one; adversarial training has two that take turns at every step.
 """
 
@@ -21,7 +21,7 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ccsr.weights import cpu_computes_in_bfloat16
+from ccsr.inference.engine import cpu_computes_in_bfloat16
 from training.config import LoopConfig
 from training.data import Example, generator_for
 
@@ -32,7 +32,7 @@ class Objective(Protocol):
     """What a stage trains, on what."""
 
     @property
-    def players(self) -> Mapping[str, nn.Module]:
+    def modules(self) -> Mapping[str, nn.Module]:
         """Each called as player(batch, progress, generator) -> {"loss": scalar, others to log}.
 
         Those of its parameters that require a gradient are trained on "loss".
@@ -85,7 +85,7 @@ def train(objective: Objective, config: LoopConfig, folder: Path) -> Iterator[Tr
     """Train to `max_steps`, resuming from the newest checkpoint in `folder`, which exists.
 
     At the end, and whenever the iterator is closed, a checkpoint is written. After the last step
-    the players hold their averaged (EMA) weights.
+    the modules hold their averaged (EMA) weights.
     """
     accelerator = Accelerator(
         mixed_precision=mixed_precision(config.mixed_precision),
@@ -113,10 +113,10 @@ class _Run:
         self.accelerator = accelerator
         self.step = self.saved_step = 0
         self.between_steps = True
-        self.players: dict[str, nn.Module] = {}
+        self.modules: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.averages: dict[str, EMAModel] = {}
-        for name, player in objective.players.items():
+        for name, player in objective.modules.items():
             trained = [p for p in player.parameters() if p.requires_grad]
             optimizer = torch.optim.AdamW(
                 trained,
@@ -124,12 +124,12 @@ class _Run:
                 betas=config.betas,
                 weight_decay=config.weight_decay,
             )
-            self.players[name], self.optimizers[name] = accelerator.prepare(player, optimizer)
+            self.modules[name], self.optimizers[name] = accelerator.prepare(player, optimizer)
             self.averages[name] = EMAModel(trained, decay=config.ema_decay, foreach=True)
             accelerator.register_for_checkpointing(self.averages[name])
 
     def trained(self, name: str) -> list[nn.Parameter]:
-        return [p for p in self.objective.players[name].parameters() if p.requires_grad]
+        return [p for p in self.objective.modules[name].parameters() if p.requires_grad]
 
     def batches(self) -> Iterator[Example]:
         """The batches from the current step on, one a micro-step."""
@@ -148,7 +148,7 @@ class _Run:
         while self.step < self.config.max_steps:
             started = time.perf_counter()
             factor = rate_factor(self.step, self.config.warmup_steps, self.config.max_steps)
-            rates = {name: factor * self.objective.learning_rate(name) for name in self.players}
+            rates = {name: factor * self.objective.learning_rate(name) for name in self.modules}
             for name, optimizer in self.optimizers.items():
                 for group in optimizer.param_groups:
                     group["lr"] = rates[name]
@@ -171,8 +171,8 @@ class _Run:
             self.config.seed, self.step, micro, self.accelerator.process_index, 2
         )
         logged: dict[str, float] = {}
-        with self.accelerator.accumulate(*self.players.values()):
-            for name, player in self.players.items():
+        with self.accelerator.accumulate(*self.modules.values()):
+            for name, player in self.modules.items():
                 with self.accelerator.autocast():
                     losses = player(batch, progress, generator)
                 self.accelerator.backward(losses["loss"])

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ccsr.metrics import LPIPS
-from ccsr.schedule import NonUniformScheduler
+from ccsr.diffusion.scheduler import NonUniformScheduler
+from ccsr.evaluation.metrics import LPIPS
 
 PredictBatch = Callable[[torch.Tensor, torch.Tensor | int], torch.Tensor]
 """Network output at x_t [B,C,h,w] and train timestep t, one or [B]; the condition is inside."""

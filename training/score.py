@@ -21,8 +21,9 @@ import torch
 from tqdm import tqdm
 
 from ccsr.config import COMPACT, PRESETS, TABLE_5, SamplingConfig, parse_seeds
-from ccsr.events import Engine, Restored
-from ccsr.images import (
+from ccsr.evaluation.metrics import BORDER, METRICS, measure, sharpness
+from ccsr.evaluation.stability import StabilityReport
+from ccsr.images.picture import (
     Picture,
     Size,
     load_picture,
@@ -32,13 +33,12 @@ from ccsr.images import (
     to_tensor,
     to_uint8,
 )
-from ccsr.memory import keep_freed
-from ccsr.metrics import BORDER, METRICS, measure, sharpness
-from ccsr.stability import StabilityReport
-from ccsr.weights import load_engine
+from ccsr.inference.engine import load_engine
+from ccsr.inference.events import Engine, Restored
+from ccsr.inference.memory import keep_freed
+from training.baselines import Peer, installed_peers
 from training.data import MAX_TRAINING_PIXELS, SUFFIXES, Degrade, generator_for
 from training.degradation import bicubic, real_esrgan
-from training.peers import Peer, installed_peers
 from training.perceptual import DISTS
 
 Row = dict[str, float]
@@ -59,7 +59,7 @@ class Sample:
     hr: np.ndarray
 
 
-class Judge:
+class Scorer:
     """All scores of a result: those of the product, DISTS if installed, and sharpness."""
 
     def __init__(self) -> None:
@@ -105,12 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    judge = Judge()
+    scorer = Scorer()
     for name in options.tables:
         if name == "speed":
             print(f"\n{speed(engine)}")
             continue
-        rows = dict(scored(restorers(name, engine, seeds), samples(name, truths), judge))
+        rows = dict(scored(restorers(name, engine, seeds), samples(name, truths), scorer))
         print(f"\n{name}, {len(truths)} pictures, seeds {options.seeds}\n\n{markdown(rows)}")
     return 0
 
@@ -195,18 +195,18 @@ def _ours(engine: Engine, config: SamplingConfig, seeds: Sequence[int]) -> Resto
 
 
 def scored(
-    methods: dict[str, Restore], pairs: Sequence[Sample], judge: Judge
+    methods: dict[str, Restore], pairs: Sequence[Sample], scorer: Scorer
 ) -> Iterator[tuple[str, Row]]:
     """Average scores of every method."""
     for name, restore in methods.items():
         bar = tqdm(pairs, desc=name, leave=False)
-        yield name, _average([_row(restore, sample, judge) for sample in bar])
+        yield name, _average([_row(restore, sample, scorer) for sample in bar])
 
 
-def _row(restore: Restore, sample: Sample, judge: Judge) -> Row:
+def _row(restore: Restore, sample: Sample, scorer: Scorer) -> Row:
     report = StabilityReport(SamplingConfig())
     for seed, rgb in restore(sample.lr):
-        report.add(seed, rgb, judge(rgb, sample.hr))
+        report.add(seed, rgb, scorer(rgb, sample.hr))
     spreads = report.spreads()
     row = {name: spread.mean for name, spread in spreads.items()}
     if len(report.seeds) > 1:

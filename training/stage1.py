@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ccsr.latents import Autoencoder, decode
-from ccsr.schedule import NonUniformScheduler
+from ccsr.diffusion.scheduler import NonUniformScheduler
+from ccsr.models.autoencoder import Autoencoder, decode
 from training.config import COMPRESSION, Stage1Config, UniformConfig
 from training.data import Example, Stored, random_int
 from training.losses import jump, l_diff, refine
@@ -122,7 +122,7 @@ class DenoiserObjective:
         pairs: Path,
     ) -> None:
         self.denoiser, self.config = denoiser, config
-        self.players = {"denoiser": player}
+        self.modules = {"denoiser": player}
         loop = config.loop
         window = loop.crop_px // COMPRESSION
         self.dataset = Stored(pairs, player.keys, window, loop.seed, length=2**62)

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ccsr.latents import Autoencoder, decode
+from ccsr.models.autoencoder import Autoencoder, decode
 from training.config import COMPRESSION, Stage2Config
 from training.data import Example, Stored
 from training.losses import (
@@ -18,7 +18,7 @@ from training.perceptual import PerceptualLoss, load_lpips
 
 
 class Decoder(nn.Module):
-    """Player: L1, perceptual distances and the discriminator's verdict on decoded estimates."""
+    """Player: L1, perceptual distances and the discriminator's logits on decoded estimates."""
 
     def __init__(self, vae: Autoencoder, discriminator: nn.Module, config: Stage2Config) -> None:
         super().__init__()
@@ -44,8 +44,8 @@ class Decoder(nn.Module):
         # two losses on the last layer, then to train the rest.
         gradient = _gradient(reconstruction, sr)
         if self.config.adversarial_weight > 0 and progress >= self.config.adversarial_from:
-            losses["verdict"] = self._discriminator[0](sr).mean()
-            adversarial = _gradient(-losses["verdict"], sr)
+            losses["logits"] = self._discriminator[0](sr).mean()
+            adversarial = _gradient(-losses["logits"], sr)
             last = last_layer(self.vae.decoder)
             losses["weight"] = self.config.adversarial_weight * adaptive_weight(
                 _gradient(sr, last, gradient), _gradient(sr, last, adversarial)
@@ -80,9 +80,9 @@ class DecoderObjective:
         self.vae, self.config = vae, config
         discriminator = build_discriminator(config)
         decoder = Decoder(vae, discriminator, config)
-        self.players: dict[str, nn.Module] = {"decoder": decoder}
+        self.modules: dict[str, nn.Module] = {"decoder": decoder}
         if config.adversarial_weight > 0:
-            self.players["discriminator"] = Discriminator(discriminator, decoder)
+            self.modules["discriminator"] = Discriminator(discriminator, decoder)
         loop = config.loop
         window = loop.crop_px // COMPRESSION
         self.dataset = Stored(rollouts, ("x0_hat", "hr"), window, loop.seed, length=2**62)

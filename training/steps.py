@@ -14,20 +14,20 @@ from diffusers.utils import CONFIG_NAME
 from safetensors.torch import load_file
 from torch import nn
 
-from ccsr.blocks import quicken
-from ccsr.pipeline import CCSRPipeline
-from ccsr.weights import cpu_computes_in_bfloat16
+from ccsr.inference.engine import cpu_computes_in_bfloat16
+from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.models.fusion import fuse_norms
 from training.autoencoder import AutoencoderObjective
 from training.config import PairsConfig, Recipe
 from training.data import Crops, Pairs, PictureFolder
 from training.degradation import mixture
+from training.fingerprint import Record, claim, record_of
+from training.latent_cache import Compute, encoded_pairs, roll_outs, store_name, write_store
 from training.loop import Objective, TrainStep, train
 from training.network import Denoiser, build_denoiser, build_scheduler
 from training.perceptual import find
-from training.record import Record, claim, record_of
 from training.stage1 import stage1_objective, uniform_objective
 from training.stage2 import DecoderObjective
-from training.store import Compute, encoded_pairs, roll_outs, store_name, write_store
 
 STEPS = ("autoencoder", "pairs", "uniform", "stage1", "rollouts", "stage2", "export")
 
@@ -70,7 +70,7 @@ class Run:
     def autoencoder(self, step: str = "autoencoder") -> AutoencoderDC:
         """The autoencoder, as pre-trained or after "stage2"."""
         vae = AutoencoderDC.from_pretrained(self.exported(step))
-        quicken(vae)
+        fuse_norms(vae)
         return vae
 
     def warm_start(

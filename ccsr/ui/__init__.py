@@ -1,5 +1,5 @@
 """The page: one module a tab, and what both share.
 
-It knows the model only as a `ccsr.events.Engine`, and takes every range, default and help text
-from `ccsr.config`.
+It knows the model only as a `ccsr.inference.events.Engine`, and takes ranges, defaults and help
+texts from `ccsr.config`.
 """

@@ -20,10 +20,10 @@ from gradio.components.base import Component
 from gradio.data_classes import ImageData
 
 from ccsr.config import Option, Preset, SamplingConfig, option, presets_for
-from ccsr.events import ModelInfo
-from ccsr.images import MAX_INPUT_PIXELS, Picture, load_picture
-from ccsr.pipeline import load_reference
-from ccsr.ui.runs import LIGHT, PRIVATE
+from ccsr.images.picture import MAX_INPUT_PIXELS, Picture, load_picture
+from ccsr.inference.events import ModelInfo
+from ccsr.inference.pipeline import load_reference
+from ccsr.ui.run_controller import LIGHT, PRIVATE
 
 logger = getLogger(__name__)
 
@@ -119,7 +119,7 @@ def settings_controls(info: ModelInfo) -> Settings:
     if info.reads_text:
         with gr.Accordion("Prompt", open=False):
             made |= {name: _text_box(name) for name in ("prompt", "negative_prompt")}
-            made["guidance"] = setting_slider("guidance")
+            made["guidance_scale"] = setting_slider("guidance_scale")
     with gr.Accordion("What these do", open=False):
         gr.HTML(f'<dl class="explained">{_explained([*made])}</dl>')
     settled = gr.State(0)

@@ -8,11 +8,11 @@ from typing import Any
 import gradio as gr
 
 from ccsr.config import REFERENCE_HELP, SamplingConfig, Variant
-from ccsr.events import Engine, ModelInfo
-from ccsr.pipeline import target_size
-from ccsr.report import read_settings
+from ccsr.evaluation.report import read_settings
+from ccsr.inference.events import Engine, ModelInfo
+from ccsr.inference.pipeline import target_size
 from ccsr.ui import snippets
-from ccsr.ui.exploring import Explorations
+from ccsr.ui.browser_storage import remember
 from ccsr.ui.files import KEEP_SECONDS
 from ccsr.ui.inputs import (
     EXAMPLES,
@@ -24,15 +24,15 @@ from ccsr.ui.inputs import (
     read_picture,
     settings_controls,
 )
-from ccsr.ui.memory import remember
-from ccsr.ui.runs import LIGHT, PRIVATE
-from ccsr.ui.seeds import build_seeds_tab
-from ccsr.ui.study import Subject
+from ccsr.ui.run_controller import LIGHT, PRIVATE
+from ccsr.ui.sessions import Sessions
+from ccsr.ui.tab_run import Inputs
+from ccsr.ui.tabs.seeds import build_seeds_tab
+from ccsr.ui.tabs.tradeoff import build_tradeoff_tab
+from ccsr.ui.tabs.trajectory import build_trajectory_tab
+from ccsr.ui.tabs.upscale import build_upscale_tab
+from ccsr.ui.tabs.variants import build_variants_tab
 from ccsr.ui.theme import CSS, THEME
-from ccsr.ui.tradeoff import build_tradeoff_tab
-from ccsr.ui.trajectory import build_trajectory_tab
-from ccsr.ui.upscale import build_upscale_tab
-from ccsr.ui.variants import build_variants_tab
 
 MAX_WAITING = 20
 """Runs that may wait for the model before further ones are refused."""
@@ -98,8 +98,8 @@ def build_page(engine: Engine) -> gr.Blocks:
         with gr.Row(elem_classes="workspace"):
             with gr.Column(elem_classes="picture", min_width=280):
                 picture, about, reference = _picture_side()
-            explorations = Explorations(engine)
-            subject = Subject(picture, reference, explorations)
+            sessions = Sessions(engine)
+            subject = Inputs(picture, reference, sessions)
             with gr.Column(elem_classes="settings", min_width=280):
                 settings = _settings_side(info)
                 load = gr.File(
@@ -126,7 +126,7 @@ def build_page(engine: Engine) -> gr.Blocks:
                         build_variants_tab(engine, subject, settings)
         chosen = {**settings.components, "seed": seed, **survey, **sweep}
         remember(page, chosen, settings.settled.change)
-        page.unload(explorations.forget)
+        page.unload(sessions.release)
         load.upload(
             functools.partial(_loaded, info.variants, tuple(settings.components)),
             [load, settings.settled, seed, *settings.components.values()],
@@ -214,7 +214,7 @@ def _loaded(
 
 def _evaluations(*values: Any) -> str:  # noqa: ANN401
     try:
-        return snippets.evaluations_line(read_config(values))
+        return snippets.nfe_line(read_config(values))
     except ValueError as error:
         return snippets.line(str(error), "error")
 

@@ -8,9 +8,9 @@ from html import escape
 from typing import Any
 
 from ccsr.config import COMPACT, DEFAULT_SEED, SamplingConfig
-from ccsr.events import Decoded, ModelInfo, Progress
-from ccsr.images import Picture, Size
-from ccsr.schedule import path_for
+from ccsr.diffusion.scheduler import timestep_plan
+from ccsr.images.picture import Picture, Size
+from ccsr.inference.events import Decoded, ModelInfo, Progress
 
 
 def counted(number: int, noun: str) -> str:
@@ -24,11 +24,11 @@ def line(text: str, kind: str = "") -> str:
     return f'<p class="line {kind}"{role}>{escape(text)}</p>'
 
 
-def evaluations_line(config: SamplingConfig) -> str:
+def nfe_line(config: SamplingConfig) -> str:
     """What a setting costs."""
-    path = path_for(config)
+    path = timestep_plan(config)
     evaluations = counted(path.num_evaluations, "network evaluation")
-    if config.guidance != 1:
+    if config.guidance_scale != 1:
         evaluations += ", each with and without the prompt"
     if config.variant == "v1":
         return line(f"Uniform diffusion: {evaluations}")

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ccsr.config import SamplingConfig
-from ccsr.events import Engine, ModelInfo, Progress, Restored
-from ccsr.exploration import MAX_KEPT_BYTES, networks_of, to_the_end
-from ccsr.images import Picture
-from ccsr.pipeline import target_size
-from ccsr.sampler import Step
-from ccsr.schedule import path_for
+from ccsr.diffusion.sampler import Step
+from ccsr.diffusion.scheduler import timestep_plan
+from ccsr.images.picture import Picture
+from ccsr.inference.estimate_cache import MAX_KEPT_BYTES, networks_of, to_the_end
+from ccsr.inference.events import Engine, ModelInfo, Progress, Restored
+from ccsr.inference.pipeline import target_size
 
 SECONDS_TO_START = 10
 SECONDS_PER_EVALUATION = 0.3
@@ -29,7 +29,7 @@ Decorate = Callable[..., Callable[[Callable[..., Any]], Callable[..., Any]]]
 """`spaces.GPU`: called with `duration`, decorates a function or generator."""
 
 
-def lender() -> Decorate | None:
+def spaces_gpu() -> Decorate | None:
     """What lends the GPU, if this is a Space on ZeroGPU.
 
     To be called before anything looks for a GPU: from then on there seems to be one.
@@ -47,7 +47,7 @@ def lent_seconds(picture: Picture, config: SamplingConfig, seeds: Sequence[int],
     """
     size = target_size(picture, config)
     results = len(seeds) * max(size.height * size.width / PIXELS, 1)
-    evaluations = path_for(config).num_evaluations * (1 if config.guidance == 1 else 2)
+    evaluations = timestep_plan(config).num_evaluations * (1 if config.guidance_scale == 1 else 2)
     each = SECONDS_PER_EVALUATION * evaluations + SECONDS_TO_DECODE
     return round(SECONDS_TO_START + results * each)
 
@@ -66,9 +66,9 @@ class Calls:
     run: Callable[..., Iterator[Progress | Restored]]
     """As `Engine.run`."""
     explore: Callable[..., Iterator[Progress | Restored | Estimates]]
-    """As `Explorer.run` or, without decoding, `Explorer.refine`, of one seed."""
+    """As `Session.run` or, without decoding, `Session.refine`, of one seed."""
     restore: Callable[..., Restored]
-    """As `Explorer.restore`, of one seed."""
+    """As `Session.restore`, of one seed."""
 
 
 def calls_on(engine: Engine, decorate: Decorate) -> Calls:
@@ -139,7 +139,7 @@ class ZeroGpuExplorer:
 
     def num_evaluations(self, config: SamplingConfig, seed: int) -> int:
         """Network evaluations that `run` would make now: a chain cannot be continued."""
-        return 0 if self._made(config, seed) else path_for(config).num_evaluations
+        return 0 if self._made(config, seed) else timestep_plan(config).num_evaluations
 
     def run(
         self, config: SamplingConfig, seed: int, *, preview: bool = False
@@ -159,7 +159,7 @@ class ZeroGpuExplorer:
 
     def steps(self, config: SamplingConfig, seed: int) -> Sequence[Step]:
         """The estimates of a setting in the order of the run; `refine` must have made them."""
-        return self._kept[self._key(config, seed)][: path_for(config).num_evaluations]
+        return self._kept[self._key(config, seed)][: timestep_plan(config).num_evaluations]
 
     def restore(self, config: SamplingConfig, seed: int, step: Step) -> Restored:
         """Decode one estimate."""
@@ -178,7 +178,7 @@ class ZeroGpuExplorer:
 
     def _made(self, config: SamplingConfig, seed: int) -> bool:
         made = self._kept.get(self._key(config, seed), ())
-        return len(made) >= path_for(config).num_evaluations
+        return len(made) >= timestep_plan(config).num_evaluations
 
     def _num_bytes(self) -> int:
         return sum(step.x0_hat.nbytes for steps in self._kept.values() for step in steps)
@@ -186,5 +186,5 @@ class ZeroGpuExplorer:
     @staticmethod
     def _key(config: SamplingConfig, seed: int) -> tuple[object, ...]:
         """What makes two runs walk through the same estimates."""
-        path = to_the_end(path_for(config))
+        path = to_the_end(timestep_plan(config))
         return networks_of(config.variant), config.scale, config.words, seed, path

@@ -10,9 +10,9 @@ from skimage import data
 
 from ccsr.cli import main
 from ccsr.config import SamplingConfig
-from ccsr.images import load_picture, picture_from_array, read_png_text, save_png
-from ccsr.metrics import psnr
-from ccsr.report import REPORT_FILES
+from ccsr.evaluation.metrics import psnr
+from ccsr.evaluation.report import REPORT_FILES
+from ccsr.images.picture import load_picture, picture_from_array, read_png_text, save_png
 from tests.tiny import save_tiny_model
 
 pytestmark = pytest.mark.e2e

@@ -15,11 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ccsr.checkpoint import Checkpoint, CheckpointError, Shapes
 from ccsr.cli import main
 from ccsr.config import LoadingConfig, SamplingConfig
-from ccsr.controlnet import LatentControlNetModel
-from ccsr.convert import (
+from ccsr.conversion.checkpoint import Checkpoint, CheckpointError, Shapes
+from ccsr.conversion.convert import (
     BASE_FOLDER,
     CONDITION_ENCODER,
     INPUT_CONVOLUTION,
@@ -28,13 +27,14 @@ from ccsr.convert import (
     VAE,
     plan_conversion,
 )
-from ccsr.events import Restored
-from ccsr.images import load_picture, picture_from_array, save_png
-from ccsr.metrics import psnr
-from ccsr.pipeline import CCSRPipeline
-from ccsr.prompt import EMPTY_TOKENS
-from ccsr.report import read_settings
-from ccsr.weights import load_engine
+from ccsr.evaluation.metrics import psnr
+from ccsr.evaluation.report import read_settings
+from ccsr.images.picture import load_picture, picture_from_array, save_png
+from ccsr.inference.engine import load_engine
+from ccsr.inference.events import Restored
+from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.models.controlnet import LatentControlNetModel
+from ccsr.models.prompt import EMPTY_TOKENS
 from tests.tiny import (
     TOKEN_WIDTH,
     tiny_latent_controlnet,
@@ -443,7 +443,7 @@ def test_tokenizer_is_asked_for_before_anything_is_written(
         asked.append(repository)
         raise LocalEntryNotFoundError("offline")
 
-    monkeypatch.setattr("ccsr.weights.snapshot_download", unreachable)
+    monkeypatch.setattr("ccsr.inference.engine.snapshot_download", unreachable)
     convert = ["convert", str(source), str(tmp_path / "model"), "--keep-text-encoder"]
     assert main(convert) == 2
     assert asked == [TOKENIZER]
@@ -459,7 +459,9 @@ def test_tokenizer_that_is_nowhere_else_is_fetched_from_the_hub(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.move(source / BASE_FOLDER / "tokenizer", tmp_path / "fetched")
-    monkeypatch.setattr("ccsr.weights.snapshot_download", lambda *_, **__: tmp_path / "fetched")
+    monkeypatch.setattr(
+        "ccsr.inference.engine.snapshot_download", lambda *_, **__: tmp_path / "fetched"
+    )
     assert main(["convert", str(source), str(tmp_path / "model"), "--keep-text-encoder"]) == 0
     assert load_engine(str(tmp_path / "model")).info.reads_text
 

@@ -20,18 +20,18 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from ccsr.cli import parser
 from ccsr.config import L_STD_HELP, SamplingConfig
-from ccsr.heatmap import with_scale
-from ccsr.images import Picture, load_picture, read_png_text, save_png
-from ccsr.report import read_settings, settings_text
-from ccsr.schedule import path_for
-from ccsr.ui.computing import compute
-from ccsr.weights import load_engine
+from ccsr.diffusion.scheduler import timestep_plan
+from ccsr.evaluation.heatmap import with_scale
+from ccsr.evaluation.report import read_settings, settings_text
+from ccsr.images.picture import Picture, load_picture, read_png_text, save_png
+from ccsr.inference.engine import load_engine
+from ccsr.ui.compute_thread import compute
 from tests.conftest import WAIT, Serve
 from tests.fakes import FakeEngine, FakeExplorer
 
 pytestmark = pytest.mark.e2e
 
-EVALUATIONS = path_for(SamplingConfig()).num_evaluations
+EVALUATIONS = timestep_plan(SamplingConfig()).num_evaluations
 
 
 def open_page(page: Page, url: str) -> None:
@@ -477,7 +477,7 @@ def test_a_model_that_reads_text_has_prompts(
     page.get_by_role("button", name="Make it again").click()
     command = page.locator("#command textarea").input_value()
     options = parser().parse_args(shlex.split(command.removeprefix("python -m ccsr")))
-    assert (options.prompt, options.guidance) == ("a cat's eye", 3.0)
+    assert (options.prompt, options.guidance_scale) == ("a cat's eye", 3.0)
 
     open_page(page, url)
     page.get_by_role("button", name="Prompt").click()
@@ -495,7 +495,7 @@ def test_programs_are_offered_prompts_only_where_they_are_read(
     for name in ("/upscale", "/seeds", "/sweep"):
         offered = {parameter["parameter_name"] for parameter in endpoints[name]["parameters"]}
         assert {"picture", "color"} <= offered
-        assert ({"prompt", "negative_prompt", "guidance"} <= offered) == reads_text
+        assert ({"prompt", "negative_prompt", "guidance_scale"} <= offered) == reads_text
         assert not any("param" in parameter for parameter in offered)
 
 
@@ -535,7 +535,7 @@ def test_settings_come_back_from_a_picture_made_here(
     expect(page.get_by_label("Seed", exact=True)).to_have_value("41")
     expect(page.get_by_label("number input for t_max")).to_have_value("0.8")
     expect(page.locator("#evaluations")).to_contain_text(
-        f"{path_for(config).num_evaluations} network evaluations"
+        f"{timestep_plan(config).num_evaluations} network evaluations"
     )
     load_settings(page, picture_file)
     expect(page.get_by_test_id("toast-body")).to_contain_text("holds no settings")
@@ -757,7 +757,7 @@ def test_stopping_the_seeds_keeps_what_has_arrived(
     status = page.locator("#seeds-status")
     expect(status).to_contain_text(re.compile(r"Stopped\. \d+ of 20 seeds kept"))
     assert engine.closed.wait(10)
-    assert engine.evaluations < 10 * path_for(SamplingConfig(t_max=0.4)).num_evaluations
+    assert engine.evaluations < 10 * timestep_plan(SamplingConfig(t_max=0.4)).num_evaluations
     kept = int(status.inner_text().split()[1])
     assert 2 <= kept < 20
     expect(page.locator("#seeds-gallery img")).to_have_count(kept)
@@ -942,7 +942,7 @@ def test_estimate_of_a_trajectory_carries_the_settings_that_end_there(
     saved = tmp_path / "estimate.png"
     saved.write_bytes(page.request.get(address).body())
     found = read_settings(saved)
-    assert path_for(found.config).num_evaluations == 3
+    assert timestep_plan(found.config).num_evaluations == 3
 
 
 def test_results_stay_while_new_ones_are_made(

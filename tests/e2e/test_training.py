@@ -8,10 +8,10 @@ from safetensors.torch import load_file
 from skimage import data as pictures
 
 from ccsr.config import VARIANTS
-from ccsr.images import picture_from_array, save_png
-from ccsr.pipeline import CCSRPipeline
+from ccsr.images.picture import picture_from_array, save_png
+from ccsr.inference.pipeline import CCSRPipeline
 from training.__main__ import main
-from training.record import RECORD
+from training.fingerprint import RECORD
 
 pytestmark = pytest.mark.e2e
 
@@ -115,8 +115,8 @@ def test_stage_2_changes_the_decoder_alone(trained: Path) -> None:
 
 def test_discriminator_joins_at_its_share_of_the_run(trained: Path) -> None:
     first, second = log_of(trained, "stage2")
-    assert "decoder/verdict" not in first["losses"]
-    assert "decoder/verdict" in second["losses"]
+    assert "decoder/logits" not in first["losses"]
+    assert "decoder/logits" in second["losses"]
 
 
 @pytest.mark.parametrize("step", ["autoencoder", "uniform", "stage2"])

@@ -17,18 +17,18 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ccsr.checkpoint import Checkpoint
-from ccsr.color import aligner
 from ccsr.config import TilingConfig
-from ccsr.controlnet import Residuals
-from ccsr.convert import load, plan_conversion
-from ccsr.fullsize import HEAD_CHANNELS
-from ccsr.latents import decode, encode
-from ccsr.pipeline import CCSRPipeline, Text
-from ccsr.prompt import EmptyPrompt
-from ccsr.sampler import Predict, sample
-from ccsr.schedule import NonUniformScheduler, non_uniform_path
-from ccsr.tiling import Window, blended, windows
+from ccsr.conversion.checkpoint import Checkpoint
+from ccsr.conversion.convert import load, plan_conversion
+from ccsr.diffusion.sampler import Predict, sample
+from ccsr.diffusion.scheduler import NonUniformScheduler, non_uniform_plan
+from ccsr.images.color import aligner
+from ccsr.inference.pipeline import CCSRPipeline, Text
+from ccsr.models.autoencoder import decode, encode
+from ccsr.models.lr_adapter import Residuals
+from ccsr.models.prompt import EmptyPrompt
+from ccsr.models.sd21 import HEAD_CHANNELS
+from ccsr.models.tiling import Window, blended, windows
 
 TOLERANCES = {"dec": 1e-4, "final_rgb": 1e-4, "final_uint8": 1.0}
 """Of these the largest absolute difference counts, of all else the relative one."""
@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for difference in replay(pipeline_of(options.weights, meta), meta, trace):
             beyond = difference.found > difference.tolerance
             status = 1 if beyond else status
-            verdict = f", beyond {difference.tolerance:.0e}" if beyond else ""
-            print(f"{meta['mode']} {difference.name}: {difference.found:.2e}{verdict}")
+            logits = f", beyond {difference.tolerance:.0e}" if beyond else ""
+            print(f"{meta['mode']} {difference.name}: {difference.found:.2e}{logits}")
     return status
 
 
@@ -113,7 +113,7 @@ def replay(
         return pipeline.network(features, text, settings["strength"])
 
     predict = blended(network, *latent.shape[2:], tiling) if tiled else network(EVERYTHING)
-    path = non_uniform_path(
+    path = non_uniform_plan(
         settings["steps"], settings["t_max"], settings["t_min"], pipeline.scheduler.loop_start
     )
     draws = [trace[name] for name in meta["draws"]]

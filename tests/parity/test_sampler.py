@@ -7,8 +7,8 @@ import torch
 from diffusers import DDPMScheduler
 from safetensors.torch import load_file
 
-from ccsr.sampler import SeededNoise, sample
-from ccsr.schedule import NonUniformScheduler, non_uniform_path, uniform_path
+from ccsr.diffusion.sampler import SeededNoise, sample
+from ccsr.diffusion.scheduler import NonUniformScheduler, non_uniform_plan, uniform_plan
 from training.losses import jump, l_diff
 
 pytestmark = pytest.mark.parity
@@ -59,7 +59,7 @@ def test_sampler_shows_the_network_what_the_authors_sampler_does(
 ) -> None:
     calls = [(trace[f"net_{i:03d}_x"], trace[f"net_{i:03d}_eps"]) for i in range(16)]
     draws = [trace["noise_000"], *(trace[f"noise_{i:03d}"] for i in range(2, 18))]
-    path = non_uniform_path(45, 0.6667, 0.3333)
+    path = non_uniform_plan(45, 0.6667, 0.3333)
     steps = list(
         sample(
             replayed(calls),
@@ -104,7 +104,7 @@ def test_uniform_sampling_equals_the_ancestral_sampler_of_diffusers(prediction_t
         sample(
             network,
             NonUniformScheduler(prediction_type=prediction_type),
-            uniform_path(count),
+            uniform_plan(count),
             lambda draw, _: draws[draw],
             shape,
         )
@@ -162,7 +162,7 @@ def test_two_evaluations_of_v2_noise_as_the_scheduler_of_diffusers_does() -> Non
 
     shape = (1, 4, 8, 8)
     lr_latent, *draws = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
-    path = non_uniform_path(6, 0.6667, 0.5)
+    path = non_uniform_plan(6, 0.6667, 0.5)
     steps = list(sample(network, ours, path, lambda draw, _: draws[draw], shape, start=lr_latent))
 
     assert [step.timestep for step in steps] == [999, 499]

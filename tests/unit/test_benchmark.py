@@ -10,7 +10,7 @@ import torch
 
 from ccsr import benchmark
 from ccsr.config import SamplingConfig
-from ccsr.fullsize import random_pipeline, unet_config, vae_config
+from ccsr.models.sd21 import random_pipeline, unet_config, vae_config
 from tests.tiny import save_tiny_model, tiny_pipeline
 
 

@@ -13,7 +13,7 @@ from ccsr.config import (
     parse_seeds,
     presets_for,
 )
-from ccsr.schedule import path_for
+from ccsr.diffusion.scheduler import timestep_plan
 
 FIELDS = [field.name for field in dataclasses.fields(SamplingConfig)]
 
@@ -84,8 +84,8 @@ def test_t_min_above_t_max_is_refused_with_both_values() -> None:
     [
         ({"prompt": "a" * 1001}, "prompt must be a text of at most 1000 characters"),
         ({"negative_prompt": "blur"}, "needs a guidance above 1"),
-        ({"guidance": 3.0}, "they are the same"),
-        ({"prompt": "cat", "negative_prompt": "cat", "guidance": 3.0}, "they are the same"),
+        ({"guidance_scale": 3.0}, "they are the same"),
+        ({"prompt": "cat", "negative_prompt": "cat", "guidance_scale": 3.0}, "they are the same"),
     ],
 )
 def test_words_that_would_do_nothing_are_refused(words: dict[str, Any], message: str) -> None:
@@ -105,4 +105,4 @@ def test_presets_of_v2_are_for_models_that_start_from_the_input() -> None:
 
 @pytest.mark.parametrize(("name", "evaluations"), [("fast", 2), ("v2", 2), ("v2-one", 1)])
 def test_fast_presets_take_as_many_evaluations_as_they_say(name: str, evaluations: int) -> None:
-    assert path_for(PRESETS[name].apply(SamplingConfig())).num_evaluations == evaluations
+    assert timestep_plan(PRESETS[name].apply(SamplingConfig())).num_evaluations == evaluations

@@ -1,0 +1,202 @@
+"""Quality of a result: PSNR, SSIM and LPIPS against the true picture, or two scores without it.
+
+Pictures are [H,W,3] in [0,1]. As the paper does, PSNR and SSIM look at the luma (BT.601) only,
+LPIPS at RGB, and scores against the true picture leave out a border of `BORDER` pixels.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from scipy.ndimage import laplace
+from skimage.color import rgb2ycbcr
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import nn
+
+from ccsr.evaluation.niqe import SMALLEST_SIDE, niqe
+from ccsr.images.picture import Picture, Size, resize, to_array, to_tensor
+
+BORDER = 4
+ALEX_WEIGHTS = Path(__file__).resolve().parents[2] / "assets" / "lpips" / "alex.safetensors"
+
+# Convolutions (out channels, kernel, stride, padding) or max-pooling (kernel, stride); the trunk
+# is tapped after the convolutions of TAPS. Zhang et al. 2018, https://arxiv.org/abs/1801.03924
+Layer = tuple[int, int, int, int] | tuple[int, int]
+TRUNKS: dict[str, tuple[Layer, ...]] = {
+    "alex": ((64, 11, 4, 2), (3, 2), (192, 5, 1, 2), (3, 2), (384, 3, 1, 1), (256, 3, 1, 1),
+             (256, 3, 1, 1)),
+    "vgg": ((64, 3, 1, 1), (64, 3, 1, 1), (2, 2), (128, 3, 1, 1), (128, 3, 1, 1), (2, 2),
+            (256, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1), (2, 2), (512, 3, 1, 1),
+            (512, 3, 1, 1), (512, 3, 1, 1), (2, 2), (512, 3, 1, 1), (512, 3, 1, 1), (512, 3, 1, 1)),
+}  # fmt: skip
+TAPS = {"alex": (0, 1, 2, 3, 4), "vgg": (1, 3, 6, 9, 12)}
+
+
+class LPIPS(nn.Module):
+    """Learned perceptual distance between pictures, version 0.1.
+
+    Args:
+        trunk: "alex" (the one to report) or "vgg" (the one to train with).
+    """
+
+    shift: torch.Tensor
+    spread: torch.Tensor
+
+    def __init__(self, trunk: str) -> None:
+        super().__init__()
+        self.layers, self.taps = TRUNKS[trunk], TAPS[trunk]
+        sizes = [layer for layer in self.layers if len(layer) == 4]
+        inputs = [3, *(layer[0] for layer in sizes[:-1])]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(channels, *layer) for channels, layer in zip(inputs, sizes, strict=True)
+        )
+        self.heads = nn.ModuleList(nn.Conv2d(sizes[i][0], 1, 1, bias=False) for i in self.taps)
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(3, 1, 1))
+        self.register_buffer("spread", torch.tensor([0.458, 0.448, 0.450]).view(3, 1, 1))
+        self.requires_grad_(False)
+
+    @classmethod
+    def alex(cls) -> "LPIPS":
+        """The AlexNet distance with the weights that ship with the product."""
+        lpips = cls("alex")
+        lpips.load_state_dict({k: v.float() for k, v in load_file(ALEX_WEIGHTS).items()})
+        return lpips.eval()
+
+    def stages(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
+        """The trunk's features of x [B,3,H,W] in [0,1], a tensor a tap, made as they are taken."""
+        x = (2 * x - 1 - self.shift) / self.spread
+        convs = iter(enumerate(self.convs))
+        for layer in self.layers:
+            if len(layer) == 2:
+                x = nn.functional.max_pool2d(x, *layer)
+                continue
+            index, conv = next(convs)
+            x = conv(x).relu()
+            if index in self.taps:
+                yield x
+
+    def features(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Unit-length features of x [B,3,H,W] in [0,1], one tensor a tap."""
+        # The tiny term inside the root keeps the gradient finite where all features are 0.
+        return [f / (f.square().sum(1, keepdim=True) + 1e-20).sqrt() for f in self.stages(x)]
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Distance of a and b [B,3,H,W] in [0,1] -> [B]; 0 for equal pictures."""
+        pairs = zip(self.heads, self.features(a), self.features(b), strict=True)
+        return sum(
+            (head((fa - fb).square()).mean((1, 2, 3)) for head, fa, fb in pairs),
+            start=torch.zeros(len(a), device=a.device),
+        )
+
+
+@functools.cache
+def _alex() -> LPIPS:
+    return LPIPS.alex()
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    """BT.601 luma of rgb [H,W,3] in [0,1] -> [H,W] in [16/255, 235/255]."""
+    return rgb2ycbcr(rgb)[..., 0] / 255.0
+
+
+def psnr(sr: np.ndarray, hr: np.ndarray) -> float:
+    """Peak signal-to-noise ratio of the luma in dB; infinite for equal pictures."""
+    with np.errstate(divide="ignore"):
+        return float(peak_signal_noise_ratio(luma(hr), luma(sr), data_range=1.0))
+
+
+def ssim(sr: np.ndarray, hr: np.ndarray) -> float:
+    """Structural similarity of the luma (Gaussian window, sigma 1.5), at most 1."""
+    similarity: Any = structural_similarity(
+        luma(hr),
+        luma(sr),
+        data_range=1.0,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    return float(similarity)
+
+
+@torch.no_grad()
+def lpips(sr: np.ndarray, hr: np.ndarray) -> float:
+    """LPIPS (AlexNet) distance, 0 for equal pictures."""
+    a, b = (torch.tensor(x).permute(2, 0, 1)[None].float() for x in (sr, hr))
+    return float(_alex()(a, b))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score of a result against the true picture."""
+
+    label: str
+    unit: str
+    higher_is_better: bool
+    score: Callable[[np.ndarray, np.ndarray], float]
+    help: str
+
+
+METRICS: dict[str, Metric] = {
+    "psnr": Metric(
+        "PSNR", "dB", True, psnr, "Fidelity: squared error of the luma, in dB. Higher is closer."
+    ),
+    "ssim": Metric(
+        "SSIM", "", True, ssim, "Fidelity: similarity of local structure of the luma. 1 is equal."
+    ),
+    "lpips": Metric(
+        "LPIPS",
+        "",
+        False,
+        lpips,
+        "Perception: distance of AlexNet features. Lower looks more alike.",
+    ),
+}
+
+
+def measure(sr: np.ndarray, hr: np.ndarray) -> dict[str, float]:
+    """All scores of sr against hr, both [H,W,3] in [0,1], border left out.
+
+    Raises:
+        ValueError: If the sizes differ, or nothing is left inside the border.
+    """
+    if sr.shape != hr.shape:
+        raise ValueError(
+            f"the reference must have the size of the result, {sr.shape[1]}x{sr.shape[0]}, "
+            f"got {hr.shape[1]}x{hr.shape[0]}; give the true picture at exactly the result's size"
+        )
+    if min(sr.shape[:2]) < 2 * BORDER + 32:
+        raise ValueError(
+            f"pictures of at least {2 * BORDER + 32} pixels a side can be measured, "
+            f"got {sr.shape[1]}x{sr.shape[0]}"
+        )
+    inner = (slice(BORDER, -BORDER), slice(BORDER, -BORDER))
+    return {name: metric.score(sr[inner], hr[inner]) for name, metric in METRICS.items()}
+
+
+def consistency(sr: np.ndarray, lr: np.ndarray) -> float:
+    """PSNR in dB of the luma between the input lr [h,w,3] and sr [H,W,3] reduced to its size."""
+    reduced = to_array(resize(to_tensor(sr), Size(*lr.shape[:2])))
+    return psnr(reduced, lr)
+
+
+def sharpness(sr: np.ndarray) -> float:
+    """Mean absolute Laplacian of the luma in grey levels; noise counts as sharp too."""
+    return float(255 * np.abs(laplace(luma(sr))).mean())
+
+
+def no_reference_metrics(sr: np.ndarray, lr: np.ndarray) -> dict[str, float]:
+    """Scores of sr made from lr without the true picture; NIQE only if it is large enough."""
+    scores = {"consistency": consistency(sr, lr), "sharpness": sharpness(sr)}
+    return scores if min(sr.shape[:2]) < SMALLEST_SIDE else scores | {"niqe": niqe(luma(sr))}
+
+
+def scorer_for(lr: Picture, hr: Picture | None) -> Callable[[np.ndarray], dict[str, float]]:
+    """Scores of a result: against the true picture if there is one, else without."""
+    if hr is not None:
+        return lambda sr: measure(sr, hr.rgb)
+    return lambda sr: no_reference_metrics(sr, lr.rgb)

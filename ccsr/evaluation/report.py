@@ -1,0 +1,104 @@
+"""What is kept of a result: the settings inside a PNG, and the files of a stability report."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ccsr.config import SamplingConfig
+from ccsr.evaluation import heatmap
+from ccsr.evaluation.stability import StabilityReport
+from ccsr.images.picture import Picture, read_png_text, save_png
+from ccsr.inference.events import ModelInfo
+
+SETTINGS_KEY = "ccsr"
+"""Keyword of the PNG text that holds the settings as JSON."""
+
+SETTINGS = {field.name for field in dataclasses.fields(SamplingConfig)}
+NEWER = {"prompt", "negative_prompt", "guidance_scale"}
+"""Those that pictures of earlier versions do not tell of."""
+
+REPORT_FILES = ("mean.png", "l_std.png", "l_std.npy", "report.json")
+
+
+def settings_text(config: SamplingConfig, seed: int, info: ModelInfo) -> dict[str, str]:
+    """Texts for the PNG of one result, enough to make it again."""
+    settings = {"model": info.name, "seed": seed, **dataclasses.asdict(config)}
+    return {"Software": "ccsr", SETTINGS_KEY: json.dumps(settings)}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What made a picture, as far as a person chooses it."""
+
+    config: SamplingConfig
+    seed: int
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings inside a PNG made here.
+
+    Raises:
+        ValueError: If the file is no PNG, or holds no settings, or some that are not allowed.
+    """
+    try:
+        found = json.loads(read_png_text(path)[SETTINGS_KEY])
+        # Earlier versions wrote it under this name.
+        if "guidance" in found:
+            found["guidance_scale"] = found.pop("guidance")
+        known = {name: found[name] for name in SETTINGS - NEWER} | {
+            name: found[name] for name in NEWER if name in found
+        }
+        return Settings(SamplingConfig(**known), int(found["seed"]))
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path.name} holds no settings of this program; give a PNG that was made by it and "
+            "not saved again by another"
+        ) from error
+
+
+def picture_name(seed: int) -> str:
+    """File name of the result of a seed."""
+    return f"seed-{seed}.png"
+
+
+def agreed_name(seed: int) -> str:
+    """File name of the result of a seed, faded where the seeds disagree."""
+    return f"seed-{seed}-agreed.png"
+
+
+def point_name(config: SamplingConfig, seed: int) -> str:
+    """File name of the result of one setting of a sweep."""
+    return f"t_max-{config.t_max:g}_t_min-{config.t_min:g}_seed-{seed}.png"
+
+
+def write_report(folder: Path, report: StabilityReport, *, overwrite: bool = False) -> list[Path]:
+    """Write mean picture, L-STD map (as a picture with a scale, and as numbers), and figures.
+
+    Returns:
+        The files written, REPORT_FILES in `folder`.
+
+    Raises:
+        FileExistsError: If one is there and may not be replaced; then none is written.
+    """
+    paths = [folder / name for name in REPORT_FILES]
+    refuse_existing(paths, overwrite)
+    mean, picture, numbers, figures = paths
+    save_png(mean, Picture(report.pixels.mean.astype(np.float32)), overwrite=overwrite)
+    save_png(picture, Picture(heatmap.with_scale(report.pixels.l_std_map)), overwrite=overwrite)
+    np.save(numbers, report.pixels.l_std_map.astype(np.float32))
+    figures.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    return paths
+
+
+def refuse_existing(paths: list[Path], overwrite: bool) -> None:
+    """Raise FileExistsError if one of `paths` exists, unless it may be overwritten."""
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise FileExistsError(
+            f"{existing[0]}{more} would be overwritten; "
+            "choose another output folder or allow overwriting"
+        )

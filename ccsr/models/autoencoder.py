@@ -1,0 +1,111 @@
+"""Pixels <-> latents, the same for both kinds of autoencoder.
+
+Pixels are in [0,1] here and everywhere in the engine; that autoencoders want [-1,1] and raw latents
+want scaling is known to this module only.
+"""
+
+import math
+from fractions import Fraction
+from typing import Any, Literal
+
+import torch
+from diffusers import AutoencoderDC, AutoencoderKL
+
+from ccsr.models.autoencoder_kl import decode_kl, encode_kl
+from ccsr.models.tiling import in_tiles
+
+Autoencoder = AutoencoderKL | AutoencoderDC
+
+SMALLEST_TILE = 16
+"""Latents along a side of a piece: below, margins would take more time than pieces."""
+COPIES = 5
+"""How many pictures with the channels of the finest resolution the autoencoder holds at once."""
+
+
+def compression(vae: Autoencoder) -> int:
+    """Pixels per latent along each side: 8 for Stable Diffusion and for the compact model."""
+    config = dict(vae.config)
+    key = "block_out_channels" if "block_out_channels" in config else "encoder_block_out_channels"
+    channels = config[key]
+    return 2 ** (len(channels) - 1)
+
+
+def encode(vae: Autoencoder, pixels: torch.Tensor, tile: int | None = None) -> torch.Tensor:
+    """Pixels [B,3,H,W] in [0,1] -> scaled latents [B,C,h,w], float32; no random draw.
+
+    Args:
+        vae: The autoencoder.
+        pixels: Sides are multiples of its compression.
+        tile: A picture larger than so many latents a side is worked on in pieces of this size,
+            which takes less memory and changes nothing; None: whole, whatever its size.
+    """
+    f = compression(vae)
+
+    def encode_at_once(pixels: torch.Tensor) -> torch.Tensor:
+        (encoded,) = vae.encode((2 * pixels - 1).to(vae.dtype), return_dict=False)
+        # AutoencoderKL knows a distribution, of which the mode is taken; AutoencoderDC a point.
+        return encoded if isinstance(encoded, torch.Tensor) else encoded.mode()
+
+    if tile is None or max(pixels.shape[2:]) <= f * tile:
+        raw = encode_at_once(pixels)
+    elif isinstance(vae, AutoencoderKL):
+        each = (2 * pixels - 1).to(vae.dtype).split(1)
+        raw = torch.cat([encode_kl(vae, picture, f * tile) for picture in each])
+    else:
+        raw = in_tiles(encode_at_once, pixels, f * tile, f * reach(vae, "encoder"), Fraction(1, f))
+    return raw.float() * vae.config["scaling_factor"]
+
+
+def decode(vae: Autoencoder, latents: torch.Tensor, tile: int | None = None) -> torch.Tensor:
+    """Scaled latents [B,C,h,w] -> pixels [B,3,H,W], float32, about [0,1] but not clamped.
+
+    Args:
+        vae: The autoencoder.
+        latents: What to decode.
+        tile: As for `encode`.
+    """
+    f, raw = compression(vae), (latents / vae.config["scaling_factor"]).to(vae.dtype)
+
+    def decode_at_once(raw: Any) -> torch.Tensor:  # noqa: ANN401 - a FloatTensor to diffusers
+        (decoded,) = vae.decode(raw, return_dict=False)
+        return (decoded.float() + 1) / 2
+
+    if tile is None or max(raw.shape[2:]) <= tile:
+        return decode_at_once(raw)
+    if isinstance(vae, AutoencoderKL):
+        decoded = torch.cat([decode_kl(vae, latent, f * tile) for latent in raw.split(1)])
+        return (decoded.float() + 1) / 2
+    return in_tiles(decode_at_once, raw, tile, reach(vae, "decoder"), Fraction(f))
+
+
+def tile_within(vae: Autoencoder, max_bytes: float) -> int:
+    """The largest side of a piece, in latents, that is encoded and decoded within `max_bytes`.
+
+    Raises:
+        ValueError: If not even SMALLEST_TILE fits.
+    """
+    config = dict(vae.config)
+    key = "block_out_channels" if "block_out_channels" in config else "decoder_block_out_channels"
+    per_latent = COPIES * config[key][0] * vae.dtype.itemsize * compression(vae) ** 2
+    side = math.floor(math.sqrt(max_bytes / per_latent))
+    if side < SMALLEST_TILE:
+        least = SMALLEST_TILE**2 * per_latent / 2**30
+        raise ValueError(
+            f"max_memory must be at least {least:.3f} GiB for this model, got "
+            f"{max_bytes / 2**30:.3g}"
+        )
+    return side
+
+
+def reach(vae: AutoencoderDC, part: Literal["encoder", "decoder"]) -> int:
+    """How many latents around one a part of the autoencoder sees, each way, at most.
+
+    Its norms are those of single positions and it has no attention, so it sees no further than its
+    convolutions of 3x3 carry: two a block, and one into, out of and between resolutions.
+    """
+    layers = vae.config[f"{part}_layers_per_block"]
+    distances = (
+        Fraction(2 * count + 2, 2 ** (len(layers) - 1 - level))
+        for level, count in enumerate(layers)
+    )
+    return math.ceil(sum(distances, Fraction(0)))

@@ -1,0 +1,279 @@
+"""The tab that shows how the estimate of the clean picture grows along a run."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from matplotlib.figure import Figure
+
+from ccsr.config import SEED, SamplingConfig
+from ccsr.diffusion.sampler import Step
+from ccsr.diffusion.scheduler import ending_at, timestep_plan
+from ccsr.evaluation.metrics import scorer_for
+from ccsr.evaluation.plots import (
+    SCORE_LABELS,
+    fraction_across,
+    reachable,
+    svg,
+    timesteps_across,
+    trajectory_figure,
+)
+from ccsr.evaluation.report import settings_text
+from ccsr.images.picture import save_png
+from ccsr.inference.events import Engine, Progress
+from ccsr.ui import snippets
+from ccsr.ui.files import new_folder
+from ccsr.ui.inputs import Settings, blank, read_config, read_picture, read_reference, read_whole
+from ccsr.ui.run_controller import IN_ORDER, LIGHT, run_buttons
+from ccsr.ui.sessions import SessionPicture
+from ccsr.ui.tab_run import Inputs, TabRun, results_state, wire_tab_run
+
+HINT = snippets.hint(
+    "The estimates of a run appear here",
+    "from pure noise at T over t_max to t_min, decoded one by one.",
+)
+HELP = (
+    "Each picture is the estimate of the clean result at one timestep. With a reference the plot "
+    "shows how PSNR and LPIPS change; without one, PSNR to the input and sharpness. Drag t_max or "
+    "t_min in the plot, or move them with the arrow keys, to change the setting."
+)
+SHOWN_ESTIMATES = 24
+"""Estimates decoded at most; of a longer run they are spread evenly."""
+PLOTTED = ("psnr", "lpips", "consistency", "sharpness")
+MOVES = """
+const STEP = 0.01;
+let name = null, home = 0, fraction = 0, focused = null;
+const drawing = () => element.querySelector("svg.plot");
+const across = (x) => {
+    const box = drawing().getBoundingClientRect();
+    return (x - box.left) / box.width;
+};
+const take = (mark) => {
+    name = mark.id.split("-")[1];
+    const box = mark.getBoundingClientRect();
+    fraction = across(box.left + box.width / 2);
+    const moved = mark.transform.baseVal.consolidate()?.matrix.e ?? 0;
+    home = fraction - moved / drawing().viewBox.baseVal.width;
+};
+const move = (to) => {
+    const { first, last } = element.querySelector("[data-first]").dataset;
+    fraction = Math.min(Math.max(to, first), last);
+    const shift = (fraction - home) * drawing().viewBox.baseVal.width;
+    const marks = element.querySelectorAll(`[id^=mark-${name}-]`);
+    marks.forEach((mark) => mark.setAttribute("transform", `translate(${shift})`));
+};
+const leave = () => {
+    if (name) trigger("input", { mark: name, across: fraction });
+    name = null;
+};
+element.addEventListener("pointerdown", (event) => {
+    const mark = event.target.closest("[id^=mark-]");
+    if (!mark) return;
+    event.preventDefault();
+    take(mark);
+    element.setPointerCapture?.(event.pointerId);
+});
+element.addEventListener("pointermove", (event) => {
+    if (name) move(across(event.clientX));
+});
+element.addEventListener("pointerup", leave);
+element.addEventListener("keydown", (event) => {
+    const mark = event.target.closest("[id^=mark-]");
+    const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!mark || !way) return;
+    event.preventDefault();
+    take(mark);
+    move(fraction + way * STEP);
+    leave();
+    focused = mark.id;
+});
+// The plot is drawn anew with its marks in their new places.
+new MutationObserver(() => {
+    if (focused && document.activeElement === document.body) {
+        element.querySelector(`[id=${focused}]`)?.focus();
+    }
+}).observe(element, { childList: true, subtree: true });
+element.addEventListener("focusin", ({ target }) => { focused = target.id; });
+element.addEventListener("focusout", ({ relatedTarget }) => {
+    if (relatedTarget) focused = null;
+});
+"""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trajectory:
+    """The estimates of a run, as files and numbers."""
+
+    folder: Path
+    total: int
+    config: SamplingConfig
+    timesteps: tuple[int, ...] = ()
+    pictures: tuple[Path, ...] = ()
+    """One a timestep."""
+    scores: tuple[dict[str, float], ...] = ()
+    """One a timestep."""
+
+    def __len__(self) -> int:
+        """Estimates that are decoded."""
+        return len(self.pictures)
+
+
+def build_trajectory_tab(
+    engine: Engine, subject: Inputs, seed: gr.Number, settings: Settings
+) -> None:
+    """Lay out the tab and connect it."""
+    with gr.Row(elem_classes="run-buttons"):
+        buttons = run_buttons("Show the trajectory")
+    status = gr.HTML(HINT, elem_id="trajectory-status")
+    with gr.Column(visible=False) as panel:
+        strip = gr.Gallery(
+            label="Estimates",
+            show_label=False,
+            format="png",
+            columns=6,
+            height="auto",
+            object_fit="contain",
+            interactive=False,
+            buttons=["fullscreen"],
+            elem_id="trajectory-strip",
+        )
+        plot = gr.HTML(elem_id="trajectory-plot", js_on_load=MOVES)
+        gr.HTML(snippets.line(HELP, "quiet"))
+    shown = results_state()
+    fractions = [settings.components["t_max"], settings.components["t_min"]]
+    shown.change(
+        _show, [shown, *fractions], [panel, strip, plot], trigger_mode="always_last", **IN_ORDER
+    )
+    gr.on(
+        [fraction.change for fraction in fractions],
+        _marked,
+        [shown, *fractions],
+        plot,
+        trigger_mode="always_last",
+        **LIGHT,
+    )
+    moved = [*fractions, settings.settled]
+    # Every one: of those that wait, Gradio's "always_last" may take one that is not the last.
+    plot.input(_dragged, [shown, *moved], [*moved, plot], trigger_mode="multiple", **IN_ORDER)
+
+    chosen = [seed, *settings.values()]
+    wire_tab_run(engine, STUDY, subject, shown, chosen, buttons, status)
+
+
+def read_run(values: Sequence[Any]) -> tuple[SamplingConfig, int]:
+    """Settings and seed, from the seed and the values of the settings.
+
+    Raises:
+        ValueError: If a value is missing or out of its range.
+    """
+    seed, *rest = values
+    return read_config(rest), read_whole(SEED, seed)
+
+
+def estimates(
+    engine: Engine,
+    session_picture: SessionPicture,
+    query: tuple[SamplingConfig, int],
+    reference_path: str | None,
+) -> Iterator[Progress | Trajectory]:
+    """Make the estimates of a run that are missing, then decode them one by one."""
+    config, seed = query
+    picture = read_picture(session_picture.path)
+    reference = read_reference(reference_path, picture, config)
+    scorer = scorer_for(picture, reference)
+    yield from session_picture.explorer.refine(config, seed)
+    steps = spread_out(session_picture.explorer.steps(config, seed), SHOWN_ESTIMATES)
+    trajectory = Trajectory(new_folder(), len(steps), config)
+    for step in steps:
+        result = session_picture.explorer.restore(config, seed, step).picture
+        path = trajectory.folder / f"t-{step.timestep:03d}.png"
+        ending = ending_at(config, step.evaluation)
+        save_png(path, result, settings_text(ending, seed, engine.info) if ending else {})
+        trajectory = dataclasses.replace(
+            trajectory,
+            timesteps=(*trajectory.timesteps, step.timestep),
+            pictures=(*trajectory.pictures, path),
+            scores=(*trajectory.scores, scorer(result.rgb)),
+        )
+        yield trajectory
+
+
+def spread_out(steps: Sequence[Step], most: int) -> list[Step]:
+    """At most so many of the steps, evenly spread, first and last among them."""
+    if len(steps) <= most:
+        return list(steps)
+    return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
+
+
+def _show(trajectory: Trajectory | None, t_max: float, t_min: float) -> tuple[Any, ...]:
+    if trajectory is None or not trajectory.pictures:
+        return gr.update(visible=False), gr.skip(), gr.skip()
+    strip = [
+        (path, f"t = {timestep}")
+        for path, timestep in zip(trajectory.pictures, trajectory.timesteps, strict=True)
+    ]
+    return gr.update(visible=True), strip, plot_of(trajectory, t_max, t_min)
+
+
+def _marked(trajectory: Trajectory | None, t_max: float, t_min: float) -> Any:  # noqa: ANN401
+    if trajectory is None or not trajectory.pictures:
+        return gr.skip()
+    return plot_of(trajectory, t_max, t_min)
+
+
+def plot_of(trajectory: Trajectory, t_max: float, t_min: float) -> str:
+    """Scores against the timestep, with marks at the settings that are chosen, as SVG."""
+    names = " and ".join(_scores(trajectory))
+    alt = f"{names} of {len(trajectory.timesteps)} estimates against the timestep"
+    figure = _figure(trajectory, t_max, t_min)
+    drawing = svg(figure, alt)
+    for name, timestep in marked_timesteps(trajectory.config, t_max, t_min).items():
+        label = f"{name}, moved by the arrow keys"
+        drawing = reachable(drawing, f"mark-{name}-0", "slider", label, timestep)
+    first, last = (fraction_across(figure, timestep) for timestep in (999, 0))
+    return f'<div data-first="{first:.4f}" data-last="{last:.4f}">{drawing}</div>'
+
+
+def _figure(trajectory: Trajectory, t_max: float, t_min: float) -> Figure:
+    marks = marked_timesteps(trajectory.config, t_max, t_min)
+    return trajectory_figure(trajectory.timesteps, _scores(trajectory), marks)
+
+
+def _scores(trajectory: Trajectory) -> dict[str, list[float]]:
+    """What is plotted, by label."""
+    names = [name for name in PLOTTED if name in trajectory.scores[0]]
+    return {SCORE_LABELS[name]: [row[name] for row in trajectory.scores] for name in names}
+
+
+def marked_timesteps(config: SamplingConfig, t_max: float, t_min: float) -> dict[str, int]:
+    """Where t_max and t_min lie; none for V1, a run without refinement, or an empty box."""
+    if config.variant == "v1" or not timestep_plan(config).indices:
+        return {}
+    fractions = {"t_max": t_max, "t_min": t_min}
+    return {name: round(999 * x) for name, x in fractions.items() if not math.isnan(x)}
+
+
+def _dragged(
+    trajectory: Trajectory | None, t_max: float, t_min: float, count: int, event: gr.EventData
+) -> tuple[Any, ...]:
+    """Values of t_max and t_min, the count of values received at once, and the plot anew.
+
+    Anew even if the values are at their limits and stay: the browser has moved the mark.
+    """
+    if trajectory is None:
+        # Values, never gr.skip(): see `ui.memory`.
+        return blank(t_max), blank(t_min), count, None
+    figure = _figure(trajectory, t_max, t_min)
+    fraction = round(min(max(timesteps_across(figure, event.across) / 999, 0), 1), 4)
+    if event.mark == "t_max":
+        t_max = max(fraction, t_min)
+    else:
+        t_min = min(fraction, t_max)
+    drawing = f"{plot_of(trajectory, t_max, t_min)}<!-- {count + 1} -->"
+    return blank(t_max), blank(t_min), count + 1, drawing
+
+
+STUDY = TabRun("estimate", read_run, estimates)

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from scipy.stats import gennorm
+from skimage import data
+
+from ccsr.evaluation.metrics import luma
+from ccsr.evaluation.niqe import NaturalModel, _asymmetric_gaussian, block_features, fit, niqe
+
+
+@pytest.fixture(scope="module")
+def photograph() -> np.ndarray:
+    return luma(data.astronaut() / 255)
+
+
+def test_sharp_photograph_is_more_natural_than_its_blurred_and_noisy_copies(
+    photograph: np.ndarray,
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, photograph.shape)
+    assert niqe(photograph) < niqe(gaussian_filter(photograph, 2))
+    assert niqe(photograph) < niqe((photograph + noise).clip(0, 1))
+
+
+def test_picture_is_at_no_distance_from_its_own_statistics(photograph: np.ndarray) -> None:
+    features = block_features(photograph)
+    own = NaturalModel(features.mean(0), np.cov(features, rowvar=False))
+    assert niqe(photograph, own) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [0.7, 1.0, 2.0])
+def test_fit_finds_the_shape_and_scale_that_the_numbers_were_drawn_with(shape: float) -> None:
+    x = gennorm.rvs(shape, scale=0.5, size=200_000, random_state=0)
+    found, left, right = _asymmetric_gaussian(x)
+    assert found == pytest.approx(shape, rel=0.03)
+    assert left == pytest.approx(0.5, rel=0.05)
+    assert right == pytest.approx(0.5, rel=0.05)
+
+
+def test_fit_tells_the_sides_apart() -> None:
+    x = np.random.default_rng(0).normal(size=200_000)
+    x[x > 0] *= 3
+    _, left, right = _asymmetric_gaussian(x)
+    assert right / left == pytest.approx(3, rel=0.02)
+
+
+def test_flat_picture_has_finite_features() -> None:
+    assert np.isfinite(block_features(np.full((192, 192), 0.5))).all()
+
+
+def test_model_of_photographs_leaves_out_blocks_without_detail(photograph: np.ndarray) -> None:
+    half_flat = photograph.copy()
+    half_flat[:, 240:] = 0.5
+    with_flat, without = fit([half_flat]), fit([photograph[:, :240]])
+    np.testing.assert_allclose(with_flat.mean, without.mean, rtol=0.15)
+
+
+def test_small_picture_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 192 pixels"):
+        niqe(np.zeros((191, 400)))

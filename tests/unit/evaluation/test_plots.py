@@ -1,0 +1,91 @@
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ccsr.config import SamplingConfig
+from ccsr.evaluation.plots import (
+    fraction_across,
+    reachable,
+    svg,
+    timesteps_across,
+    tradeoff_figure,
+    trajectory_figure,
+    write_png,
+)
+from ccsr.evaluation.tradeoff import Point
+
+PSNR_LPIPS = [{"psnr": 27.0, "lpips": 0.3}, {"psnr": 26.0, "lpips": 0.25}]
+CONFIGS = [SamplingConfig(), SamplingConfig(t_max=0.9)]
+POINTS = [
+    Point(config, (0, 1), scores, 0.01) for config, scores in zip(CONFIGS, PSNR_LPIPS, strict=True)
+]
+
+
+def test_every_point_can_be_clicked_and_those_of_the_paper_are_named() -> None:
+    text = svg(tradeoff_figure(POINTS), "a plot")
+    assert re.findall(r'id="(point-\d+)"', text) == ["point-0", "point-1"]
+    assert ">CCSR<" in text
+    assert ">0.9, 0.3333<" in text
+
+
+def test_plot_says_what_it_shows_and_takes_the_colour_of_the_text() -> None:
+    text = svg(tradeoff_figure(POINTS), "trade-off of two settings")
+    assert "<title>trade-off of two settings</title>" in text
+    assert "currentColor" in text
+    assert "#010203" not in text
+
+
+def test_keyboard_reaches_what_is_made_reachable() -> None:
+    drawing = reachable(svg(tradeoff_figure(POINTS), "alt"), "point-1", "button", 'A "1"')
+    assert drawing.count("tabindex") == 1
+    assert '<g id="point-1" tabindex="0" role="button" aria-label="A &quot;1&quot;">' in drawing
+
+
+def test_without_reference_the_axes_are_those_that_need_none() -> None:
+    point = Point(SamplingConfig(), (0,), {"consistency": 40.0, "niqe": 4.0}, None)
+    text = svg(tradeoff_figure([point]), "a plot")
+    assert "PSNR to the input" in text
+    assert "NIQE" in text
+    assert "L-STD" not in text
+
+
+def test_trajectory_marks_the_chosen_fractions() -> None:
+    figure = trajectory_figure([999, 658, 341], {"PSNR": [25, 26, 27]}, {"t_max": 658})
+    assert ">t_max<" in svg(figure, "a plot")
+    axes = figure.axes[0]
+    assert 'id="mark-t_max-0"' in svg(figure, "a plot")
+    assert axes.get_xlim()[0] > axes.get_xlim()[1]
+
+
+def test_file_is_a_picture_on_white(tmp_path: Path) -> None:
+    image = Image.open(write_png(tradeoff_figure(POINTS), tmp_path / "plot.png")).convert("RGB")
+    assert image.getpixel((2, 2)) == (255, 255, 255)
+    assert image.width > 900
+
+
+def test_place_in_a_trajectory_is_its_timestep() -> None:
+    figure = trajectory_figure([999, 658, 341], {"PSNR": [25, 26, 27]}, {"t_max": 658})
+    for timestep in (999, 658, 0):
+        place = fraction_across(figure, timestep)
+        assert timesteps_across(figure, place) == pytest.approx(timestep)
+    figure.draw_without_rendering()
+    x, _ = figure.axes[0].transData.transform((500, 26))
+    assert abs(timesteps_across(figure, x / figure.bbox.width) - 500) < 1e-6
+
+
+def test_labels_of_points_that_lie_close_do_not_cover_each_other() -> None:
+    configs = [SamplingConfig(t_max=0.9, t_min=t) for t in (0.1, 0.2, 0.3, 0.4)]
+    points = [
+        Point(config, (0, 1), {"psnr": 25 + 0.02 * i, "lpips": 0.3 + 0.001 * i}, 0.01)
+        for i, config in enumerate(configs)
+    ]
+    far = Point(SamplingConfig(), (0, 1), {"psnr": 27.0, "lpips": 0.4}, 0.01)
+    figure = tradeoff_figure([*points, far])
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 5
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert all(figure.bbox.x0 < box.x0 and box.x1 < figure.bbox.x1 for box in boxes)

@@ -1,0 +1,236 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from ccsr.config import LoadingConfig, SamplingConfig
+from ccsr.images.picture import Picture, picture_from_array
+from ccsr.inference import engine as weights
+from ccsr.inference.engine import ModelNotFound, load_engine
+from ccsr.inference.events import Restored
+from ccsr.models.autoencoder import tile_within
+from tests.tiny import save_tiny_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def picture() -> Picture:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    return picture_from_array(pixels)
+
+
+def copy_without(folder: Path, target: Path, pattern: str) -> Path:
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.match(pattern):
+            (target / file.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
+            (target / file.relative_to(folder)).symlink_to(file)
+    return target
+
+
+def test_engine_runs_every_variant_of_a_folder(folder: Path) -> None:
+    engine = load_engine(str(folder), LoadingConfig(device="cpu"))
+    assert engine.info.variants == ("ccsr", "v2", "v1")
+    results = {}
+    for variant in engine.info.variants:
+        config = SamplingConfig(variant=variant, num_steps=6)
+        (*_, last) = engine.run(picture(), config, (0,))
+        assert isinstance(last, Restored)
+        results[variant] = last.picture.rgb
+    assert not np.allclose(results["ccsr"], results["v2"], atol=1 / 255)
+    assert not np.allclose(results["v2"], results["v1"], atol=1 / 255)
+
+
+def test_variants_share_what_is_equal(folder: Path) -> None:
+    engine = load_engine(str(folder), LoadingConfig(device="cpu"))
+    assert engine.pipeline("v2").unet is engine.pipeline("ccsr").unet
+    assert engine.pipeline("v1").vae is engine.pipeline("v2").vae
+    assert engine.pipeline("v1").unet is not engine.pipeline("ccsr").unet
+
+
+@pytest.mark.parametrize(
+    ("pattern", "variants"),
+    [("*.v1.safetensors", ("ccsr", "v2")), ("*.v2.safetensors", ("ccsr",))],
+)
+def test_only_variants_that_are_there_are_offered(
+    folder: Path, tmp_path: Path, pattern: str, variants: tuple[str, ...]
+) -> None:
+    engine = load_engine(str(copy_without(folder, tmp_path, pattern)), LoadingConfig(device="cpu"))
+    assert engine.info.variants == variants
+    with pytest.raises(ValueError, match="has no variant 'v1'"):
+        list(engine.explore(picture()).run(SamplingConfig(variant="v1"), 0))
+    with pytest.raises(ValueError, match="has no variant 'v1'"):
+        list(engine.run(picture(), SamplingConfig(variant="v1"), (0,)))
+
+
+def test_missing_weights_are_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="weights are missing"):
+        load_engine(str(copy_without(folder, tmp_path, "*.safetensors")))
+
+
+def test_damaged_weights_are_named(folder: Path, tmp_path: Path) -> None:
+    broken = copy_without(folder, tmp_path, "unet/diffusion_pytorch_model.safetensors")
+    (broken / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(ModelNotFound, match="cannot be loaded"):
+        load_engine(str(broken), LoadingConfig(device="cpu"))
+
+
+def test_pickled_weights_are_never_loaded(folder: Path, tmp_path: Path) -> None:
+    broken = copy_without(folder, tmp_path, "vae/diffusion_pytorch_model.safetensors")
+    (broken / "vae" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(ModelNotFound, match="cannot be loaded"):
+        load_engine(str(broken), LoadingConfig(device="cpu"))
+
+
+def test_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="holds no model_index"):
+        load_engine(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "revision"),
+    [("owner/name", None), ("owner/name@v2", "v2")],
+    ids=["newest", "revision"],
+)
+def test_hub_repository_is_fetched_as_safetensors_only(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, revision: str | None
+) -> None:
+    asked: dict[str, object] = {}
+
+    def fake_download(repository: str, **options: object) -> str:
+        asked.update(repository=repository, **options)
+        return str(folder)
+
+    monkeypatch.setattr(weights, "snapshot_download", fake_download)
+    assert load_engine(name, LoadingConfig(device="cpu")).info.name == name
+    assert asked == {
+        "repository": "owner/name",
+        "revision": revision,
+        "allow_patterns": ["*.json", "*.safetensors"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (GatedRepoError, "accept its terms at https://huggingface.co/owner/name"),
+        (RepositoryNotFoundError, "neither a folder here nor a repository of the hub"),
+        (RevisionNotFoundError, "owner/name has no revision 'v2'"),
+        (LocalEntryNotFoundError, "hub cannot be reached"),
+        (OfflineModeIsEnabled, "hub cannot be reached"),
+        (HfHubHTTPError, "could not be fetched from the hub"),
+        (OSError, "could not be fetched from the hub"),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_what_the_hub_answers_is_told(
+    error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise error.__new__(error)
+
+    monkeypatch.setattr(weights, "snapshot_download", fail)
+    with pytest.raises(ModelNotFound, match=message):
+        load_engine("owner/name@v2")
+
+
+def test_name_that_cannot_be_a_repository_is_told_of() -> None:
+    with pytest.raises(ModelNotFound, match="neither a folder here nor the name of a repository"):
+        load_engine("no/such/folder/here")
+
+
+def test_checkpoint_file_is_told_to_be_converted(tmp_path: Path) -> None:
+    file = tmp_path / "ccsr.ckpt"
+    file.touch()
+    with pytest.raises(ModelNotFound, match="python -m ccsr convert"):
+        load_engine(str(file))
+
+
+def test_model_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    with pytest.raises(ModelNotFound, match="holds a StableDiffusionPipeline, not a CCSR"):
+        load_engine(str(tmp_path))
+
+
+def test_unknown_device_and_dtype_are_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="device 'abacus' cannot be used"):
+        load_engine(str(folder), LoadingConfig(device="abacus"))
+    with pytest.raises(ValueError, match="dtype must be one of auto, float32"):
+        LoadingConfig(dtype="float8")
+    with pytest.raises(ValueError, match="without tiling there are none"):
+        LoadingConfig(tiling=False, max_memory=1.0)
+
+
+@pytest.mark.parametrize(
+    ("max_memory", "tile"), [(None, 128), (100.0, 128), (0.1, 102), (0.005, 22)]
+)
+def test_pieces_become_smaller_with_the_memory_for_them(
+    folder: Path, max_memory: float | None, tile: int
+) -> None:
+    engine = load_engine(str(folder), LoadingConfig("cpu", "float32", max_memory=max_memory))
+    tiling = engine.pipeline("ccsr").tiling
+    assert tiling is not None
+    assert tiling.vae_tile == tile
+
+
+def test_memory_that_is_too_small_for_any_piece_is_refused(folder: Path) -> None:
+    pipeline = load_engine(str(folder), LoadingConfig("cpu", "float32")).pipeline("ccsr")
+    with pytest.raises(ValueError, match=r"max_memory must be at least 0\.002 GiB"):
+        tile_within(pipeline.vae, 1000)
+
+
+def test_tiling_can_be_switched_off(folder: Path) -> None:
+    assert (
+        load_engine(str(folder), LoadingConfig("cpu", tiling=False)).pipeline("v2").tiling is None
+    )
+
+
+def test_compiled_networks_give_the_same_picture(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the compiler's quick backend: code for the CPU takes minutes to make."""
+    compiled: list[object] = []
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "compile",
+        lambda self: (
+            compiled.append(self),
+            setattr(self, "forward", torch.compile(self.forward, backend="eager")),
+        ),
+    )
+    config = SamplingConfig(num_steps=6)
+    results = [
+        load_engine(str(folder), LoadingConfig("cpu", "float32", compile=compile))
+        .pipeline("ccsr")(picture(), config)
+        .pictures[0]
+        .rgb
+        for compile in (False, True)
+    ]
+    assert len(compiled) == 1
+    np.testing.assert_allclose(results[1], results[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("loading", "message"),
+    [
+        (LoadingConfig("cpu", offload=True), "offload is for GPUs"),
+        (LoadingConfig("cpu", compile=True), "needs a C.. compiler"),
+    ],
+)
+def test_what_this_machine_lacks_is_told_of(
+    folder: Path, loading: LoadingConfig, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ValueError, match=message):
+        load_engine(str(folder), loading)

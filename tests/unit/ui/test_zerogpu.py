@@ -1,0 +1,124 @@
+"""ZeroGPU is played by a decorator that copies what goes in and comes out, as processes do."""
+
+import inspect
+import pickle
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ccsr.config import SamplingConfig
+from ccsr.diffusion.scheduler import timestep_plan
+from ccsr.evaluation.tradeoff import grid, sweep
+from ccsr.images.picture import Picture, picture_from_array
+from ccsr.inference.estimate_cache import PictureSession
+from ccsr.inference.events import Progress, Restored
+from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.ui.zerogpu import ZeroGpuEngine, lent_seconds, spaces_gpu
+from tests.fakes import FakeEngine
+from tests.tiny import tiny_pipeline
+
+CONFIG = SamplingConfig(num_steps=9)
+GUIDED = SamplingConfig(num_steps=9, prompt="cat", guidance_scale=2.0)
+
+
+class Lender:
+    """What it was asked for, by the name of the function."""
+
+    def __init__(self) -> None:
+        self.lent: list[tuple[str, int]] = []
+
+    def __call__(
+        self, *, duration: Callable[..., int]
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+            def called(*arguments: Any) -> Any:  # noqa: ANN401
+                self.lent.append((function.__name__, duration(*arguments)))
+                return _copied(function(*_copied(arguments)))
+
+            def generated(*arguments: Any) -> Iterator[Any]:  # noqa: ANN401
+                self.lent.append((function.__name__, duration(*arguments)))
+                for event in function(*_copied(arguments)):
+                    yield _copied(event)
+
+            return generated if inspect.isgeneratorfunction(function) else called
+
+        return decorate
+
+
+def _copied(value: Any) -> Any:  # noqa: ANN401
+    return pickle.loads(pickle.dumps(value))
+
+
+class TinyEngine(FakeEngine):
+    """With a tiny model instead of noise, so that estimates count."""
+
+    pipeline: CCSRPipeline = tiny_pipeline()
+
+    def explore(self, picture: Picture) -> PictureSession:  # type: ignore[override]
+        return PictureSession(lambda variant: self.pipeline, picture)
+
+
+def picture() -> Picture:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    return picture_from_array(pixels)
+
+
+def test_run_of_seeds_is_one_call() -> None:
+    lent = Lender()
+    engine = ZeroGpuEngine(FakeEngine(), lent)
+    assert engine.info == FakeEngine().info
+    events = list(engine.run(picture(), CONFIG, (3, 4)))
+    assert [event.seed for event in events if isinstance(event, Restored)] == [3, 4]
+    assert [name for name, _ in lent.lent] == ["run"]
+
+
+def test_estimates_come_back_and_serve_what_needs_no_network() -> None:
+    lent = Lender()
+    explorer = ZeroGpuEngine(TinyEngine(), lent).explore(picture())
+    full = timestep_plan(CONFIG).num_evaluations
+    assert explorer.num_evaluations(CONFIG, 0) == full
+    events = list(explorer.run(CONFIG, 0, preview=True))
+    assert sum(isinstance(event, Progress) for event in events) == full
+
+    earlier = SamplingConfig(num_steps=9, t_min=0.5)
+    assert explorer.num_evaluations(earlier, 0) == 0
+    (result,) = explorer.run(earlier, 0)
+    assert [name for name, _ in lent.lent] == ["explore", "restore"]
+    (*_, expected) = PictureSession(lambda variant: TinyEngine.pipeline, picture()).run(earlier, 0)
+    assert isinstance(result, Restored)
+    assert isinstance(expected, Restored)
+    np.testing.assert_allclose(result.picture.rgb, expected.picture.rgb, atol=1e-5)
+
+
+def test_sweep_works_in_calls() -> None:
+    lent = Lender()
+    configs = grid(CONFIG, (0.6667, 0.8), (0.3333, 0.5))
+    explorer = ZeroGpuEngine(TinyEngine(), lent).explore(picture())
+    points = [e for e in sweep(explorer, configs, (0, 1), lambda rgb: {}) if hasattr(e, "point")]
+    assert len(points) == len(configs)
+    assert sum(name == "explore" for name, _ in lent.lent) == 4
+
+
+def test_time_asked_for_grows_with_the_work() -> None:
+    small = lent_seconds(picture(), CONFIG, (0,))
+    assert 10 < small < 60
+    assert lent_seconds(picture(), CONFIG, range(10)) > small
+    assert lent_seconds(picture(), SamplingConfig(num_steps=90), (0,)) > small
+    assert lent_seconds(picture(), GUIDED, (0,)) > small
+    large = Picture(np.zeros((512, 512, 3), np.float32))
+    assert lent_seconds(large, CONFIG, (0,)) > 3 * small
+
+
+def test_only_a_space_on_zerogpu_lends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
+    assert spaces_gpu() is None
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert spaces_gpu() is None
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    package = SimpleNamespace(GPU=Lender())
+    monkeypatch.setattr("importlib.import_module", lambda name: package)
+    assert spaces_gpu() is package.GPU

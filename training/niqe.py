@@ -1,0 +1,42 @@
+"""Fit the model of sharp photographs that NIQE compares with.
+
+As shipped: `python -m training.niqe PICTURES assets/niqe/photographs.safetensors`.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ccsr.evaluation.metrics import luma
+from ccsr.evaluation.niqe import BLOCK, fit
+from training.data import PictureFolder
+
+MAX_SIDE = 960
+"""Only the middle of a larger picture is used, or large pictures would outvote the others."""
+
+
+def main() -> None:
+    """Fit and write."""
+    parser = argparse.ArgumentParser(prog="python -m training.niqe", description=__doc__)
+    parser.add_argument("pictures", type=Path, help="folder of sharp photographs")
+    parser.add_argument("output", type=Path, help="file to write")
+    options = parser.parse_args()
+    model = fit(_lumas(PictureFolder(options.pictures)))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    model.save(options.output)
+
+
+def _lumas(pictures: PictureFolder) -> Iterator[np.ndarray]:
+    for index in tqdm(range(len(pictures)), unit="picture"):
+        rgb = pictures[index]
+        height, width = (min(side, MAX_SIDE) for side in rgb.shape[:2])
+        top, left = (rgb.shape[0] - height) // 2, (rgb.shape[1] - width) // 2
+        if min(height, width) >= BLOCK:
+            yield luma(rgb[top : top + height, left : left + width] / 255)
+
+
+if __name__ == "__main__":
+    main()
