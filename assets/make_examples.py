@@ -18,16 +18,9 @@ from skimage import data
 # Run as a script, Python finds only what lies beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ccsr.images.picture import (
-    Picture,
-    Size,
-    picture_from_array,
-    resize,
-    save_png,
-    to_array,
-    to_tensor,
-    to_uint8,
-)
+from ccsr.images.picture import Picture, Size, picture_from_array
+from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
+from ccsr.images.writing import save_png
 
 FOLDER = Path(__file__).resolve().parent / "examples"
 DRAWING_SIZE = Size(height=480, width=640)

@@ -15,7 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ccsr.config import SamplingConfig
 from ccsr.evaluation.heatmap import GREY_LEVELS, heatmap
 from ccsr.evaluation.stability import StabilityReport
-from ccsr.images.picture import Size, load_picture, resize, to_array, to_tensor, to_uint8
+from ccsr.images.picture import Size
+from ccsr.images.reading import load_picture
+from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
 from ccsr.inference.engine import ModelEngine, load_engine
 from ccsr.inference.events import Restored
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from ccsr.evaluation.stability import StabilityReport as StabilityReport
     from ccsr.images.picture import Picture as Picture
     from ccsr.images.picture import PictureError as PictureError
-    from ccsr.images.picture import load_picture as load_picture
-    from ccsr.images.picture import save_png as save_png
+    from ccsr.images.reading import load_picture as load_picture
+    from ccsr.images.writing import save_png as save_png
     from ccsr.inference.engine import load_engine as load_engine
     from ccsr.inference.pipeline import CCSRPipeline as CCSRPipeline
 
@@ -26,8 +26,8 @@ _HOMES = {
     "SamplingConfig": "ccsr.config",
     "StabilityReport": "ccsr.evaluation.stability",
     "load_engine": "ccsr.inference.engine",
-    "load_picture": "ccsr.images.picture",
-    "save_png": "ccsr.images.picture",
+    "load_picture": "ccsr.images.reading",
+    "save_png": "ccsr.images.writing",
 }
 
 

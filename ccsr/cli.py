@@ -41,7 +41,9 @@ from ccsr.evaluation.report import (
 )
 from ccsr.evaluation.stability import StabilityReport, agreed
 from ccsr.evaluation.tradeoff import TRADEOFF_FILES, Point, PointResult, grid, write_points
-from ccsr.images.picture import Picture, PictureError, load_picture, save_png
+from ccsr.images.picture import Picture, PictureError
+from ccsr.images.reading import load_picture
+from ccsr.images.writing import save_png
 from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Engine, Progress
 from ccsr.inference.memory import keep_freed

@@ -11,7 +11,8 @@ import torch
 from ccsr.config import VARIANTS, SamplingConfig
 from ccsr.diffusion.sampler import Step
 from ccsr.diffusion.scheduler import respaced_timesteps, timestep_plan
-from ccsr.images.picture import Picture, resize, to_array, to_tensor, to_uint8
+from ccsr.images.picture import Picture
+from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
 from ccsr.inference.events import ModelInfo, Progress, Restored
 from ccsr.inference.pipeline import target_size
 

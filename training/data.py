@@ -14,7 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch.utils.data import Dataset
 
-from ccsr.images.picture import Size, load_picture, resize, to_uint8
+from ccsr.images.picture import Size
+from ccsr.images.reading import load_picture
+from ccsr.images.tensors import resize, to_uint8
 from training.config import DataConfig
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}

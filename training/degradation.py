@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from ccsr.images.picture import Size, resize, to_array, to_uint8
+from ccsr.images.picture import Size
+from ccsr.images.tensors import resize, to_array, to_uint8
 from training.data import Degrade, random_float, random_int
 
 T = TypeVar("T")

@@ -23,16 +23,9 @@ from tqdm import tqdm
 from ccsr.config import COMPACT, PRESETS, TABLE_5, SamplingConfig, parse_seeds
 from ccsr.evaluation.metrics import BORDER, METRICS, measure, sharpness
 from ccsr.evaluation.stability import StabilityReport
-from ccsr.images.picture import (
-    Picture,
-    Size,
-    load_picture,
-    picture_from_array,
-    resize,
-    to_array,
-    to_tensor,
-    to_uint8,
-)
+from ccsr.images.picture import Picture, Size, picture_from_array
+from ccsr.images.reading import load_picture
+from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
 from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Engine, Restored
 from ccsr.inference.memory import keep_freed

@@ -19,7 +19,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
 
 from ccsr.evaluation.niqe import SMALLEST_SIDE, niqe
-from ccsr.images.picture import Picture, Size, resize, to_array, to_tensor
+from ccsr.images.picture import Picture, Size
+from ccsr.images.tensors import resize, to_array, to_tensor
 
 BORDER = 4
 ALEX_WEIGHTS = Path(__file__).resolve().parents[2] / "assets" / "lpips" / "alex.safetensors"

@@ -19,7 +19,8 @@ from safetensors.numpy import load_file, save_file
 from scipy.ndimage import gaussian_filter
 from scipy.special import gamma
 
-from ccsr.images.picture import Size, resize
+from ccsr.images.picture import Size
+from ccsr.images.tensors import resize
 
 BLOCK = 96
 """Side of a block in pixels; half of it at the second scale."""

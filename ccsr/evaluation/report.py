@@ -10,7 +10,9 @@ import numpy as np
 from ccsr.config import SamplingConfig
 from ccsr.evaluation import heatmap
 from ccsr.evaluation.stability import StabilityReport
-from ccsr.images.picture import Picture, read_png_text, save_png
+from ccsr.images.picture import Picture
+from ccsr.images.reading import read_png_text
+from ccsr.images.writing import save_png
 from ccsr.inference.events import ModelInfo
 
 SETTINGS_KEY = "ccsr"

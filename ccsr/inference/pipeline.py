@@ -18,18 +18,9 @@ from ccsr.config import MAX_RESULT_PIXELS, SamplingConfig, TilingConfig
 from ccsr.diffusion.sampler import Predict, SeededNoise, Step, sample
 from ccsr.diffusion.scheduler import NonUniformScheduler, TimestepPlan, timestep_plan
 from ccsr.images.color import aligner
-from ccsr.images.picture import (
-    Picture,
-    PictureError,
-    Size,
-    crop_to,
-    load_picture,
-    pad_to_multiple,
-    resize,
-    to_array,
-    to_tensor,
-    to_uint8,
-)
+from ccsr.images.picture import Picture, PictureError, Size
+from ccsr.images.reading import load_picture
+from ccsr.images.tensors import crop_to, pad_to_multiple, resize, to_array, to_tensor, to_uint8
 from ccsr.inference.events import Progress, Restored
 from ccsr.inference.memory import give_back
 from ccsr.models.autoencoder import compression, decode, encode

@@ -16,7 +16,9 @@ import numpy as np
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from ccsr.images.picture import Picture, Size, resize, save_png, to_array, to_tensor, to_uint8
+from ccsr.images.picture import Picture, Size
+from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
+from ccsr.images.writing import save_png
 
 KEEP_SECONDS = 24 * 3600
 """How long the files of a run stay."""

@@ -20,7 +20,8 @@ from gradio.components.base import Component
 from gradio.data_classes import ImageData
 
 from ccsr.config import Option, Preset, SamplingConfig, option, presets_for
-from ccsr.images.picture import MAX_INPUT_PIXELS, Picture, load_picture
+from ccsr.images.picture import MAX_INPUT_PIXELS, Picture
+from ccsr.images.reading import load_picture
 from ccsr.inference.events import ModelInfo
 from ccsr.inference.pipeline import load_reference
 from ccsr.ui.run_controller import LIGHT, PRIVATE

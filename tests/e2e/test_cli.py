@@ -12,7 +12,9 @@ from ccsr.cli import main
 from ccsr.config import SamplingConfig
 from ccsr.evaluation.metrics import psnr
 from ccsr.evaluation.report import REPORT_FILES
-from ccsr.images.picture import load_picture, picture_from_array, read_png_text, save_png
+from ccsr.images.picture import picture_from_array
+from ccsr.images.reading import load_picture, read_png_text
+from ccsr.images.writing import save_png
 from tests.tiny import save_tiny_model
 
 pytestmark = pytest.mark.e2e

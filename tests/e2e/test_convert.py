@@ -29,7 +29,9 @@ from ccsr.conversion.convert import (
 )
 from ccsr.evaluation.metrics import psnr
 from ccsr.evaluation.report import read_settings
-from ccsr.images.picture import load_picture, picture_from_array, save_png
+from ccsr.images.picture import picture_from_array
+from ccsr.images.reading import load_picture
+from ccsr.images.writing import save_png
 from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Restored
 from ccsr.inference.pipeline import CCSRPipeline

@@ -23,7 +23,9 @@ from ccsr.config import L_STD_HELP, SamplingConfig
 from ccsr.diffusion.scheduler import timestep_plan
 from ccsr.evaluation.heatmap import with_scale
 from ccsr.evaluation.report import read_settings, settings_text
-from ccsr.images.picture import Picture, load_picture, read_png_text, save_png
+from ccsr.images.picture import Picture
+from ccsr.images.reading import load_picture, read_png_text
+from ccsr.images.writing import save_png
 from ccsr.inference.engine import load_engine
 from ccsr.ui.compute_thread import compute
 from tests.conftest import WAIT, Serve

@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from skimage import data as pictures
 
 from ccsr.config import VARIANTS
-from ccsr.images.picture import picture_from_array, save_png
+from ccsr.images.picture import picture_from_array
+from ccsr.images.writing import save_png
 from ccsr.inference.pipeline import CCSRPipeline
 from training.__main__ import main
 from training.fingerprint import RECORD

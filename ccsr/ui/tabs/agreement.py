@@ -12,7 +12,8 @@ import numpy as np
 from ccsr.config import AGREEMENT, DEFAULT_AGREEMENT, MAX_RESULT_PIXELS
 from ccsr.evaluation.metrics import METRICS, measure
 from ccsr.evaluation.stability import agreed
-from ccsr.images.picture import load_picture, save_png
+from ccsr.images.reading import load_picture
+from ccsr.images.writing import save_png
 from ccsr.ui import snippets
 from ccsr.ui.compute_thread import compute
 from ccsr.ui.inputs import number_slider

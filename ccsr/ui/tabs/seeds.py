@@ -23,7 +23,7 @@ from ccsr.evaluation import heatmap
 from ccsr.evaluation.metrics import METRICS, measure
 from ccsr.evaluation.report import picture_name, settings_text, write_report
 from ccsr.evaluation.stability import ScoreSpread, StabilityReport
-from ccsr.images.picture import save_png
+from ccsr.images.writing import save_png
 from ccsr.inference.events import Engine, Progress, Restored
 from ccsr.inference.pipeline import target_size
 from ccsr.ui import snippets

@@ -30,7 +30,7 @@ from ccsr.evaluation.plots import (
 )
 from ccsr.evaluation.report import point_name, settings_text
 from ccsr.evaluation.tradeoff import Point, PointResult, grid, num_evaluations, write_points
-from ccsr.images.picture import save_png
+from ccsr.images.writing import save_png
 from ccsr.inference.events import Decoded, Engine, Progress
 from ccsr.ui import snippets
 from ccsr.ui.compute_thread import computing

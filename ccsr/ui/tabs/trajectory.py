@@ -22,7 +22,7 @@ from ccsr.evaluation.plots import (
     trajectory_figure,
 )
 from ccsr.evaluation.report import settings_text
-from ccsr.images.picture import save_png
+from ccsr.images.writing import save_png
 from ccsr.inference.events import Engine, Progress
 from ccsr.ui import snippets
 from ccsr.ui.files import new_folder

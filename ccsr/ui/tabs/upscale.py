@@ -12,7 +12,7 @@ import gradio as gr
 from ccsr.config import DEFAULT_SEED, MAX_SEED, SEED, SamplingConfig
 from ccsr.diffusion.scheduler import timestep_plan
 from ccsr.evaluation.report import settings_text
-from ccsr.images.picture import save_png
+from ccsr.images.writing import save_png
 from ccsr.inference.events import Engine, Progress, Restored
 from ccsr.inference.pipeline import target_size
 from ccsr.ui import snippets

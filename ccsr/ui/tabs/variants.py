@@ -21,7 +21,7 @@ from ccsr.evaluation.metrics import scorer_for
 from ccsr.evaluation.plots import SCORE_LABELS
 from ccsr.evaluation.report import settings_text
 from ccsr.evaluation.stability import StabilityReport
-from ccsr.images.picture import save_png
+from ccsr.images.writing import save_png
 from ccsr.inference.events import Decoded, Engine, Progress, Restored, Session
 from ccsr.ui import snippets
 from ccsr.ui.files import new_folder, write_look

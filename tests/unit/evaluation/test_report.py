@@ -8,7 +8,8 @@ from PIL import Image
 
 from ccsr.config import SamplingConfig
 from ccsr.evaluation.report import NEWER, Settings, read_settings, settings_text
-from ccsr.images.picture import Picture, save_png
+from ccsr.images.picture import Picture
+from ccsr.images.writing import save_png
 from tests.fakes import FakeEngine
 
 PICTURE = Picture(np.zeros((16, 16, 3), np.float32))

@@ -8,7 +8,7 @@ from ccsr.config import SamplingConfig
 from ccsr.evaluation.metrics import BORDER
 from ccsr.evaluation.report import REPORT_FILES, settings_text, write_report
 from ccsr.evaluation.stability import PixelStatistics, StabilityReport, agreed, score_spread
-from ccsr.images.picture import load_picture
+from ccsr.images.reading import load_picture
 from ccsr.inference.events import ModelInfo
 
 

@@ -14,25 +14,25 @@ import torch
 from numpy.typing import DTypeLike
 from PIL import Image, ImageCms
 
-from ccsr.images import picture as images
 from ccsr.images.picture import (
     MAX_INPUT_PIXELS,
     MAX_SIDE,
     Picture,
     PictureError,
     Size,
-    crop_to,
-    load_picture,
-    pad_to_multiple,
     picture_from_array,
-    read_png_text,
+)
+from ccsr.images.reading import FORMATS, load_picture, read_png_text
+from ccsr.images.tensors import (
+    crop_to,
+    pad_to_multiple,
     resize,
-    save_png,
     to_array,
     to_tensor,
     to_uint8,
     to_uint16,
 )
+from ccsr.images.writing import save_png
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ORIENTATION = 0x0112
@@ -912,4 +912,4 @@ class TestWriting:
 
 def test_only_open_formats_are_enabled() -> None:
     """EPS would start Ghostscript on what a stranger uploads."""
-    assert "EPS" not in images.FORMATS
+    assert "EPS" not in FORMATS

@@ -12,7 +12,8 @@ from torch import nn
 
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.evaluation.metrics import LPIPS
-from ccsr.images.picture import picture_from_array, save_png
+from ccsr.images.picture import picture_from_array
+from ccsr.images.writing import save_png
 from ccsr.inference.engine import COMPACT_FOLDER
 from training.__main__ import COMPACT, main
 from training.average import main as average

@@ -1,0 +1,87 @@
+"""Arrays [H,W,3] <-> tensors [B,3,H,W], both in [0,1]; resampling, padding and cropping."""
+
+import numpy as np
+import torch
+
+from ccsr.images.picture import Size
+
+
+def to_tensor(rgb: np.ndarray) -> torch.Tensor:
+    """Turn rgb [H,W,3] into a tensor [1,3,H,W] float32 of its own memory."""
+    return torch.from_numpy(rgb.astype(np.float32)).permute(2, 0, 1)[None].contiguous()
+
+
+def to_array(x: torch.Tensor, *, overwrite: bool = False) -> np.ndarray:
+    """Turn a tensor [3,H,W] or [1,3,H,W] into rgb [H,W,3] float32, clamped to [0,1].
+
+    With `overwrite` the array takes the memory of x, if its pixels lie there in their order.
+    """
+    if x.ndim == 4:
+        x = x.squeeze(0)
+    if x.ndim != 3:
+        raise ValueError(f"a picture must be [3,H,W] or [1,3,H,W], got {list(x.shape)}")
+    pixels = x.detach().float().cpu().permute(1, 2, 0)
+    out = pixels if overwrite and pixels.is_contiguous() else torch.empty(pixels.shape)
+    return torch.clamp(pixels, 0, 1, out=out).numpy()
+
+
+def to_uint8(rgb: np.ndarray) -> np.ndarray:
+    """Round values in [0,1] to uint8, halves upwards; values outside are clamped."""
+    return np.floor(np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def to_uint16(rgb: np.ndarray) -> np.ndarray:
+    """Round values in [0,1] to uint16, halves upwards; values outside are clamped."""
+    # In float32 the product would be rounded itself, by up to 1/256 of a level.
+    return np.floor(np.clip(rgb, 0, 1).astype(np.float64) * 65535 + 0.5).astype(np.uint16)
+
+
+def resize(x: torch.Tensor, size: Size) -> torch.Tensor:
+    """Resample pictures x [B,C,H,W] in [0,1] to `size`, bicubically, clamped to [0,1].
+
+    The one resampling of the product: it makes the LR of training and enlarges the LR for the
+    model. Its kernel has a = -0.5 and widens when reducing, as Pillow's BICUBIC.
+    """
+    return torch.nn.functional.interpolate(
+        x, size=tuple(size), mode="bicubic", antialias=True, align_corners=False
+    ).clamp_(0, 1)
+
+
+def pad_to_multiple(x: torch.Tensor, multiple: int, minimum: int = 0) -> tuple[torch.Tensor, Size]:
+    """Grow x [B,C,H,W] at the bottom and right until its sides are multiples of `multiple`.
+
+    What is added mirrors the picture without repeating its edge; where that runs out, the
+    mirror is mirrored again, so any size can be padded to any other.
+
+    Args:
+        x: Pictures or latents.
+        multiple: What the sides must be divisible by, at least 1.
+        minimum: The least length of a side.
+
+    Returns:
+        The padded tensor and the size before, for `crop_to`.
+    """
+    size = Size(x.shape[-2], x.shape[-1])
+    for dim, length in ((-2, size.height), (-1, size.width)):
+        padded = -(-max(length, minimum) // multiple) * multiple
+        if padded > length:
+            x = x.index_select(dim, _mirrored(length, padded).to(x.device))
+    return x, size
+
+
+def _mirrored(length: int, padded: int) -> torch.Tensor:
+    """Where the `padded` entries come from: 0 1 2 1 0 1 ... for length 3."""
+    period = max(2 * (length - 1), 1)
+    position = torch.arange(padded) % period
+    return torch.minimum(position, period - position) if length > 1 else position
+
+
+def crop_to(x: torch.Tensor, size: Size) -> torch.Tensor:
+    """Cut x [B,C,H,W] back to its top left part, undoing `pad_to_multiple`.
+
+    Raises:
+        ValueError: If x is smaller than `size`.
+    """
+    if x.shape[-2] < size.height or x.shape[-1] < size.width:
+        raise ValueError(f"cannot cut {size} out of {Size(x.shape[-2], x.shape[-1])}")
+    return x[..., : size.height, : size.width]

@@ -1,0 +1,105 @@
+"""Pictures -> PNG files of 8 or 16 bits a channel, with texts, written atomically."""
+
+import io
+import struct
+import uuid
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo, putchunk
+
+from ccsr.images.picture import Picture
+from ccsr.images.tensors import to_uint8, to_uint16
+
+
+def save_png(
+    path: str | Path,
+    picture: Picture,
+    text: Mapping[str, str] | None = None,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write a picture as PNG, 8 or 16 bits a channel as it says, whole or not at all.
+
+    Args:
+        path: Where to; a name that ends in .png, in a folder that exists.
+        picture: What to write.
+        text: Keywords (1 to 79 Latin-1 characters) and texts to store in the file.
+        overwrite: Whether a file that is there already may be replaced.
+
+    Raises:
+        ValueError: If the name does not end in .png.
+        FileNotFoundError: If the folder does not exist.
+        FileExistsError: If the file exists and may not be replaced.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"results are PNG files, got the name {path.name}; end it in .png")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}; make it first")
+    chunks = PngInfo()
+    for key, value in (text or {}).items():
+        chunks.add_itxt(key, value)
+    levels = picture.rgb
+    if picture.alpha is not None:
+        levels = np.concatenate([levels, picture.alpha[..., None]], axis=2)
+    encoded = (_png_16 if picture.bits == 16 else _png_8)(levels, chunks)
+    _write_whole(path, encoded, overwrite)
+
+
+def _png_8(levels: np.ndarray, chunks: PngInfo) -> bytes:
+    """Encode levels [H,W,3|4] in [0,1] as an 8-bit PNG."""
+    buffer = io.BytesIO()
+    # Photographs become no smaller by the default of 6, which takes twice as long.
+    Image.fromarray(to_uint8(levels)).save(buffer, "PNG", pnginfo=chunks, compress_level=4)
+    return buffer.getvalue()
+
+
+def _png_16(levels: np.ndarray, chunks: PngInfo) -> bytes:
+    """Encode levels [H,W,3|4] in [0,1] as a 16-bit PNG, which Pillow cannot write.
+
+    https://www.w3.org/TR/png-3/: big-endian samples; every row begins with its filter, here
+    Up, the difference to the row above.
+    """
+    height, width, channels = levels.shape
+    rows = to_uint16(levels).astype(">u2").reshape(height, -1).view(np.uint8)
+    differences = np.diff(rows, axis=0, prepend=np.zeros((1, rows.shape[1]), np.uint8))
+    filtered = np.pad(differences, ((0, 0), (1, 0)), constant_values=2)
+    colour_type = {3: 2, 4: 6}[channels]
+    buffer = io.BytesIO()
+    buffer.write(b"\x89PNG\r\n\x1a\n")
+    putchunk(buffer, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0))
+    for name, data, _ in chunks.chunks:
+        putchunk(buffer, name, data)
+    putchunk(buffer, b"IDAT", zlib.compress(filtered.tobytes()))
+    putchunk(buffer, b"IEND")
+    return buffer.getvalue()
+
+
+def _write_whole(path: Path, data: bytes, overwrite: bool) -> None:
+    """Write data under a name of its own and move it to `path`: no reader sees half a file."""
+    part = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        part.write_bytes(data)
+        if overwrite:
+            part.replace(path)
+        else:
+            _move_to_free_name(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _move_to_free_name(part: Path, path: Path) -> None:
+    try:
+        # Taking the name first decides which of two writers has it.
+        path.open("xb").close()
+    except FileExistsError as error:
+        raise FileExistsError(f"{path} exists; choose another name or overwrite it") from error
+    try:
+        part.replace(path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
