@@ -34,11 +34,6 @@ def test_table_of_loading_says_what_the_config_says(field: dataclasses.Field[obj
     assert f"| `{flag}` | {default} | {option(LoadingConfig, field.name).help} |" in README
 
 
-def test_space_installs_the_gradio_that_is_pinned() -> None:
-    (pinned,) = re.findall(r"^gradio==(.+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
-    assert f"sdk_version: {pinned}" in README
-
-
 def test_every_path_that_is_named_exists() -> None:
     named = re.findall(r"`((?:ccsr|training|tests|assets)/[\w./-]*)`", README)
     assert named

@@ -1,0 +1,31 @@
+"""The pinned versions that tests run with lie within the ranges that the package declares."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+RANGES = {Requirement(text).name: Requirement(text).specifier for text in PROJECT["dependencies"]}
+PINS = dict(line.split("==") for line in (ROOT / "requirements.txt").read_text().split())
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", PINS)
+def test_pinned_version_lies_in_the_declared_range(name: str) -> None:
+    assert name in RANGES
+    assert RANGES[name].contains(PINS[name])
+
+
+def test_every_declared_dependency_is_pinned() -> None:
+    assert set(PINS) == set(RANGES)
+
+
+def test_space_names_a_python_and_a_gradio_that_the_package_supports() -> None:
+    found = re.search(r'^python_version: "(.*)"$', README, re.MULTILINE)
+    assert found
+    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(found[1])
+    assert f"sdk_version: {PINS['gradio']}\n" in README
