@@ -147,16 +147,16 @@ def _peak_memory() -> int:
 def jobs(engine: ModelEngine, picture: Picture, config: SamplingConfig) -> dict[str, float]:
     """Seconds of what the page does besides one run."""
     pipeline, seeds = engine.pipeline(config.variant), range(NUM_SEEDS)
-    explorer = engine.explore(picture)
-    list(explorer.run(config, 0))
+    session = engine.session(picture)
+    list(session.run(config, 0))
     kept, longer = (dataclasses.replace(config, t_min=t_min) for t_min in (0.5, 0.2))
     configs = grid(config, DEFAULT_T_MAXS, DEFAULT_T_MINS)
-    swept = engine.explore(picture), configs, range(DEFAULT_SWEEP_SEEDS), _unjudged
+    swept = engine.session(picture), configs, range(DEFAULT_SWEEP_SEEDS), _unjudged
     return {
         f"{NUM_SEEDS} runs": _seconds(lambda: [pipeline(picture, config, (s,)) for s in seeds]),
         f"{NUM_SEEDS} seeds in one run": _seconds(lambda: pipeline(picture, config, seeds)),
-        "t_min raised after a run": _seconds(lambda: list(explorer.run(kept, 0))),
-        "t_min lowered to 0.2 after a run": _seconds(lambda: list(explorer.run(longer, 0))),
+        "t_min raised after a run": _seconds(lambda: list(session.run(kept, 0))),
+        "t_min lowered to 0.2 after a run": _seconds(lambda: list(session.run(longer, 0))),
         f"{len(configs)} settings with {DEFAULT_SWEEP_SEEDS} seeds": _seconds(
             lambda: list(sweep(*swept))
         ),

@@ -290,7 +290,7 @@ def sweep(options: argparse.Namespace) -> int:
     scorer = scorer_for(picture, reference)
     points: list[Point] = []
     with tqdm(desc=options.input.name, unit="eval", leave=False) as bar:
-        for event in tradeoff.sweep(engine.explore(picture), configs, chosen, scorer):
+        for event in tradeoff.sweep(engine.session(picture), configs, chosen, scorer):
             if isinstance(event, Progress):
                 bar.total = event.total
                 bar.update(event.evaluation - bar.n)

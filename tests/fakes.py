@@ -43,8 +43,8 @@ class FakeEngine:
     released: threading.Event = field(default_factory=threading.Event)
     """Ends all delays at once."""
 
-    def explore(self, picture: Picture) -> "FakeExplorer":
-        return FakeExplorer(self, picture)
+    def session(self, picture: Picture) -> "FakeSession":
+        return FakeSession(self, picture)
 
     @property
     def info(self) -> ModelInfo:
@@ -86,7 +86,7 @@ class FakeEngine:
 
 
 @dataclass
-class FakeExplorer:
+class FakeSession:
     """Evaluates what it has not evaluated yet, as `ccsr.inference.estimate_cache` does."""
 
     engine: FakeEngine

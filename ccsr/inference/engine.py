@@ -210,6 +210,7 @@ class ModelEngine:
             parameters=self._parameters["ccsr"],
             start_point=main.scheduler.start_point,
             reads_text=main.text_encoder is not None,
+            loop_start=main.scheduler.loop_start,
         )
 
     def pipeline(self, variant: Variant) -> CCSRPipeline:
@@ -266,8 +267,8 @@ class ModelEngine:
             return pipeline
         return pipeline.to(self.device)
 
-    def explore(self, picture: Picture) -> PictureSession:
-        """Runs of one picture that share their work."""
+    def session(self, picture: Picture) -> PictureSession:
+        """A session of one picture, which reuses estimates between settings."""
         return PictureSession(self.pipeline, picture)
 
     def run(

@@ -1,7 +1,7 @@
-"""What a run of the engine yields while it works.
+"""What an engine offers and what its runs yield.
 
-The page, the command line and the tests read only these, so that any engine that
-yields them can stand behind the page.
+The page, the command line and evaluation depend on these protocols and events alone, so that any
+engine that follows them can take the model's place.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,80 +12,87 @@ import numpy as np
 
 from ccsr.config import SamplingConfig, StartPoint, Variant
 from ccsr.diffusion.sampler import Step
+from ccsr.diffusion.scheduler import LoopStart
 from ccsr.images.picture import Picture
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One network evaluation done."""
+    """One network evaluation (NFE) is done."""
 
     evaluation: int
-    """How many are done, from 1 to `total`; a batch of seeds counts as one."""
+    """Its number, from 1 to `total`; a batch of seeds counts as one."""
     total: int
-    """Network evaluations of the whole run."""
+    """Network evaluations (NFE) of the whole run."""
     timestep: int
-    """The train timestep just evaluated, in [0, 999]."""
+    """The training timestep that was evaluated, in [0, 999]."""
     seeds: tuple[int, ...]
-    """The seeds worked on in this evaluation."""
+    """The seeds of the batch."""
     preview: np.ndarray | None
-    """A look at the estimate of the first of `seeds`: [h,w,3] uint8, any size, or None."""
+    """The decoded estimate of the first of `seeds`: [h,w,3] uint8, reduced, or None."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One estimate decoded and judged, of a run that needs several for one result."""
+    """One estimate is decoded and scored, in a run that needs several for one result."""
 
     number: int
-    """How many are done, from 1 to `total`."""
+    """Its number, from 1 to `total`."""
     total: int
 
 
 @dataclass(frozen=True)
 class Restored:
-    """One seed finished."""
+    """The result of one seed."""
 
     seed: int
     picture: Picture
-    """The result, exactly `scale` times the input, with the input's alpha and bit depth."""
+    """Exactly `scale` times the input, with its alpha channel and bit depth."""
     config: SamplingConfig
     seconds: float
-    """Time of this seed; a batch and the shared encoding are divided evenly over their seeds."""
+    """Time of this seed; the time of a batch and of the encoding is shared evenly by its seeds."""
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is loaded, for people to read."""
+    """Description of the loaded model."""
 
     name: str
     variants: tuple[Variant, ...]
     device: str
     dtype: str
     attention: str
+    """"xformers", "torch SDPA", or "none" for a UNet without attention."""
     parameters: int
     start_point: StartPoint = "noise"
-    """What its runs start from."""
+    """What its runs start from at T."""
     reads_text: bool = False
-    """Whether it takes prompts."""
+    """Whether it has a text encoder and takes prompts."""
+    loop_start: LoopStart = "paper"
+    """Where its refinement starts: to be passed wherever steps are counted, see `timestep_plan`."""
 
 
 class Session(Protocol):
-    """One picture, looked at under many settings; runs share the work they can."""
+    """One picture under many settings; runs reuse the estimates of earlier ones."""
 
     def num_evaluations(self, config: SamplingConfig, seed: int) -> int:
-        """Network evaluations that `run` would make for this setting now."""
+        """Network evaluations (NFE) that `run` would make for this setting now."""
         ...
 
     def run(
         self, config: SamplingConfig, seed: int, *, preview: bool = False
     ) -> Iterator[Progress | Restored]:
-        """Upscale with one seed, telling of the evaluations that are new.
+        """Upscale with one seed: a `Progress` for each new evaluation, then the result.
 
-        Closing the iterator stops the work before the next evaluation; what was made is kept.
+        Closing the iterator stops the work before the next evaluation; the estimates made so far
+        are kept.
         """
         ...
 
-    def refine(self, config: SamplingConfig, seed: int) -> Iterator[Progress]:
-        """Make the estimates of a setting that are not there yet; decode nothing."""
+    def refine(
+        self, config: SamplingConfig, seed: int, *, preview: bool = False
+    ) -> Iterator[Progress]:
+        """Make the missing estimates of a setting without decoding the result."""
         ...
 
     def steps(self, config: SamplingConfig, seed: int) -> Sequence[Step]:
@@ -93,20 +100,20 @@ class Session(Protocol):
         ...
 
     def restore(self, config: SamplingConfig, seed: int, step: Step) -> Restored:
-        """Decode one estimate."""
+        """Decode one estimate with the decoder and the colour alignment of `config`."""
         ...
 
 
 class Engine(Protocol):
-    """What the page needs of a model."""
+    """A loaded model."""
 
     @property
     def info(self) -> ModelInfo:
-        """What is loaded."""
+        """Description of the model."""
         ...
 
-    def explore(self, picture: Picture) -> Session:
-        """Look at a picture under many settings."""
+    def session(self, picture: Picture) -> Session:
+        """A session of one picture, which reuses estimates between settings."""
         ...
 
     def run(

@@ -28,7 +28,7 @@ class SessionPicture:
 
 def session_picture(engine: Engine, path: str) -> SessionPicture:
     """The picture of a file, of which nothing is made yet."""
-    return SessionPicture(path, engine.explore(read_picture(path)))
+    return SessionPicture(path, engine.session(read_picture(path)))
 
 
 class Sessions:

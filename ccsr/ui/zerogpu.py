@@ -65,7 +65,7 @@ class Calls:
 
     run: Callable[..., Iterator[Progress | Restored]]
     """As `Engine.run`."""
-    explore: Callable[..., Iterator[Progress | Restored | Estimates]]
+    session: Callable[..., Iterator[Progress | Restored | Estimates]]
     """As `Session.run` or, without decoding, `Session.refine`, of one seed."""
     restore: Callable[..., Restored]
     """As `Session.restore`, of one seed."""
@@ -81,24 +81,24 @@ def calls_on(engine: Engine, decorate: Decorate) -> Calls:
         yield from engine.run(picture, config, seeds, preview=preview)
 
     @decorate(duration=lent_seconds)
-    def explore(
+    def session(
         picture: Picture, config: SamplingConfig, seeds: Sequence[int], decode: bool
     ) -> Iterator[Progress | Restored | Estimates]:
-        explorer, (seed,) = engine.explore(picture), seeds
+        session, (seed,) = engine.session(picture), seeds
         if decode:
-            yield from explorer.run(config, seed, preview=True)
+            yield from session.run(config, seed, preview=True)
         else:
-            yield from explorer.refine(config, seed)
-        made = explorer.steps(config, seed)
+            yield from session.refine(config, seed)
+        made = session.steps(config, seed)
         yield Estimates(tuple(dataclasses.replace(s, x0_hat=s.x0_hat.cpu()) for s in made))
 
     @decorate(duration=lent_seconds)
     def restore(
         picture: Picture, config: SamplingConfig, seeds: Sequence[int], step: Step
     ) -> Restored:
-        return engine.explore(picture).restore(config, seeds[0], step)
+        return engine.session(picture).restore(config, seeds[0], step)
 
-    return Calls(run, explore, restore)
+    return Calls(run, session, restore)
 
 
 class ZeroGpuEngine:
@@ -113,9 +113,9 @@ class ZeroGpuEngine:
         self.info: ModelInfo = engine.info
         self._calls = calls_on(engine, decorate)
 
-    def explore(self, picture: Picture) -> "ZeroGpuExplorer":
-        """Look at a picture under many settings."""
-        return ZeroGpuExplorer(self._calls, picture)
+    def session(self, picture: Picture) -> "ZeroGpuSession":
+        """A session of one picture, which reuses estimates between settings."""
+        return ZeroGpuSession(self._calls, picture)
 
     def run(
         self,
@@ -129,7 +129,7 @@ class ZeroGpuEngine:
         yield from self._calls.run(picture, config, tuple(seeds), preview)
 
 
-class ZeroGpuExplorer:
+class ZeroGpuSession:
     """One picture; estimates of earlier calls are kept, and serve every t_min above theirs."""
 
     def __init__(self, calls: Calls, picture: Picture) -> None:
@@ -150,7 +150,9 @@ class ZeroGpuExplorer:
             return
         yield from self._followed(config, seed, decode=True)
 
-    def refine(self, config: SamplingConfig, seed: int) -> Iterator[Progress]:
+    def refine(
+        self, config: SamplingConfig, seed: int, *, preview: bool = False
+    ) -> Iterator[Progress]:
         """Make the estimates of a setting if they are not there; decode nothing."""
         if not self._made(config, seed):
             for event in self._followed(config, seed, decode=False):
@@ -168,7 +170,7 @@ class ZeroGpuExplorer:
     def _followed(
         self, config: SamplingConfig, seed: int, *, decode: bool
     ) -> Iterator[Progress | Restored]:
-        for event in self._calls.explore(self.picture, config, (seed,), decode):
+        for event in self._calls.session(self.picture, config, (seed,), decode):
             if isinstance(event, Estimates):
                 self._kept[self._key(config, seed)] = event.steps
                 while len(self._kept) > 1 and self._num_bytes() > MAX_KEPT_BYTES:

@@ -29,7 +29,7 @@ from ccsr.images.writing import save_png
 from ccsr.inference.engine import load_engine
 from ccsr.ui.compute_thread import compute
 from tests.conftest import WAIT, Serve
-from tests.fakes import FakeEngine, FakeExplorer
+from tests.fakes import FakeEngine, FakeSession
 
 pytestmark = pytest.mark.e2e
 
@@ -168,23 +168,23 @@ def test_progress_and_a_preview_are_seen_while_it_works(
 def test_estimates_are_freed_when_the_visitor_leaves(
     page: Page, serve: Serve, picture_file: Path
 ) -> None:
-    explorers: list[weakref.ref[FakeExplorer]] = []
+    sessions: list[weakref.ref[FakeSession]] = []
 
     class Watched(FakeEngine):
-        def explore(self, picture: Picture) -> FakeExplorer:
-            explorer = super().explore(picture)
-            explorers.append(weakref.ref(explorer))
-            return explorer
+        def session(self, picture: Picture) -> FakeSession:
+            session = super().session(picture)
+            sessions.append(weakref.ref(session))
+            return session
 
     open_page(page, serve(Watched()))
     choose_picture(page, picture_file)
     upscale(page)
     expect(page.locator("#upscale-facts")).to_contain_text("240x160")
     gc.collect()
-    assert explorers[0]() is not None
+    assert sessions[0]() is not None
     page.close()
     deadline = time.monotonic() + WAIT / 1000
-    while explorers[0]() is not None:
+    while sessions[0]() is not None:
         assert time.monotonic() < deadline
         time.sleep(0.2)
         gc.collect()

@@ -69,7 +69,7 @@ def test_only_variants_that_are_there_are_offered(
     engine = load_engine(str(copy_without(folder, tmp_path, pattern)), LoadingConfig(device="cpu"))
     assert engine.info.variants == variants
     with pytest.raises(ValueError, match="has no variant 'v1'"):
-        list(engine.explore(picture()).run(SamplingConfig(variant="v1"), 0))
+        list(engine.session(picture()).run(SamplingConfig(variant="v1"), 0))
     with pytest.raises(ValueError, match="has no variant 'v1'"):
         list(engine.run(picture(), SamplingConfig(variant="v1"), (0,)))
 

@@ -57,7 +57,7 @@ class TinyEngine(FakeEngine):
 
     pipeline: CCSRPipeline = tiny_pipeline()
 
-    def explore(self, picture: Picture) -> PictureSession:  # type: ignore[override]
+    def session(self, picture: Picture) -> PictureSession:  # type: ignore[override]
         return PictureSession(lambda variant: self.pipeline, picture)
 
 
@@ -77,16 +77,16 @@ def test_run_of_seeds_is_one_call() -> None:
 
 def test_estimates_come_back_and_serve_what_needs_no_network() -> None:
     lent = Lender()
-    explorer = ZeroGpuEngine(TinyEngine(), lent).explore(picture())
+    session = ZeroGpuEngine(TinyEngine(), lent).session(picture())
     full = timestep_plan(CONFIG).num_evaluations
-    assert explorer.num_evaluations(CONFIG, 0) == full
-    events = list(explorer.run(CONFIG, 0, preview=True))
+    assert session.num_evaluations(CONFIG, 0) == full
+    events = list(session.run(CONFIG, 0, preview=True))
     assert sum(isinstance(event, Progress) for event in events) == full
 
     earlier = SamplingConfig(num_steps=9, t_min=0.5)
-    assert explorer.num_evaluations(earlier, 0) == 0
-    (result,) = explorer.run(earlier, 0)
-    assert [name for name, _ in lent.lent] == ["explore", "restore"]
+    assert session.num_evaluations(earlier, 0) == 0
+    (result,) = session.run(earlier, 0)
+    assert [name for name, _ in lent.lent] == ["session", "restore"]
     (*_, expected) = PictureSession(lambda variant: TinyEngine.pipeline, picture()).run(earlier, 0)
     assert isinstance(result, Restored)
     assert isinstance(expected, Restored)
@@ -96,10 +96,10 @@ def test_estimates_come_back_and_serve_what_needs_no_network() -> None:
 def test_sweep_works_in_calls() -> None:
     lent = Lender()
     configs = grid(CONFIG, (0.6667, 0.8), (0.3333, 0.5))
-    explorer = ZeroGpuEngine(TinyEngine(), lent).explore(picture())
-    points = [e for e in sweep(explorer, configs, (0, 1), lambda rgb: {}) if hasattr(e, "point")]
+    session = ZeroGpuEngine(TinyEngine(), lent).session(picture())
+    points = [e for e in sweep(session, configs, (0, 1), lambda rgb: {}) if hasattr(e, "point")]
     assert len(points) == len(configs)
-    assert sum(name == "explore" for name, _ in lent.lent) == 4
+    assert sum(name == "session" for name, _ in lent.lent) == 4
 
 
 def test_time_asked_for_grows_with_the_work() -> None:
