@@ -28,7 +28,7 @@ from ccsr.config import (
     parse_seeds,
 )
 from ccsr.evaluation import tradeoff
-from ccsr.evaluation.metrics import measure, scorer_for
+from ccsr.evaluation.metrics import check_measurable, measure, scorer_for
 from ccsr.evaluation.plots import TRADEOFF_PLOT, tradeoff_figure, write_png
 from ccsr.evaluation.report import (
     REPORT_FILES,
@@ -390,8 +390,11 @@ def _reference(
     options: argparse.Namespace, picture: Picture, config: SamplingConfig
 ) -> Picture | None:
     """The true picture, read before time is spent on results to compare with it."""
-    path = options.reference
-    return None if path is None else load_reference(path, picture, config)
+    if options.reference is None:
+        return None
+    reference = load_reference(options.reference, picture, config)
+    check_measurable(reference.size)
+    return reference
 
 
 def _run(

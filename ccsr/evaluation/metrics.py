@@ -19,10 +19,13 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
 
 from ccsr.evaluation.niqe import SMALLEST_SIDE, niqe
-from ccsr.images.picture import Picture, Size
+from ccsr.images.picture import Picture, PictureError, Size
 from ccsr.images.tensors import resize, to_array, to_tensor
 
 BORDER = 4
+MIN_MEASURED_SIDE = 2 * BORDER + 32
+"""Shortest side in pixels of what is compared with a reference: AlexNet needs 31 inside the border,
+SSIM's window 11."""
 ALEX_WEIGHTS = Path(__file__).resolve().parents[2] / "assets" / "lpips" / "alex.safetensors"
 
 # Convolutions (out channels, kernel, stride, padding) or max-pooling (kernel, stride); the trunk
@@ -159,22 +162,37 @@ METRICS: dict[str, Metric] = {
 }
 
 
+def check_measurable(size: Size) -> None:
+    """Check that results of `size` can be compared with a reference, before they are made.
+
+    PSNR, SSIM and LPIPS need sides of `MIN_MEASURED_SIDE` pixels. Nothing else limits the size:
+    L-STD and the no-reference metrics are defined for every result, and NIQE is left out of those
+    below `SMALLEST_SIDE`.
+
+    Raises:
+        PictureError: If a side is shorter.
+    """
+    if min(size) < MIN_MEASURED_SIDE:
+        raise PictureError(
+            f"results of at least {MIN_MEASURED_SIDE} pixels a side can be compared with a "
+            f"reference, got {size}; raise the scale, take a larger picture, or leave the "
+            "reference out"
+        )
+
+
 def measure(sr: np.ndarray, hr: np.ndarray) -> dict[str, float]:
     """All scores of sr against hr, both [H,W,3] in [0,1], border left out.
 
     Raises:
-        ValueError: If the sizes differ, or nothing is left inside the border.
+        ValueError: If the sizes differ.
+        PictureError: If they are too small, see `check_measurable`.
     """
     if sr.shape != hr.shape:
         raise ValueError(
             f"the reference must have the size of the result, {sr.shape[1]}x{sr.shape[0]}, "
             f"got {hr.shape[1]}x{hr.shape[0]}; give the true picture at exactly the result's size"
         )
-    if min(sr.shape[:2]) < 2 * BORDER + 32:
-        raise ValueError(
-            f"pictures of at least {2 * BORDER + 32} pixels a side can be measured, "
-            f"got {sr.shape[1]}x{sr.shape[0]}"
-        )
+    check_measurable(Size(*sr.shape[:2]))
     inner = (slice(BORDER, -BORDER), slice(BORDER, -BORDER))
     return {name: metric.score(sr[inner], hr[inner]) for name, metric in METRICS.items()}
 

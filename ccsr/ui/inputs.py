@@ -20,6 +20,7 @@ from gradio.components.base import Component
 from gradio.data_classes import ImageData
 
 from ccsr.config import Option, Preset, SamplingConfig, option, presets_for
+from ccsr.evaluation.metrics import check_measurable
 from ccsr.images.picture import MAX_INPUT_PIXELS, Picture
 from ccsr.images.reading import load_picture
 from ccsr.inference.events import ModelInfo
@@ -288,9 +289,14 @@ def read_reference(path: str | None, picture: Picture, config: SamplingConfig) -
     Done before the model works, so that a wrong one costs nothing.
 
     Raises:
-        ValueError: If the file is no picture, or has not the size of the results.
+        ValueError: If the file is no picture, has not the size of the results, or is too small to
+            be measured.
     """
-    return load_reference(path, picture, config) if path else None
+    if not path:
+        return None
+    reference = load_reference(path, picture, config)
+    check_measurable(reference.size)
+    return reference
 
 
 def example_pictures() -> list[Path]:

@@ -140,6 +140,17 @@ def test_reference_of_another_size_is_refused_before_any_work(
         assert not out.exists()
 
 
+@pytest.mark.parametrize("command", ["seeds", "sweep"])
+def test_results_too_small_to_measure_are_refused_before_any_work(
+    command: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model does not exist, so loading it would give another message."""
+    arguments = ["--reference", small, "--scale", 1]
+    assert run(command, small, *fast("nowhere", tmp_path / "out"), *arguments) == 2
+    assert "results of at least 40 pixels a side" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

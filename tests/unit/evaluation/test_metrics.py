@@ -7,6 +7,8 @@ from ccsr.evaluation.metrics import (
     BORDER,
     LPIPS,
     METRICS,
+    MIN_MEASURED_SIDE,
+    check_measurable,
     consistency,
     lpips,
     luma,
@@ -16,7 +18,7 @@ from ccsr.evaluation.metrics import (
     sharpness,
     ssim,
 )
-from ccsr.images.picture import picture_from_array
+from ccsr.images.picture import PictureError, Size, picture_from_array
 
 RECORDED_LPIPS = 0.04311446100473404
 
@@ -86,9 +88,19 @@ def test_sizes_must_agree() -> None:
         measure(astronaut(), astronaut()[:100])
 
 
-def test_pictures_too_small_to_measure_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least 40 pixels"):
-        measure(astronaut()[:39], astronaut()[:39])
+@pytest.mark.parametrize("size", [Size(39, 128), Size(128, 39)], ids=str)
+def test_pictures_too_small_to_measure_are_refused(size: Size) -> None:
+    with pytest.raises(PictureError, match=f"at least 40 pixels a side .* got {size}; raise"):
+        check_measurable(size)
+    picture = astronaut()[: size.height, : size.width]
+    with pytest.raises(PictureError, match="at least 40 pixels"):
+        measure(picture, picture)
+
+
+def test_pictures_of_the_least_size_are_measured() -> None:
+    check_measurable(Size(MIN_MEASURED_SIDE, MIN_MEASURED_SIDE))
+    hr = astronaut()[:MIN_MEASURED_SIDE, :MIN_MEASURED_SIDE]
+    assert np.isfinite(list(measure(1 - hr, hr).values())).all()
 
 
 def test_consistency_is_high_for_what_reduces_to_the_input() -> None:

@@ -11,12 +11,20 @@ import pytest
 
 from ccsr.cli import parser
 from ccsr.config import NUM_SEEDS, SEED, SamplingConfig, StartPoint
-from ccsr.images.picture import Picture, Size
+from ccsr.images.picture import Picture, PictureError, Size
 from ccsr.inference.events import Progress
 from ccsr.ui import files, snippets
 from ccsr.ui import sessions as exploring
 from ccsr.ui.browser_storage import remembered
-from ccsr.ui.inputs import FIELDS, blank, read_config, read_picture, read_whole, settings_controls
+from ccsr.ui.inputs import (
+    FIELDS,
+    blank,
+    read_config,
+    read_picture,
+    read_reference,
+    read_whole,
+    settings_controls,
+)
 from ccsr.ui.sessions import SessionPicture, Sessions
 from ccsr.ui.tabs.seeds import read_seeds
 from ccsr.ui.tabs.trajectory import marked_timesteps
@@ -55,6 +63,15 @@ def test_seeds_are_counted_from_the_first() -> None:
     assert read_seeds(4.0, 3.0) == [4, 5, 6]
     with pytest.raises(ValueError, match="last seed must be at most"):
         read_seeds(2**31 - 1, 2)
+
+
+def test_reference_too_small_to_measure_is_refused_when_it_is_read(picture_file: Path) -> None:
+    small = Picture(np.zeros((24, 30, 3), np.float32))
+    files.write_look(picture_file, small.rgb)
+    config = SamplingConfig(scale=1.0)
+    with pytest.raises(PictureError, match="at least 40 pixels a side"):
+        read_reference(str(picture_file), small, config)
+    assert read_reference(None, small, config) is None
 
 
 def test_no_picture_is_a_clear_message() -> None:
