@@ -233,7 +233,16 @@ def read_config(values: Sequence[Any], **instead: Any) -> SamplingConfig:  # noq
     Raises:
         ValueError: If a value is missing or out of its range, or they do not fit together.
     """
-    read = dict(zip(FIELDS, values, strict=True)) | instead
+    return read_named(dict(zip(FIELDS, values, strict=True)) | instead)
+
+
+def read_named(values: Mapping[str, Any]) -> SamplingConfig:
+    """Make the settings of values by name.
+
+    Raises:
+        ValueError: If a value is missing or out of its range, or they do not fit together.
+    """
+    read = dict(values)
     for name, value in read.items():
         _refuse_empty(option(SamplingConfig, name), value)
     # The browser sends every number as a float.

@@ -27,7 +27,7 @@ from ccsr.images.writing import save_png
 from ccsr.inference.events import Engine, Progress, Restored
 from ccsr.inference.pipeline import target_size
 from ccsr.ui import snippets
-from ccsr.ui.compute_thread import computing
+from ccsr.ui.api import add_endpoint
 from ccsr.ui.files import (
     bicubic,
     new_folder,
@@ -37,15 +37,15 @@ from ccsr.ui.files import (
 )
 from ccsr.ui.inputs import (
     Settings,
-    errors_shown,
     number_box,
     number_slider,
     read_config,
+    read_named,
     read_picture,
     read_reference,
     read_whole,
 )
-from ccsr.ui.run_controller import IN_ORDER, LIGHT, MODEL, run_buttons, running
+from ccsr.ui.run_controller import IN_ORDER, LIGHT, run_buttons, running
 from ccsr.ui.sessions import SessionPicture, session_picture
 from ccsr.ui.tab_run import Inputs, TabRun, results_state, wire_tab_run
 from ccsr.ui.tabs.agreement import build_agreement
@@ -392,47 +392,31 @@ def _add_endpoint(
     settings: Settings,
 ) -> None:
     """Offer the run to programs as /seeds."""
-    start = gr.Button(visible=False)
     archive = gr.File(label="Report and pictures", visible=False)
     l_std_map = gr.File(label="L-STD map", visible=False)
     details = gr.JSON(label="Report", visible=False)
 
-    @computing
-    def run_seeds(  # noqa: PLR0913 - the names are the parameters of the endpoint
+    def run_seeds(
         picture: str,
         first_seed: float,
         num_seeds: float,
-        scale: float,
-        variant: str,
-        num_steps: float,
-        t_max: float,
-        t_min: float,
-        color: str,
-        prompt: str,
-        negative_prompt: str,
-        guidance_scale: float,
+        *,
         reference: str | None = None,
+        **values: Any,  # noqa: ANN401
     ) -> Iterator[tuple[str | None, str | None, dict[str, Any]]]:
         """Upscale a picture with many seeds: a ZIP, the L-STD map, and the report."""
         kept: SeedRun | None = None
-        with errors_shown():
-            words = (prompt, negative_prompt, guidance_scale)
-            values = (scale, variant, num_steps, t_max, t_min, color, *words)
-            query = read_survey((first_seed, num_seeds, *values))
-            for event in surveyed(engine, session_picture(engine, picture), query, reference):
-                if isinstance(event, SeedRun):
-                    kept = event
-                else:
-                    yield None, None, {"evaluation": event.evaluation, "total": event.total}
-            if kept is not None:
-                report = next(path for path in kept.report if path.name == "report.json")
-                yield str(pack(kept)), str(kept.maps[MAP]), json.loads(report.read_text())
+        query = read_named(values), read_seeds(first_seed, num_seeds)
+        for event in surveyed(engine, session_picture(engine, picture), query, reference):
+            if isinstance(event, SeedRun):
+                kept = event
+            else:
+                yield None, None, {"evaluation": event.evaluation, "total": event.total}
+        if kept is not None:
+            report = next(path for path in kept.report if path.name == "report.json")
+            yield str(pack(kept)), str(kept.maps[MAP]), json.loads(report.read_text())
 
-    start.click(
-        run_seeds,
-        [subject.picture, *seeds, *settings.values(), subject.reference],
-        [archive, l_std_map, details],
-        api_name="seeds",
-        show_progress="hidden",
-        **MODEL,
-    )
+    first_seed, num_seeds = seeds
+    inputs = {"picture": subject.picture, "first_seed": first_seed, "num_seeds": num_seeds}
+    inputs |= {**settings.named(), "reference": subject.reference}
+    add_endpoint("seeds", run_seeds, inputs, [archive, l_std_map, details])

@@ -33,19 +33,19 @@ from ccsr.evaluation.tradeoff import Point, PointResult, grid, num_evaluations, 
 from ccsr.images.writing import save_png
 from ccsr.inference.events import Decoded, Engine, Progress
 from ccsr.ui import snippets
-from ccsr.ui.compute_thread import computing
+from ccsr.ui.api import add_endpoint
 from ccsr.ui.files import new_folder
 from ccsr.ui.inputs import (
     Settings,
-    errors_shown,
     number_slider,
     read_config,
     read_fractions,
+    read_named,
     read_picture,
     read_reference,
     read_whole,
 )
-from ccsr.ui.run_controller import LIGHT, MODEL, PRIVATE, run_buttons, running
+from ccsr.ui.run_controller import LIGHT, PRIVATE, run_buttons, running
 from ccsr.ui.sessions import SessionPicture, session_picture
 from ccsr.ui.tab_run import Inputs, TabRun, results_state, wire_tab_run
 
@@ -58,6 +58,8 @@ HELP = (
     "Upwards: perception, LPIPS with a reference and NIQE without. Click a point to see its "
     "picture; A1 to A4 and CCSR are settings of the paper."
 )
+WIDEST = {"t_max": 1.0, "t_min": 0.0}
+"""Stand in for the swept settings among the others."""
 LOOKS: dict[str, Any] = {**PRIVATE, "concurrency_id": "tradeoff-looks", "concurrency_limit": 1}
 """Events with these come one after another: a choice is not undone by a look that began before."""
 CLICKS = """
@@ -187,9 +189,14 @@ def read_study(values: Sequence[Any]) -> tuple[list[SamplingConfig], list[int]]:
     Raises:
         ValueError: If a value is missing or out of its range, or no setting is left.
     """
-    t_maxs, t_mins, seeds, *rest = values
-    base = read_config(rest, t_max=1.0, t_min=0.0)
-    count = read_whole(NUM_SWEEP_SEEDS, seeds)
+    t_maxs, t_mins, num_seeds, *rest = values
+    return _study(read_config(rest, **WIDEST), t_maxs, t_mins, num_seeds)
+
+
+def _study(
+    base: SamplingConfig, t_maxs: str, t_mins: str, num_seeds: float
+) -> tuple[list[SamplingConfig], list[int]]:
+    count = read_whole(NUM_SWEEP_SEEDS, num_seeds)
     configs = grid(base, read_fractions("t_max", t_maxs), read_fractions("t_min", t_mins))
     return configs, list(range(DEFAULT_SEED, DEFAULT_SEED + count))
 
@@ -285,51 +292,35 @@ def with_files(swept: Swept) -> Swept:
 
 def _add_endpoint(engine: Engine, chosen: tuple[Any, ...], settings: Settings) -> None:
     """Offer the sweep to programs as /sweep."""
-    picture, reference, *study = chosen
-    start = gr.Button(visible=False)
+    picture, reference, t_maxs, t_mins, num_seeds = chosen
     files = gr.Files(label="CSV, JSON, PNG", visible=False)
     details = gr.JSON(label="Points", visible=False)
-    swept = ("t_max", "t_min")
-    others = [value for name, value in settings.named().items() if name not in swept]
+    others = {name: box for name, box in settings.named().items() if name not in WIDEST}
 
-    @computing
-    def run_sweep(  # noqa: PLR0913 - the names are the parameters of the endpoint
+    def run_sweep(
         picture: str,
         t_maxs: str,
         t_mins: str,
         num_seeds: float,
-        scale: float,
-        variant: str,
-        num_steps: float,
-        color: str,
-        prompt: str,
-        negative_prompt: str,
-        guidance_scale: float,
+        *,
         reference: str | None = None,
+        **values: Any,  # noqa: ANN401
     ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
         """Compare settings of t_max and t_min: CSV, JSON and a plot, and the points."""
         swept: Swept | None = None
-        with errors_shown():
-            words = (prompt, negative_prompt, guidance_scale)
-            values = (scale, variant, num_steps, 1.0, 0.0, color, *words)
-            query = read_study((t_maxs, t_mins, num_seeds, *values))
-            for event in compared(engine, session_picture(engine, picture), query, reference):
-                if isinstance(event, Swept):
-                    swept = event
-                elif isinstance(event, Progress):
-                    yield None, {"evaluation": event.evaluation, "total": event.total}
-            if swept is not None:
-                rows = [point.row() for point in swept.points]
-                yield [str(path) for path in with_files(swept).files], {"points": rows}
+        query = _study(read_named(values | WIDEST), t_maxs, t_mins, num_seeds)
+        for event in compared(engine, session_picture(engine, picture), query, reference):
+            if isinstance(event, Swept):
+                swept = event
+            elif isinstance(event, Progress):
+                yield None, {"evaluation": event.evaluation, "total": event.total}
+        if swept is not None:
+            rows = [point.row() for point in swept.points]
+            yield [str(path) for path in with_files(swept).files], {"points": rows}
 
-    start.click(
-        run_sweep,
-        [picture, *study, *others, reference],
-        [files, details],
-        api_name="sweep",
-        show_progress="hidden",
-        **MODEL,
-    )
+    inputs = {"picture": picture, "t_maxs": t_maxs, "t_mins": t_mins, "num_seeds": num_seeds}
+    inputs |= {**others, "reference": reference}
+    add_endpoint("sweep", run_sweep, inputs, [files, details])
 
 
 STUDY = TabRun("setting", read_study, compared, with_files)

@@ -16,7 +16,7 @@ from ccsr.images.writing import save_png
 from ccsr.inference.events import Engine, Progress, Restored
 from ccsr.inference.pipeline import target_size
 from ccsr.ui import snippets
-from ccsr.ui.compute_thread import computing
+from ccsr.ui.api import add_endpoint
 from ccsr.ui.files import (
     new_folder,
     remove_files_beside,
@@ -29,13 +29,13 @@ from ccsr.ui.inputs import (
     errors_shown,
     number_box,
     read_config,
+    read_named,
     read_picture,
     read_whole,
 )
 from ccsr.ui.run_controller import (
     IN_ORDER,
     LIGHT,
-    MODEL,
     UNFINISHED,
     Frame,
     Rerun,
@@ -270,40 +270,21 @@ def _told(engine: Engine, event: Restored, made: int) -> tuple[dict[str, str], d
 
 def _add_endpoint(engine: Engine, picture: gr.Image, seed: gr.Number, settings: Settings) -> None:
     """Offer the run to programs as /upscale."""
-    start = gr.Button(visible=False)
     result = gr.File(label="Result", visible=False)
     details = gr.JSON(label="Details", visible=False)
 
-    @computing
-    def upscale(  # noqa: PLR0913 - the names are the parameters of the endpoint
+    def upscale(
         picture: str,
         seed: float,
-        scale: float,
-        variant: str,
-        num_steps: float,
-        t_max: float,
-        t_min: float,
-        color: str,
-        prompt: str,
-        negative_prompt: str,
-        guidance_scale: float,
+        **values: Any,  # noqa: ANN401
     ) -> Iterator[tuple[str | None, dict[str, Any]]]:
         """Upscale a picture: a PNG with its settings inside, and details of the run."""
-        with errors_shown():
-            words = (prompt, negative_prompt, guidance_scale)
-            config = read_config((scale, variant, num_steps, t_max, t_min, color, *words))
-            number = read_whole(SEED, seed)
-            for event in upscaled(engine, session_picture(engine, picture), config, number):
-                if isinstance(event, Upscaled):
-                    yield str(event.after), event.details
-                else:
-                    yield None, {"evaluation": event[0].evaluation, "total": event[0].total}
+        config, number = read_named(values), read_whole(SEED, seed)
+        for event in upscaled(engine, session_picture(engine, picture), config, number):
+            if isinstance(event, Upscaled):
+                yield str(event.after), event.details
+            else:
+                yield None, {"evaluation": event[0].evaluation, "total": event[0].total}
 
-    start.click(
-        upscale,
-        [picture, seed, *settings.values()],
-        [result, details],
-        api_name="upscale",
-        show_progress="hidden",
-        **MODEL,
-    )
+    inputs = {"picture": picture, "seed": seed, **settings.named()}
+    add_endpoint("upscale", upscale, inputs, [result, details])
