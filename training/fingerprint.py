@@ -1,4 +1,8 @@
-"""What the content of a run folder was made with, so that nothing else is mixed into it."""
+"""Fingerprint of a run folder: what its content was computed from.
+
+The content of a folder is only ever continued with an equal fingerprint, so that results of two
+recipes are not mixed in it.
+"""
 
 import dataclasses
 import hashlib
@@ -7,34 +11,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-RECORD = "made_with.json"
+FINGERPRINT_FILE = "made_with.json"
 
-Record = dict[str, Any]
-"""Names like "stage1.t_max" -> values, and names of steps -> digests of what they left."""
+Fingerprint = dict[str, Any]
+"""Settings by name, such as "stage1.t_max", and hashes of the networks of earlier steps."""
 
 
-def record_of(sections: Mapping[str, Any], sources: Mapping[str, Path]) -> Record:
-    """The record of something made with parts of a recipe from what earlier steps left.
+def fingerprint_of(sections: Mapping[str, Any], sources: Mapping[str, Path]) -> Fingerprint:
+    """Fingerprint of a computation with some settings and networks.
 
     Args:
-        sections: Name -> dataclass, or its values by name.
-        sources: Step -> folder of networks.
+        sections: Parts of a recipe by name, each a dataclass or a mapping.
+        sources: Folders of networks, by the step that made them.
     """
-    keys = {
+    settings = {
         f"{name}.{key}": value
         for name, section in sections.items()
         for key, value in _values(section).items()
     }
-    record = keys | {f"networks of {step}": digest(folder) for step, folder in sources.items()}
-    return json.loads(json.dumps(record))
+    networks = {f"networks of {step}": weights_hash(folder) for step, folder in sources.items()}
+    # Through JSON, so that it equals what is read back from a file: tuples become lists.
+    return json.loads(json.dumps(settings | networks))
 
 
 def _values(section: Any) -> Mapping[str, Any]:  # noqa: ANN401 - any dataclass
     return section if isinstance(section, Mapping) else dataclasses.asdict(section)
 
 
-def digest(folder: Path) -> str:
-    """Of all weights in a folder."""
+def weights_hash(folder: Path) -> str:
+    """SHA-256 over all safetensors files of a folder and its subfolders."""
     total = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
         with path.open("rb") as file:
@@ -42,18 +47,19 @@ def digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-def claim(folder: Path, record: Record) -> None:
-    """Leave a record in a folder, which is made if it is not there.
+def ensure_fingerprint(folder: Path, fingerprint: Fingerprint) -> None:
+    """Create a folder with a fingerprint, or check that an existing folder has an equal one.
 
     Raises:
-        ValueError: If the folder has another record.
+        ValueError: If the folder has another fingerprint.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / RECORD
-    if path.exists() and (found := json.loads(path.read_text())) != record:
-        names = sorted(k for k in record.keys() | found.keys() if found.get(k) != record.get(k))
+    path = folder / FINGERPRINT_FILE
+    if path.exists() and (found := json.loads(path.read_text())) != fingerprint:
+        names = found.keys() | fingerprint.keys()
+        different = sorted(k for k in names if found.get(k) != fingerprint.get(k))
         raise ValueError(
-            f"{folder} holds what was made with other {', '.join(names)}; give another run folder, "
-            "or delete this one to start it anew"
+            f"{folder} was made with other values of {', '.join(different)}; give another run "
+            "folder, or delete this one to start it anew"
         )
-    path.write_text(json.dumps(record, indent=1))
+    path.write_text(json.dumps(fingerprint, indent=1))

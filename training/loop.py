@@ -1,7 +1,7 @@
 """The training loop of all stages: mixed precision, accumulation, EMA, checkpoints, exact resume.
 
-What is trained is a set of modules, modules whose forward returns their losses. Most stages have
-one; adversarial training has two that take turns at every step.
+A stage is an `Objective`: loss modules, whose forward returns losses, and a dataset. Most stages
+have one loss module; adversarial training has two, which are stepped in turn on every batch.
 """
 
 import dataclasses
@@ -29,38 +29,41 @@ KEPT_CHECKPOINTS = 2
 
 
 class Objective(Protocol):
-    """What a stage trains, on what."""
+    """Loss modules of a stage, its examples and its learning rates."""
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
-        """Each called as player(batch, progress, generator) -> {"loss": scalar, others to log}.
+        """Loss modules by name, called as module(batch, progress, generator) -> scalars by name.
 
-        Those of its parameters that require a gradient are trained on "loss".
+        `progress` is the share of the run that is done, in [0,1). The parameters that require a
+        gradient are trained on the scalar "loss"; the other scalars are logged.
         """
         ...
 
     @property
     def dataset(self) -> Dataset[Example]:
-        """The examples; number i is drawn at the same step of every run."""
+        """The examples, visited in their order."""
         ...
 
-    def learning_rate(self, player: str) -> float:
-        """Peak learning rate of a player."""
+    def learning_rate(self, module: str) -> float:
+        """Peak learning rate of a loss module."""
         ...
 
     def export(self, folder: Path) -> None:
-        """Save what was trained, for the next step."""
+        """Save the trained networks to `folder`."""
         ...
 
 
 @dataclass(frozen=True)
 class TrainStep:
-    """One optimiser step done."""
+    """One finished optimiser step of every loss module."""
 
     step: int
+    """From 1."""
     losses: Mapping[str, float]
+    """Of the last micro-step, as "module/scalar"."""
     learning_rates: Mapping[str, float]
-    """One a player."""
+    """By module."""
     seconds: float
 
 
@@ -82,10 +85,18 @@ def rate_factor(step: int, warmup_steps: int, max_steps: int) -> float:
 
 
 def train(objective: Objective, config: LoopConfig, folder: Path) -> Iterator[TrainStep]:
-    """Train to `max_steps`, resuming from the newest checkpoint in `folder`, which exists.
+    """Train to `max_steps`, from the newest checkpoint in `folder` if it holds one.
 
-    At the end, and whenever the iterator is closed, a checkpoint is written. After the last step
-    the modules hold their averaged (EMA) weights.
+    A checkpoint is written every `checkpoint_every` steps, at the end, and when the iterator is
+    closed. At the end the modules hold their averaged (EMA) weights.
+
+    Args:
+        objective: What to train.
+        config: Steps, batches, optimiser.
+        folder: An existing folder for checkpoints and log.jsonl.
+
+    Yields:
+        One `TrainStep` an optimiser step.
     """
     accelerator = Accelerator(
         mixed_precision=mixed_precision(config.mixed_precision),
@@ -97,7 +108,7 @@ def train(objective: Objective, config: LoopConfig, folder: Path) -> Iterator[Tr
     try:
         yield from run.steps()
     finally:
-        # Not in the middle of a step, when one player may have had its turn and another not.
+        # Within a step some modules may be one optimiser step ahead of the others.
         if run.between_steps and run.step > run.saved_step:
             run.save()
     run.take_averages()
@@ -116,23 +127,24 @@ class _Run:
         self.modules: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.averages: dict[str, EMAModel] = {}
-        for name, player in objective.modules.items():
-            trained = [p for p in player.parameters() if p.requires_grad]
+        for name, module in objective.modules.items():
+            trained = [p for p in module.parameters() if p.requires_grad]
             optimizer = torch.optim.AdamW(
                 trained,
                 lr=objective.learning_rate(name),
                 betas=config.betas,
                 weight_decay=config.weight_decay,
             )
-            self.modules[name], self.optimizers[name] = accelerator.prepare(player, optimizer)
+            self.modules[name], self.optimizers[name] = accelerator.prepare(module, optimizer)
             self.averages[name] = EMAModel(trained, decay=config.ema_decay, foreach=True)
             accelerator.register_for_checkpointing(self.averages[name])
 
     def trained(self, name: str) -> list[nn.Parameter]:
+        """The parameters of a module that require a gradient."""
         return [p for p in self.objective.modules[name].parameters() if p.requires_grad]
 
     def batches(self) -> Iterator[Example]:
-        """The batches from the current step on, one a micro-step."""
+        """Batches from the current step on, one a micro-step."""
         config, accelerator = self.config, self.accelerator
         per_step = (
             config.batch_size * config.gradient_accumulation_steps * accelerator.num_processes
@@ -144,6 +156,7 @@ class _Run:
         yield from accelerator.prepare(loader)
 
     def steps(self) -> Iterator[TrainStep]:
+        """Take the remaining optimiser steps."""
         batches = self.batches()
         while self.step < self.config.max_steps:
             started = time.perf_counter()
@@ -166,15 +179,16 @@ class _Run:
             yield done
 
     def micro_step(self, batch: Example, micro: int) -> dict[str, float]:
+        """Accumulate the gradients of one batch in every module; returns "module/scalar" values."""
         progress = self.step / self.config.max_steps
         generator = generator_for(
             self.config.seed, self.step, micro, self.accelerator.process_index, 2
         )
         logged: dict[str, float] = {}
         with self.accelerator.accumulate(*self.modules.values()):
-            for name, player in self.modules.items():
+            for name, module in self.modules.items():
                 with self.accelerator.autocast():
-                    losses = player(batch, progress, generator)
+                    losses = module(batch, progress, generator)
                 self.accelerator.backward(losses["loss"])
                 if self.accelerator.sync_gradients:
                     self.accelerator.clip_grad_norm_(self.trained(name), self.config.max_grad_norm)
@@ -186,12 +200,13 @@ class _Run:
         return logged
 
     def log(self, done: TrainStep) -> None:
+        """Append every `log_every`-th step to log.jsonl."""
         if self.accelerator.is_main_process and done.step % self.config.log_every == 0:
             with (self.folder / "log.jsonl").open("a") as file:
                 file.write(json.dumps(dataclasses.asdict(done)) + "\n")
 
     def save(self) -> None:
-        """Write a checkpoint that is either whole or not there, and drop the oldest."""
+        """Write a checkpoint under a temporary name, rename it, and delete the oldest."""
         final = self.folder / f"checkpoint-{self.step:07d}"
         partial = self.folder / f"partial-{self.step:07d}"
         self.accelerator.save_state(str(partial))
@@ -204,18 +219,20 @@ class _Run:
             shutil.rmtree(old)
 
     def resume(self) -> None:
+        """Load the newest checkpoint, if there is one."""
         if found := checkpoints(self.folder):
             self.accelerator.load_state(str(found[-1]))
             self.step = self.saved_step = int(found[-1].name.rpartition("-")[2])
             for average in self.averages.values():
-                # They were read to the CPU.
+                # load_state reads them to the CPU.
                 average.to(self.accelerator.device)
 
     def take_averages(self) -> None:
+        """Copy the EMA weights into the modules."""
         for name, average in self.averages.items():
             average.copy_to(self.trained(name))
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
+    """The finished checkpoints of a run, oldest first."""
     return sorted(folder.glob("checkpoint-*"))

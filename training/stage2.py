@@ -1,4 +1,4 @@
-"""Stage 2 of the paper: the decoder learns to add detail, adversarially (variant CCSR)."""
+"""Stage 2 of the paper (Sec. 3.3, variant CCSR): adversarial fine-tuning of the decoder."""
 
 from pathlib import Path
 
@@ -7,29 +7,35 @@ from torch import nn
 
 from ccsr.models.autoencoder import Autoencoder, decode
 from training.config import COMPRESSION, Stage2Config
-from training.data import Example, Stored
-from training.losses import (
-    FeatureDiscriminator,
-    PatchDiscriminator,
-    adaptive_weight,
-    hinge_loss,
-)
+from training.data import Example
+from training.discriminators import FeatureDiscriminator, PatchDiscriminator
+from training.latent_cache import LatentCache
+from training.losses import adaptive_weight, hinge_loss
 from training.perceptual import PerceptualLoss, load_lpips
 
 
-class Decoder(nn.Module):
-    """Player: L1, perceptual distances and the discriminator's logits on decoded estimates."""
+class DecoderLosses(nn.Module):
+    """Loss module of the decoder: L1 + perceptual_weight * perceptual distance + adversarial loss.
+
+    The adversarial loss is minus the mean logit of the decoded picture, weighted by
+    adversarial_weight * `adaptive_weight`. It joins after the share adversarial_from of the run.
+
+    Args:
+        vae: Its decoder is trained; the rest is frozen.
+        discriminator: Pictures [B,3,H,W] in [0,1] -> logits.
+        config: The part of the recipe.
+    """
 
     def __init__(self, vae: Autoencoder, discriminator: nn.Module, config: Stage2Config) -> None:
         super().__init__()
         self.vae, self.config = vae, config
         vae.requires_grad_(False)
         vae.decoder.requires_grad_(True)
-        # Out of reach of parameters(): the discriminator is trained by its own player.
+        # In a tuple, so that parameters() leaves it out: it is trained by DiscriminatorLosses.
         self._discriminator = (discriminator,)
         self.perceptual = PerceptualLoss(config.perceptual)
         self.sr: torch.Tensor | None = None
-        """What was decoded last [B,3,H,W], for the discriminator, without its graph."""
+        """The pictures decoded last [B,3,H,W], without their graph, for DiscriminatorLosses."""
 
     def forward(
         self, batch: Example, progress: float, generator: torch.Generator
@@ -40,8 +46,8 @@ class Decoder(nn.Module):
         self.sr = sr.detach()
         losses = {"l1": (sr - hr).abs().mean(), "perceptual": self.perceptual(sr, hr, generator)}
         reconstruction = losses["l1"] + self.config.perceptual_weight * losses["perceptual"]
-        # The gradients with respect to the picture are taken once and used twice: to balance the
-        # two losses on the last layer, then to train the rest.
+        # The gradients with respect to the picture serve twice: for the weights of the two losses
+        # by their gradients at the last layer, and for the backward pass through the decoder.
         gradient = _gradient(reconstruction, sr)
         if self.config.adversarial_weight > 0 and progress >= self.config.adversarial_from:
             losses["logits"] = self._discriminator[0](sr).mean()
@@ -51,17 +57,23 @@ class Decoder(nn.Module):
                 _gradient(sr, last, gradient), _gradient(sr, last, adversarial)
             )
             gradient = gradient + losses["weight"] * adversarial
-        # Its value says nothing; its gradient is that of the sum of all losses.
+        # A surrogate: its gradient, not its value, is that of the weighted sum of the losses.
         losses["loss"] = (sr * gradient).sum()
         return losses
 
 
-class Discriminator(nn.Module):
-    """Player: tells true pictures from those that the decoder has just made."""
+class DiscriminatorLosses(nn.Module):
+    """Loss module of the discriminator: the hinge loss on HR and the pictures decoded last.
 
-    def __init__(self, discriminator: nn.Module, decoder: Decoder) -> None:
+    Args:
+        discriminator: The trained network.
+        decoder: Called before this module on every batch.
+    """
+
+    def __init__(self, discriminator: nn.Module, decoder: DecoderLosses) -> None:
         super().__init__()
         self.discriminator = discriminator
+        # In a tuple, so that parameters() leaves it out.
         self._decoder = (decoder,)
 
     def forward(
@@ -69,28 +81,28 @@ class Discriminator(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """batch["hr"] [B,3,H,W] in [0,1] -> the hinge loss."""
         sr = self._decoder[0].sr
-        assert sr is not None  # the decoder has its turn first
+        assert sr is not None  # the loop calls the decoder first
         return {"loss": hinge_loss(self.discriminator(batch["hr"]), self.discriminator(sr))}
 
 
 class DecoderObjective:
-    """Trains a decoder on stored roll-outs."""
+    """Trains a decoder on cached roll-outs."""
 
     def __init__(self, vae: Autoencoder, config: Stage2Config, rollouts: Path) -> None:
         self.vae, self.config = vae, config
         discriminator = build_discriminator(config)
-        decoder = Decoder(vae, discriminator, config)
+        decoder = DecoderLosses(vae, discriminator, config)
         self.modules: dict[str, nn.Module] = {"decoder": decoder}
         if config.adversarial_weight > 0:
-            self.modules["discriminator"] = Discriminator(discriminator, decoder)
+            self.modules["discriminator"] = DiscriminatorLosses(discriminator, decoder)
         loop = config.loop
         window = loop.crop_px // COMPRESSION
-        self.dataset = Stored(rollouts, ("x0_hat", "hr"), window, loop.seed, length=2**62)
+        self.dataset = LatentCache(rollouts, ("x0_hat", "hr"), window, loop.seed, length=2**62)
 
-    def learning_rate(self, player: str) -> float:
-        """Peak learning rate of a player."""
+    def learning_rate(self, module: str) -> float:
+        """Peak learning rate of "decoder" or "discriminator"."""
         own = self.config.discriminator_learning_rate
-        if player == "discriminator" and own is not None:
+        if module == "discriminator" and own is not None:
             return own
         return self.config.loop.learning_rate
 
@@ -107,11 +119,12 @@ def build_discriminator(config: Stage2Config) -> PatchDiscriminator | FeatureDis
 
 
 def last_layer(decoder: nn.Module) -> torch.Tensor:
-    """Weight of the convolution that makes the picture."""
+    """Weight of the decoder's last convolution, whose output is the picture."""
     return [m for m in decoder.modules() if isinstance(m, nn.Conv2d)][-1].weight
 
 
 def _gradient(
     output: torch.Tensor, of: torch.Tensor, weights: torch.Tensor | None = None
 ) -> torch.Tensor:
+    """Gradient with respect to `of` of `output`, or of (weights * output).sum()."""
     return torch.autograd.grad(output, of, weights, retain_graph=True)[0].detach()

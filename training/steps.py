@@ -1,6 +1,6 @@
-"""The steps of a recipe, each from the files of the one before: a run folder grows to a model.
+"""The steps of a recipe: autoencoder, pairs, uniform, stage1, rollouts, stage2, export.
 
-autoencoder -> pairs -> uniform -> stage1 -> rollouts -> stage2 -> export
+Each step reads the files of earlier ones from the run folder and writes its own there.
 """
 
 import json
@@ -21,54 +21,60 @@ from training.autoencoder import AutoencoderObjective
 from training.config import PairsConfig, Recipe
 from training.data import Crops, Pairs, PictureFolder
 from training.degradation import mixture
-from training.fingerprint import Record, claim, record_of
-from training.latent_cache import Compute, encoded_pairs, roll_outs, store_name, write_store
+from training.fingerprint import Fingerprint, ensure_fingerprint, fingerprint_of
+from training.latent_cache import (
+    Compute,
+    cache_name,
+    encoded_pairs,
+    roll_outs,
+    write_latent_cache,
+)
 from training.loop import Objective, TrainStep, train
 from training.network import Denoiser, build_denoiser, build_scheduler
-from training.perceptual import find
+from training.perceptual import require_weights
 from training.stage1 import stage1_objective, uniform_objective
 from training.stage2 import DecoderObjective
 
 STEPS = ("autoencoder", "pairs", "uniform", "stage1", "rollouts", "stage2", "export")
 
 
-def check(recipe: Recipe, steps: Collection[str]) -> None:
-    """See that what steps need is installed, before the first of them takes hours.
+def require_installed(recipe: Recipe, steps: Collection[str]) -> None:
+    """Check, before the first step starts, that the packages of all steps are installed.
 
     Raises:
-        FileNotFoundError: If something is missing.
+        FileNotFoundError: If a package is missing.
     """
     if "stage1" in steps and recipe.stage1.perceptual_weight > 0:
-        find(recipe.stage1.perceptual)
+        require_weights(recipe.stage1.perceptual)
     if "stage2" in steps:
-        find(recipe.stage2.perceptual)
+        require_weights(recipe.stage2.perceptual)
         if recipe.stage2.discriminator == "features":
-            find("vgg")
+            require_weights("vgg")
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where a recipe reads pictures and keeps what it makes."""
+    """A recipe and its folders."""
 
     recipe: Recipe
     pictures: Path
     folder: Path
     origin: Path | None = None
-    """A model folder whose weights the networks start from, wherever shapes agree."""
+    """Model folder whose weights initialise the networks, wherever names and shapes agree."""
 
     def exported(self, step: str) -> Path:
-        """Where a training step leaves its networks.
+        """Folder of the networks that a training step exported.
 
         Raises:
-            FileNotFoundError: If the step is not done yet.
+            FileNotFoundError: If the step is not finished.
         """
         folder = self.folder / step / "export"
         if not folder.exists():
-            raise FileNotFoundError(f"{folder} is not there; run the step {step!r} first")
+            raise FileNotFoundError(f"{folder} does not exist; run the step {step!r} first")
         return folder
 
     def autoencoder(self, step: str = "autoencoder") -> AutoencoderDC:
-        """The autoencoder, as pre-trained or after "stage2"."""
+        """The autoencoder as exported by "autoencoder" or "stage2", with fused norms."""
         vae = AutoencoderDC.from_pretrained(self.exported(step))
         fuse_norms(vae)
         return vae
@@ -76,60 +82,60 @@ class Run:
     def warm_start(
         self, network: nn.Module, part: str, variant: str | None = None, prefix: str = ""
     ) -> None:
-        """Give `network` the weights of that part of `origin`, if there is one.
+        """Initialise `network` with weights of `origin`, if there is one.
 
         Args:
-            network: What is to be trained.
-            part: Folder in `origin`.
+            network: The network to train.
+            part: Subfolder of `origin`.
             variant: File variant of the weights there.
-            prefix: How the names of the weights begin that are taken; the others stay.
+            prefix: Only weights whose names begin so are copied.
         """
         if self.origin is not None:
             name = ".".join(filter(None, ("diffusion_pytorch_model", variant, "safetensors")))
             weights = load_file(self.origin / part / name)
-            adopt(network, {k: w for k, w in weights.items() if k.startswith(prefix)})
+            copy_matching(network, {k: w for k, w in weights.items() if k.startswith(prefix)})
 
-    def store(self, name: str, config: PairsConfig) -> Path:
-        """Folder of a store."""
-        return self.folder / f"{name}-{store_name(config)}"
+    def cache(self, name: str, config: PairsConfig) -> Path:
+        """Folder of the latent cache of the step "pairs" or "rollouts"."""
+        return self.folder / f"{name}-{cache_name(config)}"
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Some examples are stored."""
+class CacheProgress:
+    """Examples in the latent cache: `done` of `total`."""
 
     done: int
     total: int
 
 
-def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | Stored]:
-    """Do one step, telling of its progress; a step that was stopped goes on where it was.
+def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | CacheProgress]:
+    """Run one step, yielding its progress; a stopped step continues where it was.
 
     Args:
         run: Recipe and folders.
         step: One of STEPS.
-        output: Where "export" puts the model.
+        output: Folder that "export" writes the model to.
 
     Raises:
-        ValueError: If the run folder holds what another recipe made.
-        FileNotFoundError: If an earlier step is not done.
+        ValueError: If the step is unknown, or its folder has another fingerprint.
+        FileNotFoundError: If an earlier step is not finished.
     """
     if step in OBJECTIVES:
         folder = run.folder / step
-        made_with = record(run, step)
+        fingerprint = step_fingerprint(run, step)
         objective = OBJECTIVES[step](run)
-        # Last: a recipe that will not do claims nothing, and can be corrected.
-        claim(folder, made_with)
+        # After the objective, whose constructor rejects bad recipes: none leaves a fingerprint.
+        ensure_fingerprint(folder, fingerprint)
         yield from train(objective, getattr(run.recipe, step).loop, folder)
         objective.export(folder / "export")
     elif step == "pairs":
         for config in {run.recipe.uniform.pairs, run.recipe.stage1.pairs}:
-            yield from _store(run, step, config, encoded_pairs(run.autoencoder()))
+            yield from _write_cache(run, step, config, encoded_pairs(run.autoencoder()))
     elif step == "rollouts":
         denoiser = Denoiser.load(run.exported("stage1")).requires_grad_(False)
         scheduler = build_scheduler(run.recipe.network)
         compute = roll_outs(run.autoencoder(), denoiser, scheduler, run.recipe.stage2)
-        yield from _store(run, step, run.recipe.stage2.rollouts, compute)
+        yield from _write_cache(run, step, run.recipe.stage2.rollouts, compute)
     elif step == "export":
         export(run, output)
     else:
@@ -141,12 +147,12 @@ def _autoencoder(run: Run) -> Objective:
     objective = AutoencoderObjective(config, run.recipe.data, run.pictures)
     run.warm_start(objective.autoencoder, "vae", "v2")
     if config.trained == "decoder":
-        _keep_latents(objective.autoencoder, run.origin)
+        _require_encoder_of(objective.autoencoder, run.origin)
     return objective
 
 
-def _keep_latents(autoencoder: AutoencoderDC, origin: Path | None) -> None:
-    """See that the encoder is that of `origin`, and scale its latents as there."""
+def _require_encoder_of(autoencoder: AutoencoderDC, origin: Path | None) -> None:
+    """Check that the encoder has the config of `origin`, and set that model's scaling factor."""
     if origin is None:
         raise ValueError(
             'autoencoder: trained = "decoder" keeps the encoder of a model: give --init'
@@ -167,7 +173,7 @@ def _uniform(run: Run) -> Objective:
     denoiser = build_denoiser(recipe.network, recipe.autoencoder.latent_channels)
     run.warm_start(denoiser.unet, "unet")
     run.warm_start(denoiser.controlnet, "controlnet")
-    pairs = run.store("pairs", recipe.uniform.pairs)
+    pairs = run.cache("pairs", recipe.uniform.pairs)
     return uniform_objective(denoiser, build_scheduler(recipe.network), recipe.uniform, pairs)
 
 
@@ -175,7 +181,7 @@ def _stage1(run: Run) -> Objective:
     recipe = run.recipe
     denoiser = Denoiser.load(run.exported("uniform"))
     scheduler = build_scheduler(recipe.network)
-    pairs = run.store("pairs", recipe.stage1.pairs)
+    pairs = run.cache("pairs", recipe.stage1.pairs)
     return stage1_objective(denoiser, scheduler, run.autoencoder(), recipe.stage1, pairs)
 
 
@@ -183,7 +189,7 @@ def _stage2(run: Run) -> Objective:
     vae = run.autoencoder()
     run.warm_start(vae, "vae", prefix="decoder.")
     return DecoderObjective(
-        vae, run.recipe.stage2, run.store("rollouts", run.recipe.stage2.rollouts)
+        vae, run.recipe.stage2, run.cache("rollouts", run.recipe.stage2.rollouts)
     )
 
 
@@ -202,48 +208,48 @@ SOURCES = {
     "rollouts": ("autoencoder", "stage1"),
     "stage2": ("autoencoder", "stage1"),
 }
-"""The steps whose networks a step uses."""
+"""Step -> the steps whose networks it uses."""
 
 
-def record(run: Run, step: str, pairs: PairsConfig | None = None) -> Record:
-    """What a step's folder is made with.
+def step_fingerprint(run: Run, step: str, pairs: PairsConfig | None = None) -> Fingerprint:
+    """Fingerprint of a step's folder.
 
     Args:
         run: Recipe and folders.
         step: Any but "export".
-        pairs: Of a step that makes a store.
+        pairs: The pairs of "pairs" or "rollouts".
     """
     recipe, stage2 = run.recipe, run.recipe.stage2
-    walk = {"num_steps": stage2.num_steps, "t_max": stage2.t_max, "t_min": stage2.t_min}
+    sampling = {"num_steps": stage2.num_steps, "t_max": stage2.t_max, "t_min": stage2.t_min}
     sections = {
         "autoencoder": {"data": recipe.data, "autoencoder": recipe.autoencoder},
         "pairs": {"data": recipe.data, "pairs": pairs},
         "uniform": {"network": recipe.network, "uniform": recipe.uniform},
         "stage1": {"network": recipe.network, "stage1": recipe.stage1},
-        "rollouts": {"data": recipe.data, "rollouts": pairs, "stage2": walk},
+        "rollouts": {"data": recipe.data, "rollouts": pairs, "stage2": sampling},
         "stage2": {"stage2": stage2},
     }[step]
     sources = {source: run.exported(source) for source in SOURCES[step]}
     if step == "autoencoder" and recipe.autoencoder.trained == "decoder" and run.origin is not None:
         sources["the model whose encoder is kept"] = run.origin / "vae"
-    return record_of(sections, sources)
+    return fingerprint_of(sections, sources)
 
 
-def adopt(network: nn.Module, weights: dict[str, torch.Tensor]) -> int:
-    """Copy those weights that `network` has under the same name and shape; how many they are."""
+def copy_matching(network: nn.Module, weights: dict[str, torch.Tensor]) -> int:
+    """Copy the weights whose name and shape `network` has; returns their number."""
     own = network.state_dict()
-    fitting = {k: w for k, w in weights.items() if k in own and own[k].shape == w.shape}
-    network.load_state_dict(fitting, strict=False)
-    return len(fitting)
+    matching = {k: w for k, w in weights.items() if k in own and own[k].shape == w.shape}
+    network.load_state_dict(matching, strict=False)
+    return len(matching)
 
 
 def export(run: Run, output: Path) -> None:
-    """Write all variants as one diffusers folder, in float16.
+    """Write all variants of the model as one diffusers folder, in float16.
 
-    V1's networks and the decoder as pre-trained lie beside the others as file variants.
+    The file variant "v1" holds UNet and ControlNet of V1, "v2" the autoencoder as pre-trained.
 
     Raises:
-        FileExistsError: If there is a model already.
+        FileExistsError: If `output` holds a model.
     """
     if (output / "model_index.json").exists():
         raise FileExistsError(f"{output} holds a model; move it away first")
@@ -252,7 +258,7 @@ def export(run: Run, output: Path) -> None:
     pretrained, finetuned = run.autoencoder(), run.autoencoder("stage2")
     networks = [uniform.unet, uniform.controlnet, stage1.unet, stage1.controlnet]
     for part in (*networks, pretrained, finetuned):
-        _forget_origin(part)
+        _clear_path(part)
     pipeline = CCSRPipeline(
         unet=stage1.unet,
         controlnet=stage1.controlnet,
@@ -265,18 +271,21 @@ def export(run: Run, output: Path) -> None:
     pretrained.half().save_pretrained(output / "vae", variant="v2")
 
 
-def _forget_origin(part: ConfigMixin) -> None:
-    """Keep the path that a network was read from out of the files that are given away."""
+def _clear_path(part: ConfigMixin) -> None:
+    """Remove the path that a network was read from from its config, which is published."""
     part.register_to_config(_name_or_path="")
 
 
-def _store(run: Run, name: str, config: PairsConfig, compute: Compute) -> Iterator[Stored]:
+def _write_cache(
+    run: Run, step: str, config: PairsConfig, compute: Compute
+) -> Iterator[CacheProgress]:
+    """Write the latent cache of the step "pairs" or "rollouts"."""
     data = run.recipe.data
     crops = Crops(PictureFolder(run.pictures), config.crop_px, data, config.seed, config.count)
     pairs = Pairs(crops, mixture(data.scale, data.bicubic_share))
-    # Stores are computed on the CPU, whatever there is besides.
+    # Caches are computed on the CPU.
     dtype = torch.bfloat16 if cpu_computes_in_bfloat16() else torch.float32
-    folder = run.store(name, config)
-    claim(folder, record(run, name, config))
-    for done in write_store(folder, pairs, config.count, compute, dtype):
-        yield Stored(done, config.count)
+    folder = run.cache(step, config)
+    ensure_fingerprint(folder, step_fingerprint(run, step, config))
+    for done in write_latent_cache(folder, pairs, config.count, compute, dtype):
+        yield CacheProgress(done, config.count)

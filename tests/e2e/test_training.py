@@ -12,7 +12,7 @@ from ccsr.images.picture import picture_from_array
 from ccsr.images.writing import save_png
 from ccsr.inference.pipeline import CCSRPipeline
 from training.__main__ import main
-from training.fingerprint import RECORD
+from training.fingerprint import FINGERPRINT_FILE
 
 pytestmark = pytest.mark.e2e
 
@@ -97,13 +97,13 @@ def test_exported_model_does_not_say_where_it_was_made(trained: Path) -> None:
         assert str(trained) not in file.read_text()
 
 
-def test_stage_1_adds_up_the_losses_of_the_paper_and_the_weighted_look(trained: Path) -> None:
+def test_stage_1_adds_up_the_losses_of_the_paper_and_weighted_l_perceptual(trained: Path) -> None:
     losses = {
         k.removeprefix("denoiser/"): v for k, v in log_of(trained, "stage1")[-1]["losses"].items()
     }
-    loss, look = losses.pop("loss"), losses.pop("l_perceptual")
+    loss, l_perceptual = losses.pop("loss"), losses.pop("l_perceptual")
     assert losses.keys() == {"l_diff", "l_T", "l_t_max"}
-    assert loss == pytest.approx(sum(losses.values()) + 0.1 * look, rel=1e-3)
+    assert loss == pytest.approx(sum(losses.values()) + 0.1 * l_perceptual, rel=1e-3)
 
 
 def test_stage_2_changes_the_decoder_alone(trained: Path) -> None:
@@ -128,7 +128,9 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(
         if folder.name not in (step, "model"):
             (tmp_path / folder.name).symlink_to(folder)
     (tmp_path / step).mkdir()
-    (tmp_path / step / RECORD).write_bytes((trained / step / RECORD).read_bytes())
+    (tmp_path / step / FINGERPRINT_FILE).write_bytes(
+        (trained / step / FINGERPRINT_FILE).read_bytes()
+    )
     first = trained / step / "checkpoint-0000001"
     (tmp_path / step / first.name).symlink_to(first)
 
@@ -145,10 +147,10 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(
 def test_training_that_starts_from_a_model_has_its_networks_before_the_first_step(
     folders: tuple[Path, Path], trained: Path, tmp_path: Path
 ) -> None:
-    """And latents are scaled to the spread that the recipe asks for."""
+    """And latents are scaled to the RMS of the recipe."""
     still = TINY.replace("max_steps = 2", "max_steps = 0")
     recipe = tmp_path / "still.toml"
-    recipe.write_text(still.replace("[autoencoder]", "[autoencoder]\nlatent_spread = 0.5"))
+    recipe.write_text(still.replace("[autoencoder]", "[autoencoder]\nlatent_rms = 0.5"))
     model, run = trained / "model", tmp_path / "run"
 
     steps = ("autoencoder", "pairs", "uniform", "stage1", "rollouts", "stage2")
@@ -163,11 +165,11 @@ def test_training_that_starts_from_a_model_has_its_networks_before_the_first_ste
         expected = load_file(model / part / f"diffusion_pytorch_model.{variant}safetensors")
         found = load_file(run / exported / "diffusion_pytorch_model.safetensors")
         assert all(torch.equal(found[k].half(), expected[k]) for k in expected), part
-    spreads = [
+    scaling_factors = [
         json.loads((folder / "autoencoder/export/config.json").read_text())["scaling_factor"]
         for folder in (run, trained)
     ]
-    assert spreads[0] == pytest.approx(spreads[1] / 2, rel=1e-2)
+    assert scaling_factors[0] == pytest.approx(scaling_factors[1] / 2, rel=1e-2)
 
 
 def test_export_never_overwrites_a_model(
@@ -183,16 +185,16 @@ def test_run_folder_of_another_recipe_is_refused(
     other = tmp_path / "other.toml"
     other.write_text(TINY.replace("learning_rate = 1e-3", "learning_rate = 2e-3", 1))
     assert train((folders[0], other), trained, "autoencoder") == 2
-    assert "other autoencoder.loop" in capsys.readouterr().err
+    assert "other values of autoencoder.loop" in capsys.readouterr().err
 
 
-def test_store_of_another_recipe_is_refused(
+def test_latent_cache_of_another_recipe_is_refused(
     folders: tuple[Path, Path], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other.toml"
     other.write_text(TINY.replace("num_steps = 6", "num_steps = 6\nt_min = 0.5"))
     assert train((folders[0], other), trained, "rollouts") == 2
-    assert "made with other stage2.t_min; give" in capsys.readouterr().err
+    assert "made with other values of stage2.t_min; give" in capsys.readouterr().err
 
 
 def with_another_decoder(folder: Path, more: str = "") -> Path:
@@ -246,7 +248,7 @@ def test_step_is_not_mixed_with_networks_it_was_not_made_from(
         )
     )
     assert train((folders[0], other), run, "uniform", "stage1") == 2
-    assert "stage1 holds what was made with other networks of uniform" in capsys.readouterr().err
+    assert "stage1 was made with other values of networks of uniform" in capsys.readouterr().err
 
 
 def test_step_without_the_one_before_says_what_to_run(

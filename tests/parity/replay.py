@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for difference in replay(pipeline_of(options.weights, meta), meta, trace):
             beyond = difference.found > difference.tolerance
             status = 1 if beyond else status
-            logits = f", beyond {difference.tolerance:.0e}" if beyond else ""
-            print(f"{meta['mode']} {difference.name}: {difference.found:.2e}{logits}")
+            remark = f", beyond {difference.tolerance:.0e}" if beyond else ""
+            print(f"{meta['mode']} {difference.name}: {difference.found:.2e}{remark}")
     return status
 
 

@@ -1,6 +1,3 @@
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,11 +6,9 @@ from safetensors.torch import load_file
 
 from ccsr.diffusion.sampler import SeededNoise, sample
 from ccsr.diffusion.scheduler import NonUniformScheduler, non_uniform_plan, uniform_plan
-from training.losses import jump, l_diff
+from tests.parity.recorded import DATA, replayed
 
 pytestmark = pytest.mark.parity
-
-DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +37,6 @@ def test_published_check_values_of_the_grid() -> None:
     assert at_15 == pytest.approx([0.069004037, 0.063429063, 0.107944008, 0.886926626], abs=1e-9)
 
 
-def replayed(calls: list[tuple[torch.Tensor, torch.Tensor]]) -> Callable[..., torch.Tensor]:
-    """A network that gives recorded outputs, and fails when it is shown another input."""
-    remaining = iter(calls)
-
-    def predict(x_t: torch.Tensor, t: object) -> torch.Tensor:
-        x, eps = next(remaining)
-        torch.testing.assert_close(x_t, x, rtol=1e-4, atol=1e-4)
-        return eps
-
-    return predict
-
-
 def test_sampler_shows_the_network_what_the_authors_sampler_does(
     trace: dict[str, torch.Tensor],
 ) -> None:
@@ -73,21 +56,6 @@ def test_sampler_shows_the_network_what_the_authors_sampler_does(
     assert steps[-1].timestep == 341
     # What went to the decoder is the last estimate, not a sample below it.
     torch.testing.assert_close(steps[-1].x0_hat, trace["dec_in_00"], rtol=1e-4, atol=1e-3)
-
-
-def test_stage_1_losses_are_those_of_the_authors() -> None:
-    recorded = load_file(DATA / "losses_stage1.safetensors")
-    calls = [(recorded[f"net_{i:03d}_x"], recorded[f"net_{i:03d}_eps"]) for i in range(3)]
-    scheduler, x0 = NonUniformScheduler(), recorded["x_start"]
-    t = torch.tensor([120, 530])
-    noise = [recorded[f"noise_{i:03d}"] for i in range(3)]
-    assert float(l_diff(replayed(calls[:1]), scheduler, x0, t, noise[0])) == pytest.approx(
-        1.3275878429412842, rel=1e-4
-    )
-    estimates = jump(replayed(calls[1:]), scheduler, x0, 667, noise[1], noise[2])
-    l_T, l_t_max = (float(torch.nn.functional.mse_loss(x0_hat, x0)) for x0_hat in estimates)
-    assert l_T == pytest.approx(276.49853515625, rel=1e-4)
-    assert l_t_max == pytest.approx(302.02508544921875, rel=1e-4)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])

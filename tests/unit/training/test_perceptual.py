@@ -1,0 +1,48 @@
+import pytest
+import torch
+from torch import nn
+
+from ccsr.evaluation.metrics import LPIPS
+from training.config import (
+    Perceptual,
+)
+from training.data import generator_for
+from training.perceptual import DISTS, PerceptualLoss, distance_names
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("vgg", ("vgg",)), ("both", ("vgg", "alex")), ("all", ("vgg", "alex", "dists"))],
+)
+def test_recipe_names_the_distances(kind: Perceptual, names: tuple[str, ...]) -> None:
+    assert distance_names(kind) == names
+
+
+class Constant(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(a),), self.value)
+
+
+def test_each_call_draws_one_distance() -> None:
+    loss, x = PerceptualLoss("alex"), torch.zeros(1, 3, 64, 64)
+    loss.distances = nn.ModuleDict({"one": Constant(1.0), "two": Constant(2.0)})
+    found = [float(loss(x, x, generator_for(i))) for i in range(20)]
+    assert set(found) == {1.0, 2.0}
+    assert found == [float(loss(x, x, generator_for(i))) for i in range(20)]
+
+
+def test_dists_is_zero_for_equal_pictures_and_grows_with_noise() -> None:
+    """With an untrained trunk: its weights do not ship."""
+    channels = 3 + 64 + 128 + 256 + 512 + 512
+    dists = DISTS(LPIPS("vgg"), torch.ones(channels), torch.ones(channels))
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.rand(1, 3, 32, 32, generator=generator)
+    noise = torch.randn(picture.shape, generator=generator)
+    distances = [float(dists(picture, picture + sigma * noise)) for sigma in (0, 0.1, 0.5)]
+    assert distances[0] == pytest.approx(0, abs=1e-5)
+    assert distances == sorted(distances)
+    assert distances[1] > 1e-4

@@ -1,0 +1,100 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from ccsr.diffusion.scheduler import NonUniformScheduler
+from training.config import (
+    LoopConfig,
+    PairsConfig,
+    Stage1Config,
+)
+from training.data import generator_for
+from training.stage1 import StructureRefinementLosses, random_timesteps
+
+
+def test_timesteps_are_stratified_over_their_range() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x0 = torch.zeros(10, 1, 1, 1)
+    for _ in range(50):
+        t = random_timesteps(x0, 667, generator)
+        for part, value in enumerate(sorted(t.tolist())):
+            assert 66.7 * part - 1 < value < 66.7 * (part + 1)
+
+
+class AbsoluteDifference(nn.Module):
+    def forward(
+        self, sr: torch.Tensor, hr: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        return (sr - hr).abs().mean()
+
+
+class Oracle(nn.Module):
+    """A denoiser whose prediction is its condition."""
+
+    def predictor(self, lr_latent: torch.Tensor) -> Callable[..., torch.Tensor]:
+        return lambda x_t, t: lr_latent
+
+
+def test_l_perceptual_compares_the_same_place_of_estimate_and_hr(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def enlarge(vae: nn.Module, latents: torch.Tensor) -> torch.Tensor:
+        return latents.repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+    monkeypatch.setattr("training.stage1.decode", enlarge)
+    loop = LoopConfig(max_steps=1, batch_size=2, learning_rate=1e-3, crop_px=64)
+    config = Stage1Config(loop, PairsConfig(2), perceptual="alex", perceptual_weight=2.0,
+                          perceptual_crop_px=24)  # fmt: skip
+    scheduler = NonUniformScheduler(prediction_type="sample")
+    losses_of = StructureRefinementLosses(Oracle(), scheduler, nn.Identity(), config)  # type: ignore[arg-type]
+    losses_of.perceptual = AbsoluteDifference()  # type: ignore[assignment]
+    x0 = torch.rand(2, 3, 8, 8)
+    batch = {"hr_latent": x0, "lr_latent": x0, "hr": enlarge(losses_of, x0)}
+    for seed in range(5):
+        losses = losses_of(batch, 0.0, generator_for(seed))
+        assert {key: float(value) for key, value in losses.items()} == dict.fromkeys(losses, 0.0)
+    batch["hr"] = batch["hr"] + 0.25
+    losses = losses_of(batch, 0.0, generator_for(0))
+    assert float(losses["l_perceptual"]) == pytest.approx(0.25)
+    assert float(losses["loss"]) == pytest.approx(0.5)
+
+
+class Recorder(nn.Module):
+    """A denoiser that records the timesteps it is evaluated at, and predicts 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timesteps: list[torch.Tensor] = []
+
+    def predictor(self, lr_latent: torch.Tensor) -> Callable[..., torch.Tensor]:
+        def predict(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            self.timesteps.append(t)
+            return torch.zeros_like(x_t)
+
+        return predict
+
+
+def test_stage_1_evaluates_timesteps_below_t_max_then_999_then_667_then_the_refinement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("training.stage1.decode", lambda vae, x: torch.zeros(len(x), 3, 64, 64))
+    loop = LoopConfig(max_steps=1, batch_size=4, learning_rate=1e-3, crop_px=64)
+    config = Stage1Config(loop, PairsConfig(4), perceptual="alex", perceptual_weight=1.0)
+    denoiser, scheduler = Recorder(), NonUniformScheduler(prediction_type="sample")
+    losses_of = StructureRefinementLosses(denoiser, scheduler, nn.Identity(), config)  # type: ignore[arg-type]
+    losses_of.perceptual = AbsoluteDifference()  # type: ignore[assignment]
+    latent = torch.rand(4, 3, 8, 8)
+    batch = {"hr_latent": latent, "lr_latent": latent, "hr": torch.rand(4, 3, 64, 64)}
+    for seed in range(50):
+        losses_of(batch, 0.0, generator_for(seed))
+    denoising, at_T, at_t_max, refinement = (
+        torch.cat(denoiser.timesteps[term::4]) for term in range(4)
+    )
+    assert 0 <= denoising.min() < 25
+    assert 640 < denoising.max() < 667
+    assert set(at_T.tolist()) == {999}
+    assert set(at_t_max.tolist()) == {667}
+    assert 333 <= refinement.min() < 350
+    assert 650 < refinement.max() < 667
