@@ -5,7 +5,8 @@ import pytest
 import torch
 from skimage import data
 
-from ccsr.images.picture import picture_from_array, save_png
+from ccsr.images.picture import picture_from_array
+from ccsr.images.writing import save_png
 from training.config import (
     DataConfig,
 )
