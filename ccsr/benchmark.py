@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
 from ccsr.config import (
@@ -25,18 +26,30 @@ from ccsr.config import (
     LoadingConfig,
     SamplingConfig,
 )
-from ccsr.diffusion.scheduler import timestep_plan
+from ccsr.diffusion.scheduler import NonUniformScheduler
+from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.evaluation.tradeoff import grid, longest_of, sweep
 from ccsr.images.picture import Picture, picture_from_array
 from ccsr.inference.engine import ModelEngine, load_engine
 from ccsr.inference.memory import keep_freed
 from ccsr.inference.pipeline import CCSRPipeline, target_size
-from ccsr.models.sd21 import random_pipeline
+from ccsr.models.controlnet import LatentControlNetModel
+from ccsr.models.prompt_embeds import EmptyPrompt
+from ccsr.models.sd21 import (
+    TEXT_WIDTH,
+    UNET_CHANNELS,
+    VAE_CHANNELS,
+    WORKING_SIZE,
+    unet_config,
+    vae_config,
+)
 
 PARTS: tuple[str, ...] = ("encode", "condition", "network", "decode", "rest")
 NUM_SEEDS = 10
 LARGE_SIDES = (256, 1024)
 """Of inputs, to compare what small and large results take."""
+RANDOM_STD = 0.02
+"""Of random weights: small enough for finite activations in every number format."""
 IS_MACOS = sys.platform == "darwin"
 
 
@@ -111,6 +124,41 @@ def print_full_size(dtype: str, side: int) -> None:
     print(f"full size, cpu {dtype}: {count / 1e6:,.0f} M parameters loaded ({size / 1e9:.1f} GB), "
           f"peak memory {_peak_memory() / 1e9:.1f} GB")  # fmt: skip
     print_parts(picture, config, [run])
+
+
+def random_pipeline(
+    dtype: torch.dtype, channels: int = UNET_CHANNELS, vae_channels: int = VAE_CHANNELS
+) -> CCSRPipeline:
+    """A full-size pipeline with random weights, to measure its cost without the real ones.
+
+    Args:
+        dtype: Number format of the weights.
+        channels: Of UNet and ControlNet, at the finest resolution.
+        vae_channels: Of the autoencoder, at the finest resolution.
+    """
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**unet_config(channels))
+        controlnet = LatentControlNetModel.from_unet(
+            unet, conditioning_channels=4, load_weights_from_unet=False
+        )
+        vae = AutoencoderKL(**vae_config(vae_channels))
+    prompt = EmptyPrompt(width=TEXT_WIDTH)
+    for network in (unet, controlnet, vae, prompt):
+        _fill(network, dtype)
+    pipeline = CCSRPipeline(
+        unet, controlnet, vae, NonUniformScheduler(), prompt, working_size=WORKING_SIZE
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _fill(network: nn.Module, dtype: torch.dtype) -> None:
+    """Give a network, which may be on the meta device, random weights on the CPU."""
+    # Not diffusers' own `to`, which warns that a number format is best chosen at loading.
+    nn.Module.to(network, dtype)
+    network.to_empty(device="cpu").eval().requires_grad_(False)
+    for weight in network.parameters():
+        weight.normal_(std=RANDOM_STD)
 
 
 def print_large(model: str, side: int) -> None:

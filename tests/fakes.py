@@ -10,7 +10,7 @@ import torch
 
 from ccsr.config import VARIANTS, SamplingConfig
 from ccsr.diffusion.sampler import Step
-from ccsr.diffusion.scheduler import respaced_timesteps, timestep_plan
+from ccsr.diffusion.timesteps import respaced_timesteps, timestep_plan
 from ccsr.images.picture import Picture
 from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
 from ccsr.inference.events import ModelInfo, Progress, Restored
@@ -126,9 +126,9 @@ class FakeSession:
         yield self.restore(config, seed, self.steps(config, seed)[-1])
 
     def steps(self, config: SamplingConfig, seed: int) -> list[Step]:
-        path = timestep_plan(config)
-        grid = respaced_timesteps(1000, path.num_steps)
-        timesteps = [999, *(grid[i] for i in path.indices)][-path.num_evaluations :]
+        plan = timestep_plan(config)
+        grid = respaced_timesteps(1000, plan.num_steps)
+        timesteps = [999, *(grid[i] for i in plan.indices)][-plan.num_evaluations :]
         total = len(timesteps)
         return [Step(i, total, t, torch.zeros(1)) for i, t in enumerate(timesteps, 1)]
 

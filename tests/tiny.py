@@ -12,7 +12,7 @@ from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.autoencoder import Autoencoder
 from ccsr.models.controlnet import LatentControlNetModel
 from ccsr.models.lr_adapter import LRAdapter
-from ccsr.models.prompt import EMPTY_TOKENS, EmptyPrompt
+from ccsr.models.prompt_embeds import EMPTY_TOKENS, EmptyPrompt
 from training.autoencoder import build_autoencoder
 from training.config import AutoencoderConfig, LoopConfig
 

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch.utils.data import Dataset
 
 from ccsr.diffusion.sampler import SeededNoise, sample
-from ccsr.diffusion.scheduler import NonUniformScheduler, non_uniform_plan
+from ccsr.diffusion.scheduler import NonUniformScheduler
+from ccsr.diffusion.timesteps import non_uniform_plan
 from ccsr.models.autoencoder import Autoencoder, encode
 from training.config import PairsConfig, Stage2Config
 from training.data import Example, generator_for, random_int

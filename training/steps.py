@@ -16,7 +16,7 @@ from torch import nn
 
 from ccsr.inference.engine import cpu_computes_in_bfloat16
 from ccsr.inference.pipeline import CCSRPipeline
-from ccsr.models.fusion import fuse_norms
+from ccsr.models.fusion import fuse_rms_norms
 from training.autoencoder import AutoencoderObjective
 from training.config import PairsConfig, Recipe
 from training.data import Crops, Pairs, PictureFolder
@@ -76,7 +76,7 @@ class Run:
     def autoencoder(self, step: str = "autoencoder") -> AutoencoderDC:
         """The autoencoder as exported by "autoencoder" or "stage2", with fused norms."""
         vae = AutoencoderDC.from_pretrained(self.exported(step))
-        fuse_norms(vae)
+        fuse_rms_norms(vae)
         return vae
 
     def warm_start(

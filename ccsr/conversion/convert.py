@@ -33,7 +33,7 @@ from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.inference.engine import from_hub
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.controlnet import LatentControlNetModel
-from ccsr.models.prompt import EMPTY_TOKENS, EmptyPrompt, text_states
+from ccsr.models.prompt_embeds import EMPTY_TOKENS, EmptyPrompt, embed_tokens
 from ccsr.models.sd21 import HEAD_CHANNELS, WORKING_SIZE, unet_config, vae_config
 
 SHARD_SIZE = "1GB"
@@ -309,7 +309,7 @@ def load(
 def empty_prompt(text: CLIPTextModel) -> EmptyPrompt:
     """The states of the empty prompt, of the last layer that there is."""
     prompt = EmptyPrompt(text.config.max_position_embeddings, text.config.hidden_size)
-    prompt.states.copy_(text_states(text, EMPTY_TOKENS))
+    prompt.states.copy_(embed_tokens(text, EMPTY_TOKENS))
     return prompt
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ccsr.diffusion.scheduler import NonUniformScheduler, TimestepPlan
+from ccsr.diffusion.scheduler import NonUniformScheduler
+from ccsr.diffusion.timesteps import TimestepPlan
 
 Predict = Callable[[torch.Tensor, int], torch.Tensor]
 """Network output at x_t [B,C,h,w] and train timestep t."""
@@ -57,47 +58,47 @@ class SeededNoise:
 def sample(
     predict: Predict,
     scheduler: NonUniformScheduler,
-    path: TimestepPlan,
+    plan: TimestepPlan,
     noise: Noise,
     shape: Sequence[int],
     extracted: Step | None = None,
     start: torch.Tensor | None = None,
 ) -> Iterator[Step]:
-    """Run the network along a path, one `Step` an evaluation; the last holds the result.
+    """Run the network along a plan, one `Step` an evaluation; the last holds the result.
 
     Nothing is computed ahead: stop asking, and the work stops.
 
     Args:
         predict: The network, with its condition.
         scheduler: The noise schedule.
-        path: Where to go.
+        plan: Where to go.
         noise: Where random numbers come from.
         shape: Shape of the latents, [B,C,h,w].
-        extracted: The first step of an earlier run with the same noise, where the path has a jump;
+        extracted: The first step of an earlier run with the same noise, where the plan has a jump;
             the evaluation at T is not made again.
         start: A latent [1,C,h,w] that is noised to T to start from, instead of pure noise.
     """
-    grid = scheduler.grid(path.num_steps)
+    grid = scheduler.grid(plan.num_steps)
     done, draw = 0, 1
     x_t = noise(0, shape)
     if start is not None:
         x_t = scheduler.add_noise(start, x_t, scheduler.last_timestep)
-    if path.jump is not None:
+    if plan.jump is not None:
         # 1. Extract what the condition tells, in one step from pure noise.
         t = scheduler.last_timestep
         x0_hat = extracted.x0_hat if extracted else scheduler.x0_hat(predict(x_t, t), x_t, t)
         done += 1
-        yield Step(done, path.num_evaluations, t, x0_hat)
+        yield Step(done, plan.num_evaluations, t, x0_hat)
         # 2. Jump to t_max with fresh noise, CCSR Eq. (1).
-        if path.indices:
-            x_t = scheduler.add_noise(x0_hat, noise(draw, shape), grid.timesteps[path.jump])
+        if plan.indices:
+            x_t = scheduler.add_noise(x0_hat, noise(draw, shape), grid.timesteps[plan.jump])
             draw += 1
     # 3. Refine; 4. truncate: the result is the last estimate, not a sample below it.
-    for position, index in enumerate(path.indices):
+    for position, index in enumerate(plan.indices):
         t = grid.timesteps[index]
         x0_hat = scheduler.x0_hat(predict(x_t, t), x_t, t)
         done += 1
-        yield Step(done, path.num_evaluations, t, x0_hat)
-        if position + 1 < len(path.indices):
+        yield Step(done, plan.num_evaluations, t, x0_hat)
+        if position + 1 < len(plan.indices):
             x_t = scheduler.ancestral_step(grid, index, x0_hat, x_t, noise(draw, shape))
             draw += 1

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ccsr.config import SamplingConfig, option
-from ccsr.diffusion.scheduler import timestep_plan
+from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.picture import Picture
 from ccsr.inference.events import Decoded, Progress, Session

@@ -32,7 +32,7 @@ from ccsr.inference.estimate_cache import PictureSession
 from ccsr.inference.events import ModelInfo, Progress, Restored
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.autoencoder import tile_within
-from ccsr.models.fusion import fuse
+from ccsr.models.fusion import fuse_autoencoder
 
 COMPACT_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "compact"
 COMPILERS = ("g++", "clang++", "cl")
@@ -214,7 +214,7 @@ class ModelEngine:
         )
 
     def pipeline(self, variant: Variant) -> CCSRPipeline:
-        """The pipeline of a variant, for runs: its compact autoencoder can no longer be saved.
+        """The pipeline of a variant.
 
         Raises:
             ValueError: If the model has no such variant.
@@ -254,7 +254,7 @@ class ModelEngine:
         networks, vae = [pipeline.unet, pipeline.controlnet, pipeline.vae], pipeline.vae
         self._parameters[variant] = sum(network.num_parameters() for network in networks)
         if isinstance(vae, AutoencoderDC):
-            fuse(vae)
+            fuse_autoencoder(vae)
         for network in networks:
             # A tenth or more faster on CPUs.
             network.to(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ import torch
 
 from ccsr.config import SamplingConfig, Variant
 from ccsr.diffusion.sampler import Step
-from ccsr.diffusion.scheduler import TimestepPlan, timestep_plan
+from ccsr.diffusion.timesteps import TimestepPlan, timestep_plan
 from ccsr.images.picture import Picture
 from ccsr.inference.events import Progress, Restored
 from ccsr.inference.memory import memory_mapped
@@ -36,7 +36,7 @@ class ChainKey:
     scale: float
     words: tuple[str, str, float]
     seed: int
-    path: TimestepPlan
+    plan: TimestepPlan
     """Down to its end."""
 
 
@@ -102,7 +102,7 @@ class PictureSession:
         """Network evaluations that `run` would make for this setting now."""
         chain = self._chains.get(self._key(config, seed))
         made = len(chain.steps) if chain else int(self._extracted(config, seed) is not None)
-        return max(self._path(config).num_evaluations - made, 0)
+        return max(self._plan(config).num_evaluations - made, 0)
 
     def run(
         self, config: SamplingConfig, seed: int, *, preview: bool = False
@@ -123,7 +123,7 @@ class PictureSession:
         pipeline = self.pipeline_of(config.variant)
         total = self.num_evaluations(config, seed)
         chain = self._chain(config, seed)
-        count = self._path(config).num_evaluations
+        count = self._plan(config).num_evaluations
         try:
             for number, step in enumerate(chain.advance(count), 1):
                 looked_at = preview and is_looked_at(number, total)
@@ -137,7 +137,7 @@ class PictureSession:
 
     def steps(self, config: SamplingConfig, seed: int) -> list[Step]:
         """The estimates of a setting, in the order of the run; `refine` must have made them."""
-        return self._chain(config, seed).steps[: self._path(config).num_evaluations]
+        return self._chain(config, seed).steps[: self._plan(config).num_evaluations]
 
     def restore(self, config: SamplingConfig, seed: int, step: Step) -> Restored:
         """Decode one estimate with the decoder and the colour alignment of `config`."""
@@ -147,12 +147,12 @@ class PictureSession:
         picture = pipeline.restore(step.x0_hat, condition, self.picture, config)
         return Restored(seed, picture, config, time.perf_counter() - started)
 
-    def _path(self, config: SamplingConfig) -> TimestepPlan:
+    def _plan(self, config: SamplingConfig) -> TimestepPlan:
         return timestep_plan(config, self.pipeline_of(config.variant).scheduler.loop_start)
 
     def _key(self, config: SamplingConfig, seed: int) -> ChainKey:
-        networks, path = networks_of(config.variant), self._path(config)
-        return ChainKey(networks, config.scale, config.words, seed, to_the_end(path))
+        networks, plan = networks_of(config.variant), self._plan(config)
+        return ChainKey(networks, config.scale, config.words, seed, to_the_end(plan))
 
     def _condition(self, config: SamplingConfig) -> Condition:
         key = networks_of(config.variant), config.scale, config.words
@@ -172,18 +172,18 @@ class PictureSession:
     def _started(self, key: ChainKey, config: SamplingConfig) -> Chain:
         pipeline, extracted = self.pipeline_of(config.variant), self._extracted(config, key.seed)
         condition = self._condition(config)
-        ahead = pipeline.steps(condition, key.path, (key.seed,), extracted)
+        ahead = pipeline.steps(condition, key.plan, (key.seed,), extracted)
         # The first step of a chain that starts from an estimate is that estimate.
         return Chain(ahead, condition, [next(ahead)] if extracted else [])
 
     def _extracted(self, config: SamplingConfig, seed: int) -> Step | None:
         """The estimate at T, if another chain has made it."""
         wanted = self._key(config, seed)
-        if wanted.path.jump is None:
+        if wanted.plan.jump is None:
             return None
         for key, chain in self._chains.items():
-            alike = dataclasses.replace(key, path=wanted.path) == wanted
-            if alike and key.path.jump is not None and chain.steps:
+            alike = dataclasses.replace(key, plan=wanted.plan) == wanted
+            if alike and key.plan.jump is not None and chain.steps:
                 return chain.steps[0]
         return None
 
@@ -207,9 +207,9 @@ def networks_of(variant: Variant) -> str:
     return "uniform" if variant == "v1" else "non-uniform"
 
 
-def to_the_end(path: TimestepPlan) -> TimestepPlan:
-    """The path that goes on to index 0, of which `path` is the beginning."""
-    if path.jump is None:
-        return path
-    start = path.indices[0] if path.indices else path.jump
-    return TimestepPlan(path.num_steps, path.jump, tuple(range(start, -1, -1)))
+def to_the_end(plan: TimestepPlan) -> TimestepPlan:
+    """The plan that goes on to index 0, of which `plan` is the beginning."""
+    if plan.jump is None:
+        return plan
+    start = plan.indices[0] if plan.indices else plan.jump
+    return TimestepPlan(plan.num_steps, plan.jump, tuple(range(start, -1, -1)))

@@ -16,7 +16,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from ccsr.config import MAX_RESULT_PIXELS, SamplingConfig, TilingConfig
 from ccsr.diffusion.sampler import Predict, SeededNoise, Step, sample
-from ccsr.diffusion.scheduler import NonUniformScheduler, TimestepPlan, timestep_plan
+from ccsr.diffusion.scheduler import NonUniformScheduler
+from ccsr.diffusion.timesteps import TimestepPlan, timestep_plan
 from ccsr.images.color import aligner
 from ccsr.images.picture import Picture, PictureError, Size
 from ccsr.images.reading import load_picture
@@ -26,7 +27,7 @@ from ccsr.inference.memory import give_back
 from ccsr.models.autoencoder import compression, decode, encode
 from ccsr.models.controlnet import LatentControlNetModel
 from ccsr.models.lr_adapter import LRAdapter, Residuals
-from ccsr.models.prompt import EmptyPrompt, Text, prompt_states
+from ccsr.models.prompt_embeds import EmptyPrompt, PromptEmbeds, embed_prompt
 from ccsr.models.tiling import Window, blended
 
 SMALL_PARAMETERS = 50_000_000
@@ -57,7 +58,7 @@ class Condition:
     """Scaled latent of the enlarged and padded picture, [1,C,h,w]."""
     features: torch.Tensor | Residuals
     """What the ControlNet makes of that latent, [1,...]."""
-    text: Text | None = None
+    text: PromptEmbeds | None = None
     """What the settings say in words; None for the empty prompt."""
 
     @property
@@ -211,18 +212,18 @@ class CCSRPipeline(DiffusionPipeline):
         shared = (time.perf_counter() - started) / len(seeds)
 
         # 2. Extract, jump, refine, truncate: a batch of seeds at a time.
-        path = timestep_plan(config, self.scheduler.loop_start)
+        plan = timestep_plan(config, self.scheduler.loop_start)
         batches = self._batches(seeds, condition.latent_shape)
-        total = path.num_evaluations * len(batches)
+        total = plan.num_evaluations * len(batches)
         for number, batch in enumerate(batches):
             started = time.perf_counter()
             step: Step | None = None
-            for step in self.steps(condition, path, batch):
-                evaluation = number * path.num_evaluations + step.evaluation
+            for step in self.steps(condition, plan, batch):
+                evaluation = number * plan.num_evaluations + step.evaluation
                 looked_at = preview and is_looked_at(step.evaluation, step.total)
                 look = self.preview(step.x0_hat) if looked_at else None
                 yield Progress(evaluation, total, step.timestep, batch, look)
-            assert step is not None  # a path has at least one evaluation
+            assert step is not None  # a plan has at least one evaluation
 
             # 3. Decode, align colours, and recombine with the alpha channel.
             chain = (time.perf_counter() - started) / len(batch)
@@ -247,7 +248,7 @@ class CCSRPipeline(DiffusionPipeline):
         self._tidy(lr_latent)
         return Condition(size, lr_latent, features, text)
 
-    def _text(self, config: SamplingConfig) -> Text | None:
+    def _text(self, config: SamplingConfig) -> PromptEmbeds | None:
         """What the settings say in words; None for the empty prompt."""
         if not config.prompt and not config.negative_prompt:
             return None
@@ -260,10 +261,10 @@ class CCSRPipeline(DiffusionPipeline):
         def states(prompt: str) -> torch.Tensor:
             if not prompt:
                 return self.empty_prompt(1)
-            return prompt_states(self.text_encoder, self.tokenizer, prompt)
+            return embed_prompt(self.text_encoder, self.tokenizer, prompt)
 
         negative = None if config.guidance_scale == 1 else states(config.negative_prompt)
-        return Text(states(config.prompt), negative, config.guidance_scale)
+        return PromptEmbeds(states(config.prompt), negative, config.guidance_scale)
 
     def _enlarged(self, picture: Picture, size: Size) -> torch.Tensor:
         """The picture bicubically enlarged, [1,3,H,W] in [0,1].
@@ -275,7 +276,7 @@ class CCSRPipeline(DiffusionPipeline):
     def predictor(
         self,
         condition: Condition,
-        text: Text | None = None,
+        text: PromptEmbeds | None = None,
         controlnet_conditioning_scale: float = 1.0,
     ) -> Predict:
         """The network as a function of (x_t, t).
@@ -302,7 +303,7 @@ class CCSRPipeline(DiffusionPipeline):
     def network(
         self,
         features: torch.Tensor | Residuals,
-        text: Text | None = None,
+        text: PromptEmbeds | None = None,
         controlnet_conditioning_scale: float = 1.0,
     ) -> Predict:
         """UNet and ControlNet as a function of (x_t, t), for latents of the size of `features`.
@@ -310,7 +311,7 @@ class CCSRPipeline(DiffusionPipeline):
         See `predictor`.
         """
         if text is None and self.empty_prompt is not None:
-            text = Text(self.empty_prompt(1))
+            text = PromptEmbeds(self.empty_prompt(1))
 
         def told(x: torch.Tensor, t: int, states: torch.Tensor | None) -> torch.Tensor:
             states = None if states is None else states.expand(len(x), -1, -1)
@@ -334,10 +335,10 @@ class CCSRPipeline(DiffusionPipeline):
         @torch.no_grad()
         def predict(x_t: torch.Tensor, t: int) -> torch.Tensor:
             x = x_t.to(self.unet.dtype)
-            prediction = told(x, t, None if text is None else text.states)
-            if text is None or text.negative is None or text.guidance_scale == 1:
+            prediction = told(x, t, None if text is None else text.prompt_embeds)
+            if text is None or text.negative_prompt_embeds is None or text.guidance_scale == 1:
                 return prediction
-            against = told(x, t, text.negative)
+            against = told(x, t, text.negative_prompt_embeds)
             return against + text.guidance_scale * (prediction - against)
 
         return predict
@@ -358,15 +359,15 @@ class CCSRPipeline(DiffusionPipeline):
     def steps(
         self,
         condition: Condition,
-        path: TimestepPlan,
+        plan: TimestepPlan,
         seeds: Sequence[int],
         extracted: Step | None = None,
     ) -> Iterator[Step]:
-        """Run a batch of seeds along a path, one step an evaluation; see `sample`."""
+        """Run a batch of seeds along a plan, one step an evaluation; see `sample`."""
         return sample(
             self.predictor(condition, condition.text),
             self.scheduler,
-            path,
+            plan,
             SeededNoise(seeds, self._execution_device),
             (len(seeds), *condition.latent_shape),
             extracted,

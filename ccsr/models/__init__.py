@@ -1,5 +1,5 @@
-"""The networks: autoencoders, ControlNet, LR adapter, text states, and how they are tiled.
+"""Networks: autoencoders, ControlNet, LR adapter, prompt embeddings, and their tiling.
 
-Takes and gives tensors: pixels [B,3,H,W] in [0,1], scaled latents [B,C,h,w].
-The pipeline, conversion and training build on them; none of them knows files or settings.
+They map tensors to tensors: pixels [B,3,H,W] in [0,1] and scaled latents [B,C,h,w].
+`inference`, `conversion` and `training` build on them; files and devices are handled there.
 """

@@ -1,7 +1,7 @@
-"""Pixels <-> latents, the same for both kinds of autoencoder.
+"""Pixels to latents and back, with either class of autoencoder.
 
-Pixels are in [0,1] here and everywhere in the engine; that autoencoders want [-1,1] and raw latents
-want scaling is known to this module only.
+Pixels are in [0,1] and latents are scaled, here and everywhere else. Autoencoders work on pixels in
+[-1,1] and on raw latents; only this module converts.
 """
 
 import math
@@ -17,9 +17,9 @@ from ccsr.models.tiling import in_tiles
 Autoencoder = AutoencoderKL | AutoencoderDC
 
 SMALLEST_TILE = 16
-"""Latents along a side of a piece: below, margins would take more time than pieces."""
+"""Side of a tile in latents: with smaller ones most of the time would go into margins."""
 COPIES = 5
-"""How many pictures with the channels of the finest resolution the autoencoder holds at once."""
+"""Feature maps of the finest resolution that the autoencoder holds at once."""
 
 
 def compression(vae: Autoencoder) -> int:
@@ -31,28 +31,29 @@ def compression(vae: Autoencoder) -> int:
 
 
 def encode(vae: Autoencoder, pixels: torch.Tensor, tile: int | None = None) -> torch.Tensor:
-    """Pixels [B,3,H,W] in [0,1] -> scaled latents [B,C,h,w], float32; no random draw.
+    """Pixels [B,3,H,W] in [0,1] -> scaled latents [B,C,h,w], float32; deterministic.
 
     Args:
         vae: The autoencoder.
-        pixels: Sides are multiples of its compression.
-        tile: A picture larger than so many latents a side is worked on in pieces of this size,
-            which takes less memory and changes nothing; None: whole, whatever its size.
+        pixels: Pictures whose sides are multiples of its compression.
+        tile: Side of a tile in latents. A larger picture is encoded in tiles of this size, with the
+            same result in less memory; with None every picture is encoded at once.
     """
     f = compression(vae)
 
     def encode_at_once(pixels: torch.Tensor) -> torch.Tensor:
         (encoded,) = vae.encode((2 * pixels - 1).to(vae.dtype), return_dict=False)
-        # AutoencoderKL knows a distribution, of which the mode is taken; AutoencoderDC a point.
+        # AutoencoderKL gives a distribution, whose mode is taken; AutoencoderDC gives a latent.
         return encoded if isinstance(encoded, torch.Tensor) else encoded.mode()
 
     if tile is None or max(pixels.shape[2:]) <= f * tile:
         raw = encode_at_once(pixels)
     elif isinstance(vae, AutoencoderKL):
-        each = (2 * pixels - 1).to(vae.dtype).split(1)
-        raw = torch.cat([encode_kl(vae, picture, f * tile) for picture in each])
+        pictures = (2 * pixels - 1).to(vae.dtype).split(1)
+        raw = torch.cat([encode_kl(vae, picture, f * tile) for picture in pictures])
     else:
-        raw = in_tiles(encode_at_once, pixels, f * tile, f * reach(vae, "encoder"), Fraction(1, f))
+        margin = f * receptive_field(vae, "encoder")
+        raw = in_tiles(encode_at_once, pixels, f * tile, margin, Fraction(1, f))
     return raw.float() * vae.config["scaling_factor"]
 
 
@@ -61,8 +62,8 @@ def decode(vae: Autoencoder, latents: torch.Tensor, tile: int | None = None) -> 
 
     Args:
         vae: The autoencoder.
-        latents: What to decode.
-        tile: As for `encode`.
+        latents: Latents of any size.
+        tile: See `encode`.
     """
     f, raw = compression(vae), (latents / vae.config["scaling_factor"]).to(vae.dtype)
 
@@ -75,14 +76,14 @@ def decode(vae: Autoencoder, latents: torch.Tensor, tile: int | None = None) -> 
     if isinstance(vae, AutoencoderKL):
         decoded = torch.cat([decode_kl(vae, latent, f * tile) for latent in raw.split(1)])
         return (decoded.float() + 1) / 2
-    return in_tiles(decode_at_once, raw, tile, reach(vae, "decoder"), Fraction(f))
+    return in_tiles(decode_at_once, raw, tile, receptive_field(vae, "decoder"), Fraction(f))
 
 
 def tile_within(vae: Autoencoder, max_bytes: float) -> int:
-    """The largest side of a piece, in latents, that is encoded and decoded within `max_bytes`.
+    """The largest side of a tile, in latents, whose encoding and decoding fit in `max_bytes`.
 
     Raises:
-        ValueError: If not even SMALLEST_TILE fits.
+        ValueError: If a tile of SMALLEST_TILE does not fit.
     """
     config = dict(vae.config)
     key = "block_out_channels" if "block_out_channels" in config else "decoder_block_out_channels"
@@ -97,15 +98,15 @@ def tile_within(vae: Autoencoder, max_bytes: float) -> int:
     return side
 
 
-def reach(vae: AutoencoderDC, part: Literal["encoder", "decoder"]) -> int:
-    """How many latents around one a part of the autoencoder sees, each way, at most.
+def receptive_field(vae: AutoencoderDC, part: Literal["encoder", "decoder"]) -> int:
+    """Radius of the receptive field of encoder or decoder, in latents, rounded up.
 
-    Its norms are those of single positions and it has no attention, so it sees no further than its
-    convolutions of 3x3 carry: two a block, and one into, out of and between resolutions.
+    Norms act on single positions and there is no attention, so that only the 3x3 convolutions
+    count: two a block, and one into, out of and between resolutions.
     """
     layers = vae.config[f"{part}_layers_per_block"]
-    distances = (
+    radii = (
         Fraction(2 * count + 2, 2 ** (len(layers) - 1 - level))
         for level, count in enumerate(layers)
     )
-    return math.ceil(sum(distances, Fraction(0)))
+    return math.ceil(sum(radii, Fraction(0)))

@@ -1,8 +1,8 @@
-"""`AutoencoderKL`, the autoencoder of Stable Diffusion, for pictures that are too large at once.
+"""`AutoencoderKL`, the autoencoder of Stable Diffusion, in tiles with exact results.
 
-It is run stage by stage, a residual block each, and each stage piece by piece: between stages the
-whole is kept, but what a block needs inside is kept of one piece only. The result is that of the
-whole. At the latents' resolution all positions attend to each other, so there nothing is cut.
+It is computed stage by stage, a residual block each, and each stage tile by tile: between stages
+the whole feature map is in memory, inside a stage that of one tile. The result is that of the
+whole picture. The blocks at the resolution of the latents have attention and are not tiled.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,20 +18,21 @@ from torch import nn
 
 from ccsr.models.group_norm import Function, in_normalised_tiles
 
-BLOCK_REACH = 2
-"""How far a residual block sees, by two convolutions of 3x3."""
+BLOCK_MARGIN = 2
+"""Radius of the receptive field of a residual block: two 3x3 convolutions."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What is run on all pieces before the next begins."""
+    """A part of the network that is computed for all tiles before the next one begins."""
 
     function: Function
     norms: tuple[nn.GroupNorm, ...]
+    """All GroupNorms of `function`."""
     margin: int
-    """How far it sees, in positions of its input."""
+    """Radius of its receptive field, in positions of its input."""
     factor: Fraction = Fraction(1)
-    """How many times larger its result is than its input."""
+    """Side of its result divided by the side of its input."""
 
 
 @apply_forward_hook
@@ -41,10 +42,10 @@ def encode_kl(vae: AutoencoderKL, pixels: torch.Tensor, side: int) -> torch.Tens
     Args:
         vae: The autoencoder.
         pixels: One picture.
-        side: Of a piece, in pixels; even.
+        side: Side of a tile in pixels; even.
     """
     encoder = vae.encoder
-    x = encoder.mid_block(_through(_down(encoder), pixels, side))
+    x = encoder.mid_block(_in_stages(_encoder_stages(encoder), pixels, side))
     x = encoder.conv_out(encoder.conv_act(encoder.conv_norm_out(x)))
     assert vae.quant_conv is not None  # Stable Diffusion 2.1 has it
     return DiagonalGaussianDistribution(vae.quant_conv(x)).mode()
@@ -56,36 +57,36 @@ def decode_kl(vae: AutoencoderKL, raw: torch.Tensor, side: int) -> torch.Tensor:
     decoder = vae.decoder
     assert vae.post_quant_conv is not None
     x = decoder.mid_block(decoder.conv_in(vae.post_quant_conv(raw)))
-    return _through(_up(decoder), x, side)
+    return _in_stages(_decoder_stages(decoder), x, side)
 
 
-def _through(stages: Iterable[Stage], x: torch.Tensor, side: int) -> torch.Tensor:
+def _in_stages(stages: Iterable[Stage], x: torch.Tensor, side: int) -> torch.Tensor:
     for stage in stages:
-        # Neither what goes into a stage nor what comes out is larger than `side`.
+        # Neither the input nor the result of a tile is larger than `side`.
         size = int(side / max(stage.factor, 1))
         x = in_normalised_tiles(stage.function, stage.norms, x, size, stage.margin, stage.factor)
     return x
 
 
-def _down(encoder: Any) -> Iterator[Stage]:  # noqa: ANN401 - diffusers' Encoder has no types
-    """Down to the latents' resolution."""
+def _encoder_stages(encoder: Any) -> Iterator[Stage]:  # noqa: ANN401 - diffusers has no types
+    """From the picture to the resolution of the latents."""
     before, margin, factor = encoder.conv_in, 1, Fraction(1)
     for block in encoder.down_blocks:
         for resnet in block.resnets:
-            yield _stage(before, resnet, margin + int(BLOCK_REACH / factor), factor)
+            yield _stage(before, resnet, margin + int(BLOCK_MARGIN / factor), factor)
             before, margin, factor = nn.Identity(), 0, Fraction(1)
         for downsampler in block.downsamplers or ():
             before, margin, factor = downsampler, 2, Fraction(1, 2)
 
 
-def _up(decoder: Any) -> Iterator[Stage]:  # noqa: ANN401 - diffusers' Decoder has no types
-    """From the latents' resolution to the picture."""
+def _decoder_stages(decoder: Any) -> Iterator[Stage]:  # noqa: ANN401 - diffusers has no types
+    """From the resolution of the latents to the picture."""
     before, factor = nn.Identity(), Fraction(1)
     for block in decoder.up_blocks:
         for resnet in block.resnets:
-            # After enlarging by two, twice as many positions are as far away; with them goes one
-            # of the convolution that follows it.
-            yield _stage(before, resnet, BLOCK_REACH, factor)
+            # An upsampler turns a margin of two positions into four: enough for the block's two
+            # convolutions and the upsampler's one.
+            yield _stage(before, resnet, BLOCK_MARGIN, factor)
             before, factor = nn.Identity(), Fraction(1)
         for upsampler in block.upsamplers or ():
             before, factor = upsampler, Fraction(2)
@@ -94,7 +95,7 @@ def _up(decoder: Any) -> Iterator[Stage]:  # noqa: ANN401 - diffusers' Decoder h
 
 
 def _stage(before: nn.Module, resnet: Any, margin: int, factor: Fraction) -> Stage:  # noqa: ANN401
-    """A residual block, together with what changes the resolution before it."""
+    """A residual block, together with the change of resolution `before` it."""
 
     def function(x: torch.Tensor) -> torch.Tensor:
         return resnet(before(x), None)

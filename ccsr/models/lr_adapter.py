@@ -1,4 +1,4 @@
-"""The compact model's condition network: reads the LR latent once for all steps and seeds."""
+"""Condition network of the compact model: an adapter that sees the LR latent alone."""
 
 from collections.abc import Sequence
 
@@ -11,24 +11,22 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 Residuals = tuple[tuple[torch.Tensor, ...], torch.Tensor]
-"""What is added to the UNet's skip connections [1,C,h,w], in their order, and to its middle."""
+"""Added to the UNet's skip connections [B,C,h,w], in their order, and to its middle block."""
 
 
 class LRAdapter(ModelMixin, ConfigMixin):
-    """Residuals of the UNet from the LR latent alone: it sees neither x_t nor t.
+    """Residuals of the UNet as a function of the LR latent alone, not of x_t and t.
 
-    One evaluation serves all steps of all seeds.
-
-    At each resolution of the UNet a chain of residual blocks, whose last features are projected to
-    the UNet's skip connections of that resolution.
+    One evaluation serves all steps of all seeds. At each resolution of the UNet a chain of residual
+    blocks; its last features are projected to the UNet's skip connections of that resolution.
 
     Args:
-        conditioning_channels: Channels of the latent of the picture.
+        conditioning_channels: Channels of the LR latent.
         unet_channels: The UNet's channels at each resolution.
-        unet_layers_per_block: Residual blocks on the UNet's way down, at each resolution.
-        block_out_channels: Own channels at each resolution.
-        layers_per_block: Own residual blocks at each resolution.
-        norm_num_groups: Groups of the normalisations.
+        unet_layers_per_block: Residual blocks of the UNet's down blocks.
+        block_out_channels: Channels of the adapter at each resolution.
+        layers_per_block: Residual blocks of the adapter at each resolution.
+        norm_num_groups: Groups of the GroupNorms.
     """
 
     @register_to_config
@@ -55,15 +53,15 @@ class LRAdapter(ModelMixin, ConfigMixin):
             )
             for level, width in enumerate(widths)
         )
-        # Each block begins as the identity, so that a model can be made deeper and go on learning
-        # from where it was.
+        # Each block begins as the identity, so that a trained model can be made deeper without a
+        # change of its results.
         for block in self.levels.modules():
             if isinstance(block, ResnetBlock2D):
                 nn.init.zeros_(block.conv2.weight)
                 assert block.conv2.bias is not None  # diffusers gives it one
                 nn.init.zeros_(block.conv2.bias)
         # The UNet's skip connections: its first convolution, then at each resolution its residual
-        # blocks and, but for the last, what goes on to the next.
+        # blocks and, except at the last, its downsampler.
         levels = [0] + [
             level
             for level in range(last + 1)
@@ -76,7 +74,7 @@ class LRAdapter(ModelMixin, ConfigMixin):
 
     @apply_forward_hook
     def condition_features(self, lr_latent: torch.Tensor) -> Residuals:
-        """The residuals for a scaled latent [B,C,h,w]; to be passed to `forward`."""
+        """Scaled latent [B,C,h,w] -> residuals, the `controlnet_cond` of `forward`."""
         x, skips = self.conv_in(lr_latent), []
         for level, block in enumerate(self.levels):
             x, states = block(x)
@@ -95,5 +93,5 @@ class LRAdapter(ModelMixin, ConfigMixin):
         controlnet_cond: Residuals,
         return_dict: bool = False,
     ) -> Residuals:
-        """`controlnet_cond`, what `condition_features` gave, whatever x_t and t are."""
+        """`controlnet_cond`, the result of `condition_features`, for every x_t and t."""
         return controlnet_cond

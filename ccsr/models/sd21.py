@@ -1,33 +1,24 @@
-"""The networks of the full size: those of Stable Diffusion 2.1, and a ControlNet like its UNet."""
+"""Configurations of the full-size networks: those of Stable Diffusion 2.1."""
 
 from typing import Any
 
-import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import nn
-
-from ccsr.diffusion.scheduler import NonUniformScheduler
-from ccsr.inference.pipeline import CCSRPipeline
-from ccsr.models.controlnet import LatentControlNetModel
-from ccsr.models.prompt import EmptyPrompt
-
 HEAD_CHANNELS = 64
-"""Channels of an attention head; weights do not tell."""
+"""Channels of an attention head, which the weights do not show."""
 SCALING_FACTOR = 0.18215
 WORKING_SIZE = 512
-"""Pixels of the shorter side that the authors enlarge small inputs to."""
-UNET_CHANNELS, TEXT_WIDTH, VAE_CHANNELS = 320, 1024, 128
-"""At the finest resolution, of a text state, and at the finest resolution."""
+"""The authors enlarge small inputs until the shorter side of the result has so many pixels."""
+UNET_CHANNELS, VAE_CHANNELS = 320, 128
+"""Channels at the finest resolution."""
+TEXT_WIDTH = 1024
+"""Features of a token."""
 FACTORS = (1, 2, 4, 4)
 """Channels at each resolution, in units of those at the finest."""
-RANDOM_STD = 0.02
-"""Of random weights: small enough for activations to stay finite in any number format."""
 
 
 def unet_config(
     channels: int = UNET_CHANNELS, text_width: int = TEXT_WIDTH, head_channels: int = HEAD_CHANNELS
 ) -> dict[str, Any]:
-    """Configuration of the UNet, or of one like it of another width."""
+    """Configuration of the UNet; other widths make a smaller network of the same structure."""
     widths = tuple(channels * factor for factor in FACTORS)
     return {
         "in_channels": 4,
@@ -37,14 +28,14 @@ def unet_config(
         "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
         "layers_per_block": 2,
         "cross_attention_dim": text_width,
-        # The number of heads, whatever diffusers calls it.
+        # Despite its name, diffusers takes the number of heads here.
         "attention_head_dim": tuple(max(width // head_channels, 1) for width in widths),
         "use_linear_projection": True,
     }
 
 
 def vae_config(channels: int = VAE_CHANNELS) -> dict[str, Any]:
-    """Configuration of the autoencoder, or of one like it of another width."""
+    """Configuration of the autoencoder; see `unet_config`."""
     return {
         "down_block_types": ("DownEncoderBlock2D",) * 4,
         "up_block_types": ("UpDecoderBlock2D",) * 4,
@@ -53,38 +44,3 @@ def vae_config(channels: int = VAE_CHANNELS) -> dict[str, Any]:
         "latent_channels": 4,
         "scaling_factor": SCALING_FACTOR,
     }
-
-
-def random_pipeline(
-    dtype: torch.dtype, channels: int = UNET_CHANNELS, vae_channels: int = VAE_CHANNELS
-) -> CCSRPipeline:
-    """A pipeline with random weights, to measure what the full size costs without having it.
-
-    Args:
-        dtype: Its number format.
-        channels: Of UNet and ControlNet at the finest resolution.
-        vae_channels: Of the autoencoder there.
-    """
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(**unet_config(channels))
-        controlnet = LatentControlNetModel.from_unet(
-            unet, conditioning_channels=4, load_weights_from_unet=False
-        )
-        vae = AutoencoderKL(**vae_config(vae_channels))
-    prompt = EmptyPrompt(width=TEXT_WIDTH)
-    for network in (unet, controlnet, vae, prompt):
-        _fill(network, dtype)
-    pipeline = CCSRPipeline(
-        unet, controlnet, vae, NonUniformScheduler(), prompt, working_size=WORKING_SIZE
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def _fill(network: nn.Module, dtype: torch.dtype) -> None:
-    """Give a network, which may be on the meta device, random weights in memory."""
-    # Not diffusers' own `to`, which asks to be told at loading.
-    nn.Module.to(network, dtype)
-    network.to_empty(device="cpu").eval().requires_grad_(False)
-    for weight in network.parameters():
-        weight.normal_(std=RANDOM_STD)

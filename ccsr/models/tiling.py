@@ -1,7 +1,8 @@
-"""Large pictures in pieces.
+"""Large pictures and latents in tiles.
 
-Where a network sees only so far, pieces with a margin give the same as the whole: `in_tiles`. Where
-it sees everything, as attention does, overlapping pieces are blended: `blended`.
+A network with a small receptive field gives the same result in tiles with a margin as on the whole:
+`in_tiles`. A network with attention sees everything; there overlapping tiles are blended:
+`blended`.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,53 +15,61 @@ from ccsr.config import TilingConfig
 from ccsr.diffusion.sampler import Predict
 
 BLEND_VARIANCE = 0.01
-"""Of the Gaussian, in units of the piece's side; the authors' value."""
+"""Of the Gaussian blend weights, in units of the tile's side; the authors' value."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of one axis: what is computed, and what of it is kept."""
+    """A tile along one axis."""
 
     start: int
+    """First position with the margin."""
     stop: int
-    first: int
-    """Where the kept part begins, counted like `start`."""
-    last: int
-    """Where it ends."""
+    """End with the margin, exclusive."""
+    inner_start: int
+    """First position without the margin."""
+    inner_stop: int
+    """End without the margin, exclusive."""
+
+    def inner(self, factor: Fraction, origin: int) -> slice:
+        """The part without the margin in a result `factor` times as large, from `origin` on."""
+        return slice(
+            int((self.inner_start - origin) * factor), int((self.inner_stop - origin) * factor)
+        )
 
 
 def spans(length: int, size: int, margin: int) -> Iterator[Span]:
-    """Cut an axis into pieces of `size`, each computed with `margin` on both sides of it."""
-    for first in range(0, length, size):
-        last = min(first + size, length)
-        yield Span(max(first - margin, 0), min(last + margin, length), first, last)
+    """Cut an axis into tiles of `size`, each with `margin` on both sides inside the axis."""
+    for start in range(0, length, size):
+        stop = min(start + size, length)
+        yield Span(max(start - margin, 0), min(stop + margin, length), start, stop)
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A piece of a picture or of latents, with its margin."""
+class Tile:
+    """A tile of a picture or of latents, with its margin."""
 
     x: torch.Tensor
     """[B,C,h,w]."""
     row: Span
     column: Span
 
-    def kept_of(self, made: torch.Tensor) -> torch.Tensor:
-        """The middle of what was made of it, [B,D,f h,f w]."""
-        factor = Fraction(made.shape[2], self.x.shape[2])
-        inside = (_scaled(span, factor, span.start) for span in (self.row, self.column))
-        return made[(..., *inside)]
+    def without_margin(self, result: torch.Tensor) -> torch.Tensor:
+        """The inner part of the function's result for this tile, [B,D,f h,f w]."""
+        factor = Fraction(result.shape[2], self.x.shape[2])
+        inner = (span.inner(factor, span.start) for span in (self.row, self.column))
+        return result[(..., *inner)]
 
-    def place_in(self, whole: torch.Tensor, factor: Fraction) -> torch.Tensor:
-        """Where that goes in what is made of the whole."""
-        return whole[(..., *(_scaled(span, factor, 0) for span in (self.row, self.column)))]
+    def part_of(self, whole: torch.Tensor, factor: Fraction) -> torch.Tensor:
+        """The view of the whole result that this tile fills."""
+        return whole[(..., *(span.inner(factor, 0) for span in (self.row, self.column)))]
 
 
-def pieces(x: torch.Tensor, size: int, margin: int) -> Iterator[Piece]:
-    """Cut x [B,C,h,w] into pieces of `size` a side, row by row."""
+def tiles(x: torch.Tensor, size: int, margin: int) -> Iterator[Tile]:
+    """Cut x [B,C,h,w] into tiles of `size` a side, row by row."""
     for row in spans(x.shape[2], size, margin):
         for column in spans(x.shape[3], size, margin):
-            yield Piece(x[:, :, row.start : row.stop, column.start : column.stop], row, column)
+            yield Tile(x[:, :, row.start : row.stop, column.start : column.stop], row, column)
 
 
 def in_tiles(
@@ -70,48 +79,43 @@ def in_tiles(
     margin: int,
     factor: Fraction,
 ) -> torch.Tensor:
-    """`function` of x [B,C,H,W], computed piece by piece.
+    """`function` of x [B,C,H,W], computed tile by tile.
 
-    Equal to computing it at once if no value of the result depends on more than `margin` around it:
-    each piece is computed with its margin, and only the middle is kept.
+    Equal to `function(x)` if the receptive field of `function` reaches no further than `margin`:
+    each tile is computed with its margin, and the margin is cut off the result.
 
     Args:
-        function: Makes [B,D,f H,f W] of [B,C,H,W].
-        x: The whole.
-        size: Side of a piece of x.
-        margin: What is added on each side.
-        factor: f; pieces and margins times f must be whole.
+        function: Maps [B,C,H,W] to [B,D,f H,f W].
+        x: The whole input.
+        size: Side of a tile of x.
+        margin: Added on each side.
+        factor: f; sizes and margins times f are whole numbers.
     """
     if max(x.shape[2:]) <= size:
         return function(x)
     whole: torch.Tensor | None = None
-    for piece in pieces(x, size, margin):
-        made = function(piece.x)
+    for tile in tiles(x, size, margin):
+        result = function(tile.x)
         if whole is None:
             height, width = (int(length * factor) for length in x.shape[2:])
-            # Pixel by pixel, as networks are fastest and as pictures are kept.
+            # The layout in which convolutions are fastest and in which pictures are stored.
             whole = torch.empty(
-                (*made.shape[:2], height, width),
-                dtype=made.dtype,
-                device=made.device,
+                (*result.shape[:2], height, width),
+                dtype=result.dtype,
+                device=result.device,
                 memory_format=torch.channels_last,
             )
-        piece.place_in(whole, factor).copy_(piece.kept_of(made))
-    assert whole is not None  # there is at least one piece
+        tile.part_of(whole, factor).copy_(tile.without_margin(result))
+    assert whole is not None  # there is at least one tile
     return whole
 
 
-def _scaled(span: Span, factor: Fraction, origin: int) -> slice:
-    """The kept part in the result, counted from `origin` of x."""
-    return slice(int((span.first - origin) * factor), int((span.last - origin) * factor))
-
-
 Window = tuple[slice, slice]
-"""Rows and columns of a piece."""
+"""Rows and columns of an overlapping tile."""
 
 
 def windows(height: int, width: int, tiling: TilingConfig) -> list[Window]:
-    """Overlapping pieces that cover latents of this size, row by row."""
+    """Overlapping tiles that cover latents of this size, row by row."""
     return [
         (slice(top, top + tiling.tile), slice(left, left + tiling.tile))
         for top in starts(height, tiling)
@@ -120,43 +124,42 @@ def windows(height: int, width: int, tiling: TilingConfig) -> list[Window]:
 
 
 def starts(length: int, tiling: TilingConfig) -> list[int]:
-    """Where pieces begin along an axis; the last one ends where the axis does."""
+    """Where tiles begin along an axis, a stride apart; the last tile ends where the axis does."""
     last = max(length - tiling.tile, 0)
     return [*range(0, last, tiling.stride), last]
 
 
 def blend_weights(height: int, width: int, tiling: TilingConfig) -> torch.Tensor:
-    """How much each value of a piece counts, [height,width] float64: a Gaussian about its middle.
+    """Weights of the values of a tile, [height,width] float64: a Gaussian about its centre.
 
-    With weights "official" the middle lies half a row too low, as in the authors' code.
+    With weights "official" the centre lies half a row too low, as in the authors' code.
     """
-    middle_row = height / 2 if tiling.weights == "official" else (height - 1) / 2
-    rows = _gaussian(height, middle_row)
-    return torch.outer(rows, _gaussian(width, (width - 1) / 2))
+    centre = height / 2 if tiling.weights == "official" else (height - 1) / 2
+    return torch.outer(_gaussian(height, centre), _gaussian(width, (width - 1) / 2))
 
 
-def _gaussian(length: int, middle: float) -> torch.Tensor:
-    distance = (torch.arange(length, dtype=torch.float64) - middle) / length
+def _gaussian(length: int, centre: float) -> torch.Tensor:
+    distance = (torch.arange(length, dtype=torch.float64) - centre) / length
     return torch.exp(-(distance**2) / (2 * BLEND_VARIANCE))
 
 
 def blended(
     predict_in: Callable[[Window], Predict], height: int, width: int, tiling: TilingConfig
 ) -> Predict:
-    """A network whose output is blended of those for overlapping pieces.
+    """A network whose output is the weighted mean of its outputs for overlapping tiles.
 
     Args:
-        predict_in: Makes the network for one piece; called once for each.
-        height: Of the latents.
-        width: Of the latents.
-        tiling: How to cut them.
+        predict_in: Makes the network for one tile; called once for each.
+        height: Height of the latents.
+        width: Width of the latents.
+        tiling: Side and stride of the tiles.
     """
-    pieces = windows(height, width, tiling)
-    networks = [predict_in(piece) for piece in pieces]
+    covering = windows(height, width, tiling)
+    networks = [predict_in(window) for window in covering]
 
     def predict(x_t: torch.Tensor, t: int) -> torch.Tensor:
         total, norm = torch.zeros_like(x_t, dtype=torch.float32), x_t.new_zeros(height, width)
-        for (rows, columns), network in zip(pieces, networks, strict=True):
+        for (rows, columns), network in zip(covering, networks, strict=True):
             x = x_t[..., rows, columns]
             weights = blend_weights(x.shape[2], x.shape[3], tiling).to(norm)
             total[..., rows, columns] += weights * network(x, t)

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from ccsr.config import COMPACT, DEFAULT_SEED, SamplingConfig
-from ccsr.diffusion.scheduler import timestep_plan
+from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.images.picture import Picture, Size
 from ccsr.inference.events import Decoded, ModelInfo, Progress
 
@@ -26,15 +26,15 @@ def line(text: str, kind: str = "") -> str:
 
 def nfe_line(config: SamplingConfig) -> str:
     """What a setting costs."""
-    path = timestep_plan(config)
-    evaluations = counted(path.num_evaluations, "network evaluation")
+    plan = timestep_plan(config)
+    evaluations = counted(plan.num_evaluations, "network evaluation")
     if config.guidance_scale != 1:
         evaluations += ", each with and without the prompt"
     if config.variant == "v1":
         return line(f"Uniform diffusion: {evaluations}")
-    if not path.indices:
+    if not plan.indices:
         return line(f"First estimate only, no refinement: {evaluations}")
-    return line(f"{counted(len(path.indices), 'refinement step')}, {evaluations}")
+    return line(f"{counted(len(plan.indices), 'refinement step')}, {evaluations}")
 
 
 def picture_line(picture: Picture, result: Size) -> str:

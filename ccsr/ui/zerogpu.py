@@ -13,7 +13,7 @@ from typing import Any
 
 from ccsr.config import SamplingConfig
 from ccsr.diffusion.sampler import Step
-from ccsr.diffusion.scheduler import timestep_plan
+from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.images.picture import Picture
 from ccsr.inference.estimate_cache import MAX_KEPT_BYTES, networks_of, to_the_end
 from ccsr.inference.events import Engine, ModelInfo, Progress, Restored
@@ -188,5 +188,5 @@ class ZeroGpuSession:
     @staticmethod
     def _key(config: SamplingConfig, seed: int) -> tuple[object, ...]:
         """What makes two runs walk through the same estimates."""
-        path = to_the_end(timestep_plan(config))
-        return networks_of(config.variant), config.scale, config.words, seed, path
+        plan = to_the_end(timestep_plan(config))
+        return networks_of(config.variant), config.scale, config.words, seed, plan

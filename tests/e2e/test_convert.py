@@ -36,7 +36,7 @@ from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Restored
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.controlnet import LatentControlNetModel
-from ccsr.models.prompt import EMPTY_TOKENS
+from ccsr.models.prompt_embeds import EMPTY_TOKENS
 from tests.tiny import (
     TOKEN_WIDTH,
     tiny_latent_controlnet,

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from ccsr.cli import parser
 from ccsr.config import L_STD_HELP, SamplingConfig
-from ccsr.diffusion.scheduler import timestep_plan
+from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.evaluation.heatmap import with_scale
 from ccsr.evaluation.report import read_settings, settings_text
 from ccsr.images.picture import Picture

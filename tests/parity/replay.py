@@ -21,12 +21,13 @@ from ccsr.config import TilingConfig
 from ccsr.conversion.checkpoint import Checkpoint
 from ccsr.conversion.convert import load, plan_conversion
 from ccsr.diffusion.sampler import Predict, sample
-from ccsr.diffusion.scheduler import NonUniformScheduler, non_uniform_plan
+from ccsr.diffusion.scheduler import NonUniformScheduler
+from ccsr.diffusion.timesteps import non_uniform_plan
 from ccsr.images.color import aligner
-from ccsr.inference.pipeline import CCSRPipeline, Text
+from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.autoencoder import decode, encode
 from ccsr.models.lr_adapter import Residuals
-from ccsr.models.prompt import EmptyPrompt
+from ccsr.models.prompt_embeds import EmptyPrompt, PromptEmbeds
 from ccsr.models.sd21 import HEAD_CHANNELS
 from ccsr.models.tiling import Window, blended, windows
 
@@ -106,14 +107,14 @@ def replay(
         name = f"control_{number:02d}"
         yield Difference(name, relative(settings["strength"] * residual, trace[name]))
 
-    text = Text(trace["context"], trace.get("uncond_context"), settings["cfg_scale"])
+    text = PromptEmbeds(trace["context"], trace.get("uncond_context"), settings["cfg_scale"])
 
     def network(window: Window) -> Predict:
         features = features_in(pipeline, trace["cond_img"], window)
         return pipeline.network(features, text, settings["strength"])
 
     predict = blended(network, *latent.shape[2:], tiling) if tiled else network(EVERYTHING)
-    path = non_uniform_plan(
+    plan = non_uniform_plan(
         settings["steps"], settings["t_max"], settings["t_min"], pipeline.scheduler.loop_start
     )
     draws = [trace[name] for name in meta["draws"]]
@@ -126,7 +127,7 @@ def replay(
         predictions.append(predict(x_t, t))
         return predictions[-1]
 
-    steps = sample(recorded, pipeline.scheduler, path, lambda draw, _: draws[draw], latent.shape)
+    steps = sample(recorded, pipeline.scheduler, plan, lambda draw, _: draws[draw], latent.shape)
     x0_hat = latent
     for number, step in enumerate(steps):
         x0_hat = step.x0_hat

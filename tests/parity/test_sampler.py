@@ -5,7 +5,8 @@ from diffusers import DDPMScheduler
 from safetensors.torch import load_file
 
 from ccsr.diffusion.sampler import SeededNoise, sample
-from ccsr.diffusion.scheduler import NonUniformScheduler, non_uniform_plan, uniform_plan
+from ccsr.diffusion.scheduler import NonUniformScheduler
+from ccsr.diffusion.timesteps import non_uniform_plan, uniform_plan
 from tests.parity.recorded import DATA, replayed
 
 pytestmark = pytest.mark.parity
@@ -42,12 +43,12 @@ def test_sampler_shows_the_network_what_the_authors_sampler_does(
 ) -> None:
     calls = [(trace[f"net_{i:03d}_x"], trace[f"net_{i:03d}_eps"]) for i in range(16)]
     draws = [trace["noise_000"], *(trace[f"noise_{i:03d}"] for i in range(2, 18))]
-    path = non_uniform_plan(45, 0.6667, 0.3333)
+    plan = non_uniform_plan(45, 0.6667, 0.3333)
     steps = list(
         sample(
             replayed(calls),
             NonUniformScheduler(),
-            path,
+            plan,
             lambda draw, shape: draws[draw],
             draws[0].shape,
         )
@@ -130,8 +131,8 @@ def test_two_evaluations_of_v2_noise_as_the_scheduler_of_diffusers_does() -> Non
 
     shape = (1, 4, 8, 8)
     lr_latent, *draws = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
-    path = non_uniform_plan(6, 0.6667, 0.5)
-    steps = list(sample(network, ours, path, lambda draw, _: draws[draw], shape, start=lr_latent))
+    plan = non_uniform_plan(6, 0.6667, 0.5)
+    steps = list(sample(network, ours, plan, lambda draw, _: draws[draw], shape, start=lr_latent))
 
     assert [step.timestep for step in steps] == [999, 499]
     x = lr_latent

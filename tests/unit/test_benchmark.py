@@ -10,7 +10,7 @@ import torch
 
 from ccsr import benchmark
 from ccsr.config import SamplingConfig
-from ccsr.models.sd21 import random_pipeline, unet_config, vae_config
+from ccsr.models.sd21 import unet_config, vae_config
 from tests.tiny import save_tiny_model, tiny_pipeline
 
 
@@ -26,7 +26,7 @@ def test_parts_of_a_run_add_up_and_none_is_empty() -> None:
 def test_full_size_tells_of_parameters_memory_and_every_part(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    narrow = random_pipeline(torch.float32, channels=32, vae_channels=32)
+    narrow = benchmark.random_pipeline(torch.float32, channels=32, vae_channels=32)
     narrow.register_to_config(working_size=0)
     monkeypatch.setattr(benchmark, "random_pipeline", lambda dtype: narrow)
     benchmark.print_full_size("float32", side=16)
@@ -44,7 +44,7 @@ def test_large_tells_of_memory_and_time(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_random_weights_give_finite_pictures() -> None:
-    pipeline = random_pipeline(torch.bfloat16, channels=32, vae_channels=32)
+    pipeline = benchmark.random_pipeline(torch.bfloat16, channels=32, vae_channels=32)
     assert pipeline.config["working_size"] == 512
     pipeline.register_to_config(working_size=0)
     (result,) = pipeline(benchmark.noise_picture(16), SamplingConfig(num_steps=3)).pictures

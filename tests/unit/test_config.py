@@ -13,7 +13,7 @@ from ccsr.config import (
     parse_seeds,
     presets_for,
 )
-from ccsr.diffusion.scheduler import timestep_plan
+from ccsr.diffusion.timesteps import timestep_plan
 
 FIELDS = [field.name for field in dataclasses.fields(SamplingConfig)]
 

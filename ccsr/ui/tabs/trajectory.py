@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ccsr.config import SEED, SamplingConfig
 from ccsr.diffusion.sampler import Step
-from ccsr.diffusion.scheduler import ending_at, timestep_plan
+from ccsr.diffusion.timesteps import ending_at, timestep_plan
 from ccsr.evaluation.metrics import scorer_for
 from ccsr.evaluation.plots import (
     SCORE_LABELS,

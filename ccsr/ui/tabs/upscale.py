@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from ccsr.config import DEFAULT_SEED, MAX_SEED, SEED, SamplingConfig
-from ccsr.diffusion.scheduler import timestep_plan
+from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.evaluation.report import settings_text
 from ccsr.images.writing import save_png
 from ccsr.inference.events import Engine, Progress, Restored

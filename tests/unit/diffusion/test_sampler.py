@@ -2,12 +2,8 @@ import pytest
 import torch
 
 from ccsr.diffusion.sampler import SeededNoise, sample
-from ccsr.diffusion.scheduler import (
-    NonUniformScheduler,
-    TimestepPlan,
-    non_uniform_plan,
-    uniform_plan,
-)
+from ccsr.diffusion.scheduler import NonUniformScheduler
+from ccsr.diffusion.timesteps import TimestepPlan, non_uniform_plan, uniform_plan
 
 SHAPE = (2, 4, 8, 8)
 
@@ -16,28 +12,28 @@ def network(x_t: torch.Tensor, t: int) -> torch.Tensor:
     return 0.5 * x_t + t / 1000
 
 
-def run(path: TimestepPlan, seeds: tuple[int, ...] = (0, 1)) -> list[torch.Tensor]:
+def run(plan: TimestepPlan, seeds: tuple[int, ...] = (0, 1)) -> list[torch.Tensor]:
     shape = (len(seeds), *SHAPE[1:])
     noise = SeededNoise(seeds)
-    return [s.x0_hat for s in sample(network, NonUniformScheduler(), path, noise, shape)]
+    return [s.x0_hat for s in sample(network, NonUniformScheduler(), plan, noise, shape)]
 
 
 @pytest.mark.parametrize(
-    "path",
+    "plan",
     [non_uniform_plan(45, 2 / 3, 1 / 3), non_uniform_plan(45, 0.5, 0.5), uniform_plan(16)],
     ids=["non-uniform", "extraction only", "uniform"],
 )
-def test_one_step_is_yielded_for_each_network_evaluation(path: TimestepPlan) -> None:
+def test_one_step_is_yielded_for_each_network_evaluation(plan: TimestepPlan) -> None:
     calls: list[int] = []
 
     def counted(x_t: torch.Tensor, t: int) -> torch.Tensor:
         calls.append(t)
         return network(x_t, t)
 
-    steps = list(sample(counted, NonUniformScheduler(), path, SeededNoise([0, 1]), SHAPE))
+    steps = list(sample(counted, NonUniformScheduler(), plan, SeededNoise([0, 1]), SHAPE))
     assert [step.timestep for step in steps] == calls
-    assert [step.evaluation for step in steps] == list(range(1, path.num_evaluations + 1))
-    assert {step.total for step in steps} == {path.num_evaluations}
+    assert [step.evaluation for step in steps] == list(range(1, plan.num_evaluations + 1))
+    assert {step.total for step in steps} == {plan.num_evaluations}
 
 
 def test_nothing_is_computed_after_the_caller_stops_asking() -> None:
@@ -47,8 +43,8 @@ def test_nothing_is_computed_after_the_caller_stops_asking() -> None:
         calls.append(t)
         return network(x_t, t)
 
-    path = non_uniform_plan(45, 2 / 3, 1 / 3)
-    steps = sample(counted, NonUniformScheduler(), path, SeededNoise([0, 1]), SHAPE)
+    plan = non_uniform_plan(45, 2 / 3, 1 / 3)
+    steps = sample(counted, NonUniformScheduler(), plan, SeededNoise([0, 1]), SHAPE)
     next(steps)
     next(steps)
     steps.close()
@@ -62,14 +58,14 @@ def test_first_evaluation_is_at_T_on_pure_noise() -> None:
         seen.append(x_t)
         return network(x_t, t)
 
-    path = non_uniform_plan(45, 2 / 3, 1 / 3)
-    next(sample(spy, NonUniformScheduler(), path, SeededNoise([0, 1]), SHAPE))
+    plan = non_uniform_plan(45, 2 / 3, 1 / 3)
+    next(sample(spy, NonUniformScheduler(), plan, SeededNoise([0, 1]), SHAPE))
     torch.testing.assert_close(seen[0], SeededNoise([0, 1])(0, SHAPE))
 
 
 def test_seed_gives_the_same_result_alone_and_in_a_batch() -> None:
-    path = non_uniform_plan(45, 2 / 3, 1 / 3)
-    torch.testing.assert_close(run(path, (7,))[-1][0], run(path, (3, 7, 9))[-1][1])
+    plan = non_uniform_plan(45, 2 / 3, 1 / 3)
+    torch.testing.assert_close(run(plan, (7,))[-1][0], run(plan, (3, 7, 9))[-1][1])
 
 
 def test_different_seeds_differ() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ccsr.config import SamplingConfig
-from ccsr.diffusion.scheduler import timestep_plan
+from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.evaluation.tradeoff import PointResult, grid, num_evaluations, sweep, write_points
 from ccsr.images.picture import picture_from_array
 from ccsr.inference.estimate_cache import PictureSession

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ccsr.config import SamplingConfig, Variant
-from ccsr.diffusion.scheduler import timestep_plan
+from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.images.picture import picture_from_array
 from ccsr.inference.estimate_cache import PictureSession
 from ccsr.inference.events import Progress, Restored

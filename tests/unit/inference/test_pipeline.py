@@ -7,18 +7,19 @@ from accelerate.hooks import CpuOffload
 from safetensors.torch import load_file
 
 from ccsr.config import VARIANTS, SamplingConfig, TilingConfig
-from ccsr.diffusion.scheduler import NonUniformScheduler, timestep_plan
+from ccsr.diffusion.scheduler import NonUniformScheduler
+from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.images.picture import Picture, PictureError, Size, picture_from_array
 from ccsr.inference.events import Progress, Restored
 from ccsr.inference.pipeline import (
     PREVIEWS,
     CCSRPipeline,
-    Text,
     is_looked_at,
     seeds_at_once,
     target_size,
     working_size,
 )
+from ccsr.models.prompt_embeds import PromptEmbeds
 from tests.tiny import save_tiny_model, tiny_pipeline
 
 FAST = SamplingConfig(num_steps=6)
@@ -170,10 +171,10 @@ def test_guidance_moves_away_from_what_is_not_wanted() -> None:
     wanted, unwanted, guided, unguided = (
         pipeline.predictor(condition, text)(x_t, 500)
         for text in (
-            Text(states),
-            Text(negative),
-            Text(states, negative, guidance_scale=3.0),
-            Text(states, negative),
+            PromptEmbeds(states),
+            PromptEmbeds(negative),
+            PromptEmbeds(states, negative, guidance_scale=3.0),
+            PromptEmbeds(states, negative),
         )
     )
     assert not torch.allclose(wanted, unwanted, atol=1e-3)

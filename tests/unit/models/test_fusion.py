@@ -1,5 +1,6 @@
-"""The quick blocks give what diffusers' give."""
+"""Fused blocks give what diffusers' blocks give, and are saved as these."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,14 @@ from diffusers.models.normalization import RMSNorm
 from torch import nn
 
 from ccsr.models.fusion import (
-    QuickResBlock,
-    QuickRMSNorm,
-    Upsampling,
-    downsampling,
-    fuse,
-    fuse_norms,
+    FusedDownBlock,
+    FusedResBlock,
+    FusedRMSNorm,
+    FusedUpBlock,
+    fuse_autoencoder,
+    fuse_down_block,
+    fuse_rms_norms,
+    fuse_up_block,
 )
 
 
@@ -28,11 +31,12 @@ def norm() -> RMSNorm:
     return norm
 
 
-def quick(norm: RMSNorm) -> QuickRMSNorm:
-    network = nn.Sequential(norm)
-    fuse_norms(network)
-    assert isinstance(network[0], QuickRMSNorm)
-    return network[0]
+def fused(norm: RMSNorm) -> FusedRMSNorm:
+    """A fused copy."""
+    norm = copy.deepcopy(norm)
+    fuse_rms_norms(norm)
+    assert isinstance(norm, FusedRMSNorm)
+    return norm
 
 
 @pytest.mark.parametrize(
@@ -42,22 +46,23 @@ def quick(norm: RMSNorm) -> QuickRMSNorm:
 def test_agrees_with_diffusers(norm: RMSNorm, dtype: torch.dtype, tolerance: float) -> None:
     x = (3 * torch.randn(2, 5, 7, 48)).to(dtype)
     expected = norm(x.float())
-    found = quick(norm).to(dtype)(x)
+    found = fused(norm).to(dtype)(x)
     assert found.dtype == dtype
     assert (found.float() - expected).norm() <= tolerance * expected.norm()
 
 
 def test_float16_does_not_overflow(norm: RMSNorm) -> None:
-    found = quick(norm).half()(torch.full((1, 1, 1, 48), 1000.0).half())
+    found = fused(norm).half()(torch.full((1, 1, 1, 48), 1000.0).half())
     assert torch.allclose(found.float(), (norm.weight + norm.bias).float(), atol=0.01)
 
 
 def test_gradients_agree(norm: RMSNorm) -> None:
     x = torch.randn(1, 4, 4, 48, requires_grad=True)
     weights = torch.randn(1, 4, 4, 48)
-    inputs = (x, norm.weight, norm.bias)
-    expected = torch.autograd.grad((norm(x) * weights).sum(), inputs)
-    found = torch.autograd.grad((quick(norm)(x) * weights).sum(), inputs)
+    expected, found = (
+        torch.autograd.grad((kind(x) * weights).sum(), (x, kind.weight, kind.bias))
+        for kind in (norm, fused(norm))
+    )
     for one, other in zip(found, expected, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
 
@@ -97,44 +102,50 @@ def both_ways(vae: AutoencoderDC) -> list[torch.Tensor]:
         return [vae.encode(pixels).latent, vae.decode(latents).sample]
 
 
-def test_an_autoencoder_keeps_its_weights_and_its_results() -> None:
+def test_norms_fused_for_training_keep_weights_and_results() -> None:
     vae = autoencoder()
     names, expected = set(vae.state_dict()), both_ways(vae)
-    fuse_norms(vae)
+    fuse_rms_norms(vae)
     assert set(vae.state_dict()) == names
-    assert any(isinstance(module, QuickRMSNorm) for module in vae.decoder.modules())
+    assert any(isinstance(module, FusedRMSNorm) for module in vae.decoder.modules())
     for one, other in zip(both_ways(vae), expected, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_folded_autoencoder_is_as_good_in_half_the_precision(dtype: torch.dtype) -> None:
-    exact, plain, folded = autoencoder(), autoencoder().to(dtype), autoencoder().to(dtype)
-    fuse(folded)
-    folded.to(memory_format=torch.channels_last)
-    for true, one, other in zip(*map(both_ways, (exact, plain, folded)), strict=True):
+def test_fused_autoencoder_is_as_accurate_in_half_the_precision(dtype: torch.dtype) -> None:
+    exact, plain, fused = autoencoder(), autoencoder().to(dtype), autoencoder().to(dtype)
+    fuse_autoencoder(fused)
+    fused.to(memory_format=torch.channels_last)
+    for true, one, other in zip(*map(both_ways, (exact, plain, fused)), strict=True):
         errors = [(x.float() - true).norm() / true.norm() for x in (one, other)]
         assert errors[1] < 1.5 * errors[0]
 
 
-def test_a_folded_autoencoder_is_not_saved(tmp_path: Path) -> None:
+def test_fused_autoencoder_is_saved_as_it_was_loaded(tmp_path: Path) -> None:
     vae = autoencoder()
-    fuse(vae)
-    with pytest.raises(ValueError, match="cannot be saved"):
-        vae.save_pretrained(tmp_path / "vae")
-    assert not list(tmp_path.iterdir())
+    loaded, expected = copy.deepcopy(vae.state_dict()), both_ways(vae)
+    fuse_autoencoder(vae)
+    vae.to(memory_format=torch.channels_last)
+    vae.save_pretrained(tmp_path)
+    again = AutoencoderDC.from_pretrained(tmp_path)
+    assert {DCUpBlock2d, FusedUpBlock} & {type(m) for m in again.modules()} == {DCUpBlock2d}
+    found = again.state_dict()
+    assert found.keys() == loaded.keys()
+    assert all(torch.equal(found[name], loaded[name]) for name in loaded)
+    assert all(torch.equal(*results) for results in zip(both_ways(again), expected, strict=True))
 
 
-def test_a_folded_autoencoder_gives_the_same() -> None:
+def test_fused_autoencoder_gives_the_same() -> None:
     vae = autoencoder()
     expected = both_ways(vae)
-    fuse(vae)
+    fuse_autoencoder(vae)
     for one, other in zip(both_ways(vae), expected, strict=True):
         assert (one - other).norm() <= 1e-5 * other.norm()
     kinds = {type(module) for module in vae.modules()}
-    assert {QuickRMSNorm, QuickResBlock, Upsampling} <= kinds
+    assert {FusedRMSNorm, FusedResBlock, FusedDownBlock, FusedUpBlock} <= kinds
     assert not {DCDownBlock2d, DCUpBlock2d, ResBlock, RMSNorm} & kinds
-    fuse(vae)  # one that two variants share
+    fuse_autoencoder(vae)  # one that two variants share
     assert torch.equal(both_ways(vae)[1], one)
 
 
@@ -143,7 +154,7 @@ def test_blocks_of_other_kinds_are_left_alone() -> None:
         downsample_block_type="conv", upsample_block_type="interpolate", decoder_act_fns="relu"
     )
     expected = both_ways(vae)
-    fuse(vae)
+    fuse_autoencoder(vae)
     kinds = {type(module) for module in vae.decoder.modules()}
     assert {DCUpBlock2d, ResBlock} <= kinds
     for one, other in zip(both_ways(vae), expected, strict=True):
@@ -152,24 +163,26 @@ def test_blocks_of_other_kinds_are_left_alone() -> None:
 
 @pytest.mark.parametrize("shortcut", [True, False])
 @pytest.mark.parametrize(("inputs", "outputs"), [(8, 8), (8, 16), (8, 32), (16, 8)])
+@torch.no_grad()
 def test_one_convolution_does_the_work_of_two(inputs: int, outputs: int, shortcut: bool) -> None:
     torch.manual_seed(0)
     down = DCDownBlock2d(inputs, outputs, downsample=True, shortcut=shortcut)
     up = DCUpBlock2d(inputs, outputs, shortcut=shortcut)
     x = torch.randn(1, inputs, 6, 10)
-    before = [down.conv.weight.clone(), up.conv.weight.clone()]
-    with torch.no_grad():
-        assert torch.allclose(downsampling(down)(x), down(x), atol=1e-5)
-        assert torch.allclose(Upsampling(up)(x), up(x), atol=1e-5)
-    assert torch.equal(down.conv.weight, before[0])
-    assert torch.equal(up.conv.weight, before[1])
+    expected = [down(x), up(x)]
+    weights = [block.conv.weight.clone() for block in (down, up)]
+    fuse_down_block(down)
+    fuse_up_block(up)
+    for block, result, weight in zip((down, up), expected, weights, strict=True):
+        assert torch.allclose(block(x), result, atol=1e-5)
+        assert torch.equal(block.conv.weight, weight)
 
 
-def test_the_residual_block_is_right_where_silu_is_cut() -> None:
+def test_residual_block_is_right_where_silu_is_clamped() -> None:
     torch.manual_seed(0)
     block = ResBlock(8, 8, "rms_norm", "silu").requires_grad_(False)
-    fuse_norms(block)
+    fuse_rms_norms(block)
     x = 1000 * torch.randn(1, 8, 6, 6)
     expected = block(x)
-    block.__class__ = QuickResBlock
+    block.__class__ = FusedResBlock
     assert torch.allclose(block(x), expected, atol=1e-3)

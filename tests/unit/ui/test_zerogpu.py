@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ccsr.config import SamplingConfig
-from ccsr.diffusion.scheduler import timestep_plan
+from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.evaluation.tradeoff import grid, sweep
 from ccsr.images.picture import Picture, picture_from_array
 from ccsr.inference.estimate_cache import PictureSession

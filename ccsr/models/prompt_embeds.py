@@ -1,4 +1,4 @@
-"""What the UNet of Stable Diffusion is told in words: by default nothing, which is stored."""
+"""Text conditioning of Stable Diffusion's UNet: prompt embeddings, and the stored empty prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,43 +10,44 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 EMPTY_TOKENS = (49406, 49407)
-"""The empty prompt to CLIP: start and end."""
+"""CLIP's tokens of the empty prompt: start and end of text."""
 PADDING_TOKEN = 0
-"""What Stable Diffusion 2 fills the rest with."""
+"""Stable Diffusion 2 pads prompts with it."""
 
 
 @dataclass(frozen=True)
-class Text:
-    """What the UNet is told in words, with classifier-free guidance (arXiv 2207.12598)."""
+class PromptEmbeds:
+    """Text conditioning with classifier-free guidance (arXiv 2207.12598)."""
 
-    states: torch.Tensor
-    """Of the prompt, [1,length,width]."""
-    negative: torch.Tensor | None = None
-    """Of what is not wanted; evaluated only if `guidance` is not 1."""
+    prompt_embeds: torch.Tensor
+    """[1,length,width]."""
+    negative_prompt_embeds: torch.Tensor | None = None
+    """[1,length,width]; not evaluated if `guidance_scale` is 1."""
     guidance_scale: float = 1.0
 
 
 class EmptyPrompt(ModelMixin, ConfigMixin):
-    """Text states of the empty prompt, stored, so that no text encoder need be loaded.
+    """Stored embeddings of the empty prompt; they replace the text encoder.
 
     Args:
-        length: Tokens.
+        length: Number of tokens.
         width: Features of a token, the UNet's `cross_attention_dim`.
     """
 
     @register_to_config
     def __init__(self, length: int = 77, width: int = 1024) -> None:
         super().__init__()
+        # Model folders hold the weight under this name.
         self.states = nn.Parameter(torch.zeros(1, length, width), requires_grad=False)
 
     def forward(self, batch_size: int) -> torch.Tensor:
-        """Text states [B,length,width]."""
+        """Prompt embeddings [B,length,width]."""
         return self.states.expand(batch_size, -1, -1)
 
 
 @torch.no_grad()
-def text_states(encoder: CLIPTextModel, tokens: Sequence[int]) -> torch.Tensor:
-    """The states [1,length,width] that the last layer of `encoder` makes of a prompt's tokens.
+def embed_tokens(encoder: CLIPTextModel, tokens: Sequence[int]) -> torch.Tensor:
+    """Prompt embeddings [1,length,width]: hidden states of the last layer of `encoder`.
 
     Raises:
         ValueError: If there are more tokens than the encoder takes.
@@ -60,15 +61,15 @@ def text_states(encoder: CLIPTextModel, tokens: Sequence[int]) -> torch.Tensor:
     device = encoder.device
     padded = torch.full((1, length), PADDING_TOKEN, device=device)
     padded[0, : len(tokens)] = torch.tensor(tokens)
-    # Given, for a model that was built without weights has no positions of its own.
+    # A model built on the meta device has no buffer of position ids.
     positions = torch.arange(length, device=device)[None]
     return encoder(padded, position_ids=positions).last_hidden_state
 
 
-def prompt_states(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, prompt: str) -> torch.Tensor:
-    """The states [1,length,width] of a prompt in words.
+def embed_prompt(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, prompt: str) -> torch.Tensor:
+    """Prompt embeddings [1,length,width] of a text.
 
     Raises:
-        ValueError: If it is too long.
+        ValueError: If the text has more tokens than the encoder takes.
     """
-    return text_states(encoder, tokenizer(prompt).input_ids)
+    return embed_tokens(encoder, tokenizer(prompt).input_ids)

@@ -9,7 +9,7 @@ import torch
 from ccsr.config import SamplingConfig
 from ccsr.images.picture import picture_from_array
 from ccsr.inference.pipeline import CCSRPipeline
-from ccsr.models.prompt import EMPTY_TOKENS, prompt_states, text_states
+from ccsr.models.prompt_embeds import EMPTY_TOKENS, embed_prompt, embed_tokens
 from tests.tiny import tiny_pipeline, tiny_reader, tiny_text_encoder, tiny_tokenizer
 
 FAST = SamplingConfig(num_steps=3)
@@ -32,7 +32,7 @@ def test_states_are_those_of_the_padded_prompt() -> None:
     padded = torch.tensor([[start, *cat, end, *[0] * 72]])
     with torch.no_grad():
         expected = encoder(padded).last_hidden_state
-    found = prompt_states(encoder, tiny_tokenizer(), "Cat")
+    found = embed_prompt(encoder, tiny_tokenizer(), "Cat")
     torch.testing.assert_close(found, expected)
 
 
@@ -59,8 +59,8 @@ def test_guidance_leads_away_from_the_empty_prompt_if_nothing_else_is_unwanted(
     )
     assert condition.text is not None
     assert reader.empty_prompt is not None
-    assert condition.text.negative is not None
-    assert torch.equal(condition.text.negative, reader.empty_prompt.states)
+    assert condition.text.negative_prompt_embeds is not None
+    assert torch.equal(condition.text.negative_prompt_embeds, reader.empty_prompt.states)
 
 
 @pytest.mark.parametrize("pipeline", [tiny_pipeline(), tiny_pipeline("kl", attention=True)])
@@ -72,4 +72,4 @@ def test_model_without_a_text_encoder_refuses_words(pipeline: CCSRPipeline) -> N
 def test_prompt_of_too_many_tokens_is_refused_with_their_number(reader: CCSRPipeline) -> None:
     with pytest.raises(ValueError, match=r"the prompt has 76 tokens, .* reads 75"):
         result(reader, prompt="a " * 76)
-    text_states(tiny_text_encoder(), [EMPTY_TOKENS[0], *[1] * 75, EMPTY_TOKENS[1]])
+    embed_tokens(tiny_text_encoder(), [EMPTY_TOKENS[0], *[1] * 75, EMPTY_TOKENS[1]])
