@@ -113,7 +113,7 @@ def timestep_plan(config: SamplingConfig, loop_start: LoopStart = "paper") -> Ti
 
 
 def ending_at(
-    config: SamplingConfig, evaluation: int, loop_start: LoopStart = "paper"
+    config: SamplingConfig, evaluation: int, loop_start: LoopStart
 ) -> SamplingConfig | None:
     """The setting whose result is one estimate of a run of `config`.
 

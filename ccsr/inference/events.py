@@ -12,7 +12,7 @@ import numpy as np
 
 from ccsr.config import SamplingConfig, StartPoint, Variant
 from ccsr.diffusion.sampler import Step
-from ccsr.diffusion.scheduler import LoopStart
+from ccsr.diffusion.timesteps import LoopStart
 from ccsr.images.picture import Picture
 
 

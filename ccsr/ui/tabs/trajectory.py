@@ -190,7 +190,7 @@ def estimates(
     for step in steps:
         result = session_picture.explorer.restore(config, seed, step).picture
         path = trajectory.folder / f"t-{step.timestep:03d}.png"
-        ending = ending_at(config, step.evaluation)
+        ending = ending_at(config, step.evaluation, engine.info.loop_start)
         save_png(path, result, settings_text(ending, seed, engine.info) if ending else {})
         trajectory = dataclasses.replace(
             trajectory,

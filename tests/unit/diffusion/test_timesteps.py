@@ -4,6 +4,7 @@ import pytest
 from ccsr.config import SamplingConfig
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import (
+    LoopStart,
     ending_at,
     jump_index,
     leading_timesteps,
@@ -109,18 +110,19 @@ def test_leading_grid_rises_within_the_process(num_steps: int) -> None:
     assert len(timesteps) == num_steps
 
 
+@pytest.mark.parametrize("loop_start", ["paper", "official"])
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 15, 45, 200])
 @pytest.mark.parametrize("t_max", [0.0, 0.26, 0.5, 0.6667, 1.0])
 @pytest.mark.parametrize("t_min", [0.0, 0.2, 0.3333])
 def test_every_estimate_is_the_result_of_a_setting(
-    num_steps: int, t_max: float, t_min: float
+    num_steps: int, t_max: float, t_min: float, loop_start: LoopStart
 ) -> None:
     config = SamplingConfig(num_steps=num_steps, t_max=t_max, t_min=min(t_min, t_max))
-    whole = timestep_plan(config)
+    whole = timestep_plan(config, loop_start)
     for evaluation in range(1, whole.num_evaluations + 1):
-        ending = ending_at(config, evaluation)
+        ending = ending_at(config, evaluation, loop_start)
         assert ending is not None
-        plan = timestep_plan(ending)
+        plan = timestep_plan(ending, loop_start)
         assert plan.num_evaluations == evaluation
         assert plan.indices == whole.indices[: evaluation - 1]
 
@@ -128,5 +130,5 @@ def test_every_estimate_is_the_result_of_a_setting(
 def test_only_the_last_estimate_of_v1_is_a_result() -> None:
     config = SamplingConfig(variant="v1")
     last = timestep_plan(config).num_evaluations
-    assert ending_at(config, last) == config
-    assert ending_at(config, last - 1) is None
+    assert ending_at(config, last, "paper") == config
+    assert ending_at(config, last - 1, "paper") is None
