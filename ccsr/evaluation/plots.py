@@ -1,9 +1,11 @@
 """Plots of the trade-off and of a trajectory, for the page (SVG) and for files (PNG).
 
-Both have one style. An SVG takes the colour of the text around it, so it is readable in light and
-in dark; a PNG has a white ground.
+An SVG takes the colour of the text around it, so it is readable on light and dark pages; a PNG has
+a white background. Pages draw in several threads at once: everything is set on the figures, and
+matplotlib's settings, which all threads share, are left as they are.
 """
 
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,45 +14,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_mixed import MixedModeRenderer
+from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from ccsr.config import PRESETS, TABLE_5
-from ccsr.evaluation.heatmap import GREY_LEVELS, color_table
+from ccsr.evaluation.heatmap import COLORMAP, GREY_LEVELS
 from ccsr.evaluation.metrics import METRICS
 from ccsr.evaluation.tradeoff import Point
 
 TRADEOFF_PLOT = "tradeoff.png"
 
-INK = "#010203"
-"""Stands for the colour of the text, and is replaced by it in SVGs."""
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.15,
-    "grid.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "ccsr",
-}
-SIZE_INCHES = (6.4, 4.2)
-PNG_DPI = 160
+TEXT_COLOR = "#010203"
+"""Stands for the colour of the text, and is replaced by `currentColor` in SVGs."""
 ACCENT = "#7c3aed"
+SIZE_INCHES = (6.4, 4.2)
+SVG_DPI = 72
+PNG_DPI = 160
+LABEL_OFFSETS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 3), (1, -3), (-1, 3), (-1, -3))
+"""Where a label may stand about its dot, in steps to the right and upwards; the preferred first."""
+DOT_RADIUS = 5
+"""Of the dots, in points."""
 
 
 @dataclass(frozen=True)
-class Axis:
+class PlotAxis:
     """A score as an axis of a plot."""
 
     score: str
@@ -65,33 +58,29 @@ SCORE_LABELS = {
     name: f"{metric.label}{f' ({metric.unit})' if metric.unit else ''}"
     for name, metric in METRICS.items()
 }
-"""What scores are called in tables and plots."""
-PLACES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 3), (1, -3), (-1, 3), (-1, -3))
-"""Where a label may stand about its dot, the preferred place first."""
-DOT = 6
-"""Half the side of a dot, in pixels of the figure."""
+"""Names of the scores in tables and plots."""
 DISTORTION = {
-    "psnr": Axis("psnr", "PSNR in dB (higher is more faithful)"),
-    "consistency": Axis("consistency", "PSNR to the input in dB (higher is more faithful)"),
+    "psnr": PlotAxis("psnr", "PSNR in dB (higher is more faithful)"),
+    "consistency": PlotAxis("consistency", "PSNR to the input in dB (higher is more faithful)"),
 }
-"""Axes across; the first that was measured is taken."""
+"""Horizontal axes; the first that was measured is taken."""
 PERCEPTION = {
-    "lpips": Axis("lpips", "LPIPS (lower looks more alike)"),
-    "niqe": Axis("niqe", "NIQE (lower is more natural)"),
-    "sharpness": Axis("sharpness", "Sharpness in grey levels (mean absolute Laplacian)"),
+    "lpips": PlotAxis("lpips", "LPIPS (lower looks more alike)"),
+    "niqe": PlotAxis("niqe", "NIQE (lower is more natural)"),
+    "sharpness": PlotAxis("sharpness", "Sharpness in grey levels (mean absolute Laplacian)"),
 }
-"""Axes upwards; the first that was measured is taken."""
+"""Vertical axes; the first that was measured is taken."""
 
 
-def axes_of(points: Sequence[Point]) -> tuple[Axis, Axis]:
-    """What to draw points by: distortion across, perception upwards."""
+def axes_of(points: Sequence[Point]) -> tuple[PlotAxis, PlotAxis]:
+    """Horizontal axis (distortion) and vertical axis (perception) for the scores of the points."""
     scores = points[0].scores
-    across = next(axis for name, axis in DISTORTION.items() if name in scores)
-    return across, next(axis for name, axis in PERCEPTION.items() if name in scores)
+    horizontal = next(axis for name, axis in DISTORTION.items() if name in scores)
+    return horizontal, next(axis for name, axis in PERCEPTION.items() if name in scores)
 
 
 def preset_of(point: Point) -> str | None:
-    """Label of the paper's setting that a point is, if it is one."""
+    """Label of the preset of the paper's Table 5 that a point has; None for others."""
     for preset in (PRESETS[name] for name in TABLE_5):
         if preset.apply(point.config) == point.config:
             return preset.label
@@ -99,46 +88,48 @@ def preset_of(point: Point) -> str | None:
 
 
 def tradeoff_figure(points: Sequence[Point]) -> Figure:
-    """Distortion against perception, a dot a setting, its colour the L-STD.
+    """Perception against distortion: one dot per setting, coloured by its L-STD.
 
-    Dot number i has the group id "point-i", for pages that want to know of clicks.
+    The dot of points[i] has the group id "point-i" in the SVG, for clicks on a page.
     """
-    across, upwards = axes_of(points)
+    horizontal, vertical = axes_of(points)
     l_stds = [GREY_LEVELS * (point.l_std or 0.0) for point in points]
-    shades = ScalarMappable(Normalize(0, max(l_stds) or 1), ListedColormap(color_table()))
-    with rc_context(STYLE):
-        figure = Figure(SIZE_INCHES, layout="constrained")
-        axes = figure.add_subplot()
-        labels: list[Annotation] = []
-        for index, (point, l_std) in enumerate(zip(points, l_stds, strict=True)):
-            x, y = point.scores[across.score], point.scores[upwards.score]
-            dot = axes.scatter(
-                [x], [y], s=90, color=shades.to_rgba(np.array(l_std)), edgecolors=INK
-            )
-            dot.set_gid(f"point-{index}")
-            text = preset_of(point) or f"{point.config.t_max:g}, {point.config.t_min:g}"
-            labels.append(
-                axes.annotate(text, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=9)
-            )
-        axes.set_xlabel(across.label)
-        axes.set_ylabel(upwards.label)
-        axes.margins(0.12)
-        if any(point.l_std is not None for point in points):
-            figure.colorbar(shades, ax=axes, label="L-STD in grey levels", fraction=0.05)
-        _keep_apart(figure, labels)
+    shades = ScalarMappable(Normalize(0, max(l_stds) or 1), COLORMAP)
+    figure = _figure()
+    axes = _styled(figure.add_subplot())
+    labels: list[Annotation] = []
+    for index, (point, l_std) in enumerate(zip(points, l_stds, strict=True)):
+        x, y = point.scores[horizontal.score], point.scores[vertical.score]
+        color = shades.to_rgba(np.array(l_std))
+        dot = axes.scatter([x], [y], s=90, color=color, edgecolors=TEXT_COLOR)
+        dot.set_gid(f"point-{index}")
+        text = preset_of(point) or f"{point.config.t_max:g}, {point.config.t_min:g}"
+        labels.append(_annotation(axes, text, (x, y)))
+    axes.set_xlabel(horizontal.label, color=TEXT_COLOR)
+    axes.set_ylabel(vertical.label, color=TEXT_COLOR)
+    axes.margins(0.12)
+    if any(point.l_std is not None for point in points):
+        bar = figure.colorbar(shades, ax=axes, fraction=0.05)
+        bar.set_label("L-STD in grey levels", color=TEXT_COLOR)
+        bar.outline.set_edgecolor(TEXT_COLOR)
+        bar.ax.tick_params(colors=TEXT_COLOR)
+    _separate_labels(figure, labels)
     return figure
 
 
-def _keep_apart(figure: Figure, labels: Sequence[Annotation]) -> None:
-    """Put each label beside its dot where it hides neither dots nor labels, if there is room."""
+def _separate_labels(figure: Figure, labels: Sequence[Annotation]) -> None:
+    """Move each label to the first of `LABEL_OFFSETS` that overlaps no dot and no other label."""
     figure.draw_without_rendering()
     dots = [label.axes.transData.transform(label.xy) for label in labels if label.axes]
-    taken = [Bbox.from_bounds(x - DOT, y - DOT, 2 * DOT, 2 * DOT) for x, y in dots]
+    taken = [
+        Bbox.from_bounds(x - DOT_RADIUS, y - DOT_RADIUS, 2 * DOT_RADIUS, 2 * DOT_RADIUS)
+        for x, y in dots
+    ]
     for label in labels:
-        for across, upwards in PLACES:
-            label.set_position((across * 7, upwards * 5))
-            label.set_horizontalalignment("left" if across > 0 else "right")
-            label.set_verticalalignment("bottom" if upwards > 0 else "top")
+        for right, up in LABEL_OFFSETS:
+            label.set_position((right * 7, up * 5))
+            label.set_horizontalalignment("left" if right > 0 else "right")
+            label.set_verticalalignment("bottom" if up > 0 else "top")
             box = label.get_window_extent()
             if not any(box.overlaps(other) for other in taken):
                 break
@@ -154,26 +145,25 @@ def trajectory_figure(
 
     Args:
         timesteps: Train timesteps of the estimates.
-        scores: By label, one value an estimate; each gets a panel of its own.
+        scores: By label, one value per estimate; each gets a panel of its own.
         marks: Labels and timesteps of vertical lines; that of t_max in the first panel has the
-            group id "mark-t_max-0", for pages on which it can be dragged.
+            group id "mark-t_max-0" in the SVG, for dragging it on a page.
     """
-    with rc_context(STYLE):
-        figure = Figure(SIZE_INCHES, layout="constrained")
-        panels = figure.subplots(len(scores), 1, sharex=True, squeeze=False)[:, 0]
-        for axes, (label, values) in zip(panels, scores.items(), strict=True):
-            axes.plot(timesteps, values, color=ACCENT, marker="o", markersize=4)
-            axes.set_ylabel(label)
-            for text, timestep in marks.items():
-                axes.axvline(timestep, color=INK, alpha=0.5, linestyle=":")
-                # Wide enough to be taken hold of.
-                handle = axes.axvline(timestep, color=ACCENT, alpha=0.15, linewidth=12)
-                handle.set_gid(f"mark-{text}-{list(panels).index(axes)}")
-                axes.annotate(text, (timestep, 1), xycoords=("data", "axes fraction"),
-                              xytext=(4, -10), textcoords="offset points", fontsize=9)  # fmt: skip
-        panels[-1].set_xlabel("timestep t")
-        # The whole process, whatever is marked: what is dragged keeps its place.
-        panels[-1].set_xlim(1020, -20)
+    figure = _figure()
+    panels = figure.subplots(len(scores), 1, sharex=True, squeeze=False)[:, 0]
+    for number, (axes, (label, values)) in enumerate(zip(panels, scores.items(), strict=True)):
+        _styled(axes).plot(timesteps, values, color=ACCENT, marker="o", markersize=4)
+        axes.set_ylabel(label, color=TEXT_COLOR)
+        for text, timestep in marks.items():
+            axes.axvline(timestep, color=TEXT_COLOR, alpha=0.5, linestyle=":")
+            # Wide enough to be dragged.
+            handle = axes.axvline(timestep, color=ACCENT, alpha=0.15, linewidth=12)
+            handle.set_gid(f"mark-{text}-{number}")
+            mark = _annotation(axes, text, (timestep, 1), xycoords=("data", "axes fraction"))
+            mark.set_position((4, -10))
+    panels[-1].set_xlabel("timestep t", color=TEXT_COLOR)
+    # All of T to 0 whatever the marks are, so that the axis does not move while one is dragged.
+    panels[-1].set_xlim(1020, -20)
     return figure
 
 
@@ -185,39 +175,89 @@ def timesteps_across(figure: Figure, fraction: float) -> float:
 
 
 def fraction_across(figure: Figure, timestep: float) -> float:
-    """Where a timestep is, as a fraction of the width of a trajectory's figure."""
+    """Position of a timestep as a fraction of the width of a trajectory's figure."""
     figure.draw_without_rendering()
     return float(figure.axes[0].transData.transform((timestep, 0))[0] / figure.bbox.width)
 
 
+def _figure() -> Figure:
+    """An empty figure without a background, whose pixels are points."""
+    return Figure(SIZE_INCHES, dpi=SVG_DPI, facecolor="none", layout="constrained")
+
+
+def _styled(axes: Axes) -> Axes:
+    """The axes in the colour of the text, with a faint grid and without a frame."""
+    axes.set_facecolor("none")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[:].set_edgecolor(TEXT_COLOR)
+    axes.tick_params(colors=TEXT_COLOR)
+    axes.grid(color=TEXT_COLOR, alpha=0.15)
+    return axes
+
+
+def _annotation(
+    axes: Axes,
+    text: str,
+    xy: tuple[float, float],
+    xycoords: Any = "data",  # noqa: ANN401 - matplotlib has no public type for it
+) -> Annotation:
+    """A small label at an offset in points from xy."""
+    return axes.annotate(
+        text,
+        xy,
+        xytext=(0, 0),
+        xycoords=xycoords,
+        textcoords="offset points",
+        fontsize=9,
+        color=TEXT_COLOR,
+    )
+
+
+class _PageRenderer(RendererSVG):
+    """Writes text as text and gives equal elements equal ids.
+
+    matplotlib has settings for both, `svg.fonttype` and `svg.hashsalt`, but all threads share them.
+    """
+
+    def draw_text(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        self._draw_text_as_text(*args, **kwargs)
+
+    def _make_id(self, type: str, content: object) -> str:
+        return f"{type}{hashlib.sha256(str(content).encode()).hexdigest()[:10]}"
+
+
 def svg(figure: Figure, alt: str) -> str:
-    """The figure as an element of a page, in the colour of its text.
+    """The figure as an SVG element of a page, in the colour of the text around it.
 
     Args:
         figure: What to draw.
-        alt: What it shows, for those who do not see it.
+        alt: Description for screen readers.
     """
     file = io.StringIO()
-    with rc_context(STYLE):
-        metadata = {"Date": None, "Title": alt}
-        figure.savefig(file, format="svg", metadata=metadata, transparent=True)
+    width, height = figure.bbox.size
+    metadata = {"Date": None, "Title": alt}
+    page = _PageRenderer(width, height, file, image_dpi=PNG_DPI, metadata=metadata)
+    # The colours of a colour bar are drawn as pixels.
+    renderer: Any = MixedModeRenderer(figure, *SIZE_INCHES, PNG_DPI, page)
+    figure.draw(renderer)
+    renderer.finalize()
     text = file.getvalue()
     return (
         text[text.index("<svg") :]
-        .replace(INK, "currentColor")
+        .replace(TEXT_COLOR, "currentColor")
         .replace("<svg ", '<svg role="figure" class="plot" ', 1)
     )
 
 
 def reachable(drawing: str, group: str, role: str, label: str, value: float | None = None) -> str:
-    """An SVG in which the keyboard reaches a group of elements.
+    """An SVG in which the keyboard can focus a group of elements.
 
     Args:
         drawing: The SVG.
         group: Id of the group.
-        role: What it is for, as ARIA names it.
-        label: What it is called.
-        value: Where it stands, if that can change.
+        role: Its ARIA role.
+        label: Its accessible name.
+        value: Its current value, for sliders.
     """
     attributes = f'tabindex="0" role="{role}" aria-label="{escape(label)}"'
     if value is not None:
@@ -226,6 +266,6 @@ def reachable(drawing: str, group: str, role: str, label: str, value: float | No
 
 
 def write_png(figure: Figure, path: Path) -> Path:
-    """Write the figure as a picture, black on white."""
+    """Write the figure as PNG, black on white."""
     figure.savefig(path, dpi=PNG_DPI, facecolor="white")
     return path

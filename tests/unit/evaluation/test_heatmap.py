@@ -5,18 +5,20 @@ from skimage.color import rgb2lab
 from ccsr.evaluation import heatmap
 
 
-def test_equal_steps_of_the_value_are_equal_steps_of_lightness() -> None:
-    lightness = rgb2lab(heatmap.colors(np.linspace(0, 1, 101)))[:, 0]
-    steps = np.diff(lightness)
+def test_every_step_of_the_value_is_a_step_of_lightness() -> None:
+    """All 256 colours are told apart in grey, and equal differences stay about equal."""
+    lightness = rgb2lab(heatmap.colors(np.linspace(0, 1, 256)))[:, 0]
     assert lightness[0] < 10
     assert lightness[-1] > 90
-    np.testing.assert_allclose(steps, steps.mean(), atol=0.02)
+    assert np.diff(lightness).min() > 0
+    tenths = np.diff(np.interp(np.linspace(0, 255, 11), np.arange(256), lightness))
+    assert tenths.max() < 1.9 * tenths.min()
 
 
-def test_neighbouring_colours_are_about_equally_far_apart() -> None:
-    lab = rgb2lab(heatmap.colors(np.linspace(0, 1, 101)))
-    distances = np.linalg.norm(np.diff(lab, axis=0), axis=1)
-    assert distances.max() < 1.8 * distances.min()
+def test_differences_of_lightness_add_up_to_those_of_the_values() -> None:
+    values = np.linspace(0, 1, 256)
+    lightness = rgb2lab(heatmap.colors(values))[:, 0]
+    np.testing.assert_allclose(lightness, 100 * values, atol=7)
 
 
 def test_no_colour_is_clipped() -> None:

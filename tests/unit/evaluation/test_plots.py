@@ -1,11 +1,15 @@
 import itertools
 import re
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
+import matplotlib
+import numpy as np
 import pytest
 from PIL import Image
 
 from ccsr.config import SamplingConfig
+from ccsr.evaluation.heatmap import with_scale
 from ccsr.evaluation.plots import (
     fraction_across,
     reachable,
@@ -89,3 +93,29 @@ def test_labels_of_points_that_lie_close_do_not_cover_each_other() -> None:
     assert len(boxes) == 5
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
     assert all(figure.bbox.x0 < box.x0 and box.x1 < figure.bbox.x1 for box in boxes)
+
+
+def drawings() -> list[str]:
+    """Everything that a page draws."""
+    trajectory = trajectory_figure([999, 658, 341], {"PSNR": [25, 26, 27]}, {"t_max": 658})
+    bar = with_scale(np.full((64, 64), 0.01))
+    return [svg(tradeoff_figure(POINTS), "a"), svg(trajectory, "b"), str(bar.tobytes())]
+
+
+def settings() -> dict[str, object]:
+    return {name: matplotlib.rcParams[name] for name in matplotlib.rcParams if name != "backend"}
+
+
+def test_threads_draw_the_same_and_leave_the_settings_of_matplotlib_alone() -> None:
+    alone, before = drawings(), settings()
+    with ThreadPoolExecutor(2) as threads:
+        futures = [threads.submit(drawings) for _ in range(6)]
+        while wait(futures, timeout=0.001).not_done:
+            assert settings() == before
+    assert all(future.result() == alone for future in futures)
+
+
+def test_text_is_text_whatever_the_settings_of_matplotlib() -> None:
+    expected = svg(tradeoff_figure(POINTS), "a plot")
+    with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "another"}):
+        assert svg(tradeoff_figure(POINTS), "a plot") == expected
