@@ -10,9 +10,15 @@ import torch
 
 from ccsr.config import VARIANTS, SamplingConfig
 from ccsr.diffusion.sampler import Step
-from ccsr.diffusion.timesteps import respaced_timesteps, timestep_plan
+from ccsr.diffusion.timesteps import (
+    LoopStart,
+    TimestepPlan,
+    respaced_timesteps,
+    timestep_plan,
+)
 from ccsr.images.picture import Picture
 from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
+from ccsr.inference.estimate_cache import EstimateCache, PictureEstimates
 from ccsr.inference.events import ModelInfo, Progress, Restored
 from ccsr.inference.pipeline import target_size
 
@@ -26,12 +32,14 @@ class FakeEngine:
         failure: Raised by every run after its first evaluation.
         variants: What it claims to be able to do.
         reads_text: Whether it claims to take prompts.
+        loop_start: Where it claims to start its refinement.
     """
 
     delay: float = 0.0
     failure: Exception | None = None
     variants: tuple[str, ...] = VARIANTS
     reads_text: bool = False
+    loop_start: LoopStart = "paper"
     evaluations: int = 0
     """Network evaluations done so far, over all runs."""
     threads: set[str] = field(default_factory=set)
@@ -43,13 +51,23 @@ class FakeEngine:
     released: threading.Event = field(default_factory=threading.Event)
     """Ends all delays at once."""
 
-    def session(self, picture: Picture) -> "FakeSession":
-        return FakeSession(self, picture)
+    def session(
+        self, picture: Picture, cache: EstimateCache | None = None, owner: str = ""
+    ) -> "FakeSession":
+        estimates = PictureEstimates(picture, cache, owner, self.loop_start)
+        return FakeSession(self, picture, estimates)
 
     @property
     def info(self) -> ModelInfo:
         return ModelInfo(
-            "fake", self.variants, "cpu", "float32", "none", 1_000, reads_text=self.reads_text
+            "fake",
+            self.variants,
+            "cpu",
+            "float32",
+            "none",
+            1_000,
+            reads_text=self.reads_text,
+            loop_start=self.loop_start,
         )
 
     def run(
@@ -60,7 +78,7 @@ class FakeEngine:
         *,
         preview: bool = False,
     ) -> Iterator[Progress | Restored]:
-        each = timestep_plan(config).num_evaluations
+        each = timestep_plan(config, self.loop_start).num_evaluations
         total = each * len(seeds)
         try:
             for number, seed in enumerate(seeds):
@@ -87,34 +105,26 @@ class FakeEngine:
 
 @dataclass
 class FakeSession:
-    """Evaluates what it has not evaluated yet, as `ccsr.inference.estimate_cache` does."""
+    """Evaluates what is not in the cache of estimates yet, as the model's session does."""
 
     engine: FakeEngine
     picture: Picture
-    made: dict[tuple[object, ...], int] = field(default_factory=dict)
-
-    @staticmethod
-    def key(config: SamplingConfig, seed: int) -> tuple[object, ...]:
-        return config.variant == "v1", config.scale, seed, config.t_max, config.num_steps
-
-    def begun(self, key: tuple[object, ...]) -> int:
-        """How many estimates of a chain are there; all of a seed share the first."""
-        extracted = any(other[:3] == key[:3] for other in self.made)
-        return self.made.get(key, int(extracted))
+    estimates: PictureEstimates
 
     def num_evaluations(self, config: SamplingConfig, seed: int) -> int:
-        made = self.begun(self.key(config, seed))
-        return max(timestep_plan(config).num_evaluations - made, 0)
+        return self.estimates.num_missing(config, seed)
 
     def refine(
         self, config: SamplingConfig, seed: int, *, preview: bool = False
     ) -> Iterator[Progress]:
-        key, total = self.key(config, seed), self.num_evaluations(config, seed)
+        steps = fake_steps(self.estimates.plan(config))
         try:
-            for number in range(1, total + 1):
-                event = self.engine.evaluate(self.picture, number, total, seed, preview)
-                self.made[key] = self.begun(key) + 1
-                yield event
+            with self.estimates.recording(config, seed) as record:
+                missing = steps[len(self.estimates.made(config, seed)) :]
+                for number, step in enumerate(missing, 1):
+                    event = self.engine.evaluate(self.picture, number, len(missing), seed, preview)
+                    record([step])
+                    yield event
         except GeneratorExit:
             self.engine.closed.set()
             raise
@@ -125,18 +135,22 @@ class FakeSession:
         yield from self.refine(config, seed, preview=preview)
         yield self.restore(config, seed, self.steps(config, seed)[-1])
 
-    def steps(self, config: SamplingConfig, seed: int) -> list[Step]:
-        plan = timestep_plan(config)
-        grid = respaced_timesteps(1000, plan.num_steps)
-        timesteps = [999, *(grid[i] for i in plan.indices)][-plan.num_evaluations :]
-        total = len(timesteps)
-        return [Step(i, total, t, torch.zeros(1)) for i, t in enumerate(timesteps, 1)]
+    def steps(self, config: SamplingConfig, seed: int) -> Sequence[Step]:
+        return self.estimates.made(config, seed)
 
     def restore(self, config: SamplingConfig, seed: int, step: Step) -> Restored:
         # Earlier estimates are those of a lower contrast.
         picture = noisy(self.picture, config, seed)
         faded = 0.5 + (picture.rgb - 0.5) * np.float32(step.evaluation / step.total)
         return Restored(seed, dataclasses.replace(picture, rgb=faded), config, 0.0)
+
+
+def fake_steps(plan: TimestepPlan) -> list[Step]:
+    """The steps of a run, with estimates of nothing."""
+    grid = respaced_timesteps(1000, plan.num_steps)
+    timesteps = [999, *(grid[i] for i in plan.indices)][-plan.num_evaluations :]
+    total = len(timesteps)
+    return [Step(i, total, t, torch.zeros(1)) for i, t in enumerate(timesteps, 1)]
 
 
 def noisy(picture: Picture, config: SamplingConfig, seed: int) -> Picture:

@@ -61,7 +61,7 @@ def sample(
     plan: TimestepPlan,
     noise: Noise,
     shape: Sequence[int],
-    extracted: Step | None = None,
+    made: Sequence[Step] = (),
     start: torch.Tensor | None = None,
 ) -> Iterator[Step]:
     """Run the network along a plan, one `Step` an evaluation; the last holds the result.
@@ -71,34 +71,42 @@ def sample(
     Args:
         predict: The network, with its condition.
         scheduler: The noise schedule.
-        plan: Where to go.
+        plan: The timesteps to evaluate.
         noise: Where random numbers come from.
         shape: Shape of the latents, [B,C,h,w].
-        extracted: The first step of an earlier run with the same noise, where the plan has a jump;
-            the evaluation at T is not made again.
+        made: The first steps of an earlier run with the same noise and timesteps; their estimates
+            are yielded again, without network evaluations.
         start: A latent [1,C,h,w] that is noised to T to start from, instead of pure noise.
     """
     grid = scheduler.grid(plan.num_steps)
+
+    def step(done: int, x_t: torch.Tensor, t: int) -> Step:
+        if done < len(made):
+            x0_hat = made[done].x0_hat.to(x_t.device)
+        else:
+            x0_hat = scheduler.x0_hat(predict(x_t, t), x_t, t)
+        return Step(done + 1, plan.num_evaluations, t, x0_hat)
+
     done, draw = 0, 1
     x_t = noise(0, shape)
     if start is not None:
         x_t = scheduler.add_noise(start, x_t, scheduler.last_timestep)
     if plan.jump is not None:
         # 1. Extract what the condition tells, in one step from pure noise.
-        t = scheduler.last_timestep
-        x0_hat = extracted.x0_hat if extracted else scheduler.x0_hat(predict(x_t, t), x_t, t)
+        extracted = step(done, x_t, scheduler.last_timestep)
         done += 1
-        yield Step(done, plan.num_evaluations, t, x0_hat)
+        yield extracted
         # 2. Jump to t_max with fresh noise, CCSR Eq. (1).
         if plan.indices:
-            x_t = scheduler.add_noise(x0_hat, noise(draw, shape), grid.timesteps[plan.jump])
+            t_max = grid.timesteps[plan.jump]
+            x_t = scheduler.add_noise(extracted.x0_hat, noise(draw, shape), t_max)
             draw += 1
     # 3. Refine; 4. truncate: the result is the last estimate, not a sample below it.
     for position, index in enumerate(plan.indices):
-        t = grid.timesteps[index]
-        x0_hat = scheduler.x0_hat(predict(x_t, t), x_t, t)
+        refined = step(done, x_t, grid.timesteps[index])
         done += 1
-        yield Step(done, plan.num_evaluations, t, x0_hat)
+        yield refined
         if position + 1 < len(plan.indices):
-            x_t = scheduler.ancestral_step(grid, index, x0_hat, x_t, noise(draw, shape))
+            noise_t = noise(draw, shape)
+            x_t = scheduler.ancestral_step(grid, index, refined.x0_hat, x_t, noise_t)
             draw += 1

@@ -28,9 +28,10 @@ from ccsr.config import (
     Variant,
 )
 from ccsr.images.picture import Picture
-from ccsr.inference.estimate_cache import PictureSession
+from ccsr.inference.estimate_cache import EstimateCache, PictureEstimates
 from ccsr.inference.events import ModelInfo, Progress, Restored
 from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.inference.session import ConditionCache, PictureSession
 from ccsr.models.autoencoder import tile_within
 from ccsr.models.fusion import fuse_autoencoder
 
@@ -199,6 +200,7 @@ class ModelEngine:
         self.folder, self.loading, self.device, self.dtype = folder, loading, device, dtype
         self._pipelines: dict[str, CCSRPipeline] = {}
         self._parameters: dict[str, int] = {}
+        self._conditions = ConditionCache()
         self._variants = variants_in(folder)
         main = self.pipeline("ccsr")
         self.info = ModelInfo(
@@ -267,9 +269,12 @@ class ModelEngine:
             return pipeline
         return pipeline.to(self.device)
 
-    def session(self, picture: Picture) -> PictureSession:
+    def session(
+        self, picture: Picture, cache: EstimateCache | None = None, owner: str = ""
+    ) -> PictureSession:
         """A session of one picture, which reuses estimates between settings."""
-        return PictureSession(self.pipeline, picture)
+        estimates = PictureEstimates(picture, cache, owner, self.info.loop_start)
+        return PictureSession(self.pipeline, picture, estimates, self._conditions)
 
     def run(
         self,

@@ -1,205 +1,266 @@
-"""Many runs of one picture that share all the work they can.
+"""The estimates of earlier runs: kept in memory, then on disk, up to a bound each.
 
-Settings differ by where a chain of estimates is cut, so every estimate is kept: raising t_min
-costs a decode, lowering it continues the chain, and another t_max starts from the estimate at T
-that is there. Results are those of fresh runs.
+A chain is the list of estimates that the run of one seed makes from T downwards. Settings that
+differ only in t_min share a chain, and all chains of a seed share the estimate at T. An estimate is
+data alone: with the seed it determines x_t, so that any later run can continue the chain.
 """
 
 import dataclasses
-import time
-from collections.abc import Callable, Iterator
+import hashlib
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from ccsr.config import SamplingConfig, Variant
 from ccsr.diffusion.sampler import Step
-from ccsr.diffusion.timesteps import TimestepPlan, timestep_plan
+from ccsr.diffusion.timesteps import LoopStart, TimestepPlan, timestep_plan
 from ccsr.images.picture import Picture
-from ccsr.inference.events import Progress, Restored
 from ccsr.inference.memory import memory_mapped
-from ccsr.inference.pipeline import CCSRPipeline, Condition, is_looked_at
 
-MAX_KEPT_BYTES = 128 * 1024**2
-"""Memory for estimates: 250 of a result of 512x512 pixels by the compact model."""
-MAX_FILE_BYTES = 1024**3
-"""Room on the disk for large ones of one picture: 30 of a result of 4096x4096 pixels."""
-LARGE_BYTES = 16 * 1024**2
-"""An estimate of so many is kept in a file: one run of the largest results has half a GiB."""
+MAX_MEMORY_BYTES = 128 * 1024**2
+"""250 estimates of the compact model for a result of 512x512 pixels."""
+MAX_DISK_BYTES = 1024**3
+"""30 estimates of the compact model for a result of 4096x4096 pixels."""
+MAX_FILES = 256
+"""Each holds a file descriptor, of which a process often has 1024."""
+
+EXTRACTION = TimestepPlan(num_steps=1, jump=0, indices=())
+"""The evaluation at T alone, with which every chain with a jump begins."""
 
 
 @dataclass(frozen=True)
 class ChainKey:
-    """What makes two runs walk through the same estimates."""
+    """What runs that make the same estimates have in common."""
 
+    owner: str
+    """The visitor to whom the chain belongs."""
+    picture: str
+    """Digest of the low-resolution picture."""
     networks: str
     scale: float
-    words: tuple[str, str, float]
+    prompt: tuple[str, str, float]
+    """Prompt, negative prompt and guidance scale."""
     seed: int
     plan: TimestepPlan
-    """Down to its end."""
+    """Down to grid index 0."""
+
+    @property
+    def extraction(self) -> "ChainKey | None":
+        """Key of the estimate at T alone; None for a plan without a jump."""
+        return None if self.plan.jump is None else dataclasses.replace(self, plan=EXTRACTION)
 
 
-@dataclass
+@dataclass(eq=False)
 class Chain:
-    """A run of one seed: the estimates made so far, and how to make the next."""
+    """The estimates of one run so far; changed by `EstimateCache` only."""
 
-    ahead: Iterator[Step]
-    condition: Condition
-    """What `ahead` holds on to."""
     steps: list[Step] = field(default_factory=list)
+    num_spilled: int = 0
+    """How many of `steps`, from the first, lie on disk."""
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+    num_files: int = 0
+    num_users: int = 0
+    """Runs that are using it now."""
 
-    def advance(self, count: int) -> Iterator[Step]:
-        """Make estimates until there are `count`, one at a time."""
-        while len(self.steps) < count:
-            step = next(self.ahead)
-            if is_large(step.x0_hat):
-                step = dataclasses.replace(
-                    step, x0_hat=torch.from_numpy(memory_mapped(step.x0_hat.numpy()))
-                )
-            self.steps.append(step)
-            yield step
+    def add(self, step: Step) -> None:
+        """Append an estimate in memory."""
+        x0_hat = step.x0_hat.cpu()
+        self.steps.append(dataclasses.replace(step, x0_hat=x0_hat))
+        self.memory_bytes += x0_hat.nbytes
 
-    @property
-    def num_bytes(self) -> int:
-        """Memory that the estimates take."""
-        return sum(step.x0_hat.nbytes for step in self.steps if not is_large(step.x0_hat))
+    def spill(self) -> None:
+        """Move the estimates in memory to one file.
 
-    @property
-    def file_bytes(self) -> int:
-        """Room that they take on the disk."""
-        return sum(step.x0_hat.nbytes for step in self.steps if is_large(step.x0_hat))
-
-
-def is_large(x0_hat: torch.Tensor) -> bool:
-    """Whether an estimate is to be kept in a file; the memory of a GPU is another matter."""
-    return x0_hat.nbytes >= LARGE_BYTES and x0_hat.device.type == "cpu"
+        Raises:
+            OSError: If the disk is full; nothing is changed then.
+        """
+        steps = self.steps[self.num_spilled :]
+        mapped = memory_mapped(np.stack([step.x0_hat.numpy() for step in steps]))
+        self.steps[self.num_spilled :] = [
+            dataclasses.replace(step, x0_hat=torch.from_numpy(x0_hat))
+            for step, x0_hat in zip(steps, mapped, strict=True)
+        ]
+        self.num_spilled = len(self.steps)
+        self.num_files += 1
+        self.disk_bytes, self.memory_bytes = self.disk_bytes + self.memory_bytes, 0
 
 
-class PictureSession:
-    """One picture, to be looked at under many settings and seeds.
+class EstimateCache:
+    """Chains of estimates by key, the least recently used dropped first; thread-safe.
+
+    What exceeds the memory is spilled to disk; what exceeds the disk or cannot be written to it is
+    dropped. Chains in use and the most recently used one are never dropped.
 
     Args:
-        pipeline_of: Gives the pipeline of a variant.
-        picture: The picture to upscale.
-        max_kept_bytes: Beyond it the chains not used for longest are forgotten, though never the
-            one in use.
+        max_memory_bytes: Bound of the estimates in memory.
+        max_disk_bytes: Bound of those on disk.
+    """
+
+    def __init__(
+        self, max_memory_bytes: int = MAX_MEMORY_BYTES, max_disk_bytes: int = MAX_DISK_BYTES
+    ) -> None:
+        self.max_memory_bytes, self.max_disk_bytes = max_memory_bytes, max_disk_bytes
+        # The most recently used last.
+        self._chains: dict[ChainKey, Chain] = {}
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        """Number of chains."""
+        return len(self._chains)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Size of the estimates in memory."""
+        with self._lock:
+            return sum(chain.memory_bytes for chain in self._chains.values())
+
+    @property
+    def disk_bytes(self) -> int:
+        """Size of the estimates on disk."""
+        with self._lock:
+            return sum(chain.disk_bytes for chain in self._chains.values())
+
+    def steps(self, key: ChainKey) -> tuple[Step, ...]:
+        """The estimates of a chain so far; empty if there are none."""
+        with self._lock:
+            if key not in self._chains:
+                return ()
+            return tuple(self._touch(key).steps)
+
+    @contextmanager
+    def using(self, key: ChainKey) -> Generator[Chain]:
+        """The chain of a key, new if there is none; it is not dropped inside the context."""
+        with self._lock:
+            chain = self._touch(key)
+            chain.num_users += 1
+        try:
+            yield chain
+        finally:
+            with self._lock:
+                chain.num_users -= 1
+                if self._chains.get(key) is chain:
+                    self._touch(key)
+                self._fit()
+
+    def extend(self, chain: Chain, steps: Iterable[Step]) -> None:
+        """Append estimates to a chain in use; numbers that it has already are skipped.
+
+        Two runs may make the same chain at the same time: their estimates are equal.
+        """
+        with self._lock:
+            for step in steps:
+                if step.evaluation == len(chain.steps) + 1:
+                    chain.add(step)
+            self._fit()
+
+    def discard(self, owner: str) -> None:
+        """Drop all chains of an owner; a run that uses one keeps it to its end."""
+        with self._lock:
+            self._chains = {k: c for k, c in self._chains.items() if k.owner != owner}
+
+    def _touch(self, key: ChainKey) -> Chain:
+        chain = self._chains.pop(key, None) or Chain()
+        self._chains[key] = chain
+        return chain
+
+    def _fit(self) -> None:
+        """Keep the bounds."""
+        if self.memory_bytes > self.max_memory_bytes:
+            # Sorted stably: of the chains in use, too, the least recently used first.
+            for key, chain in sorted(self._chains.items(), key=lambda item: item[1].num_users > 0):
+                if chain.memory_bytes:
+                    self._spill(key, chain)
+                if self.memory_bytes <= self.max_memory_bytes:
+                    break
+        for key in list(self._chains):
+            num_files = sum(chain.num_files for chain in self._chains.values())
+            if self.disk_bytes <= self.max_disk_bytes and num_files <= MAX_FILES:
+                break
+            self._drop(key, of_disk=True)
+
+    def _spill(self, key: ChainKey, chain: Chain) -> None:
+        try:
+            chain.spill()
+        except OSError:
+            self._drop(key)
+
+    def _drop(self, key: ChainKey, *, of_disk: bool = False) -> None:
+        chain, latest = self._chains[key], next(reversed(self._chains))
+        if key != latest and not chain.num_users and (chain.num_files or not of_disk):
+            del self._chains[key]
+
+
+class PictureEstimates:
+    """The chains of one picture in a cache, by setting and seed.
+
+    Args:
+        picture: The low-resolution picture.
+        cache: Where the chains are kept; None: in one of its own.
+        owner: The visitor to whom they belong.
+        loop_start: The model's, see `timestep_plan`.
     """
 
     def __init__(
         self,
-        pipeline_of: Callable[[Variant], CCSRPipeline],
         picture: Picture,
-        max_kept_bytes: int = MAX_KEPT_BYTES,
+        cache: EstimateCache | None = None,
+        owner: str = "",
+        loop_start: LoopStart = "paper",
     ) -> None:
-        self.pipeline_of, self.picture = pipeline_of, picture
-        self.max_kept_bytes = max_kept_bytes
-        self._conditions: dict[tuple[object, ...], Condition] = {}
-        # Ordered by use, the latest last.
-        self._chains: dict[ChainKey, Chain] = {}
+        self.cache = EstimateCache() if cache is None else cache
+        self.owner = owner
+        self.loop_start: LoopStart = loop_start
+        self._digest = digest(picture)
 
-    def num_evaluations(self, config: SamplingConfig, seed: int) -> int:
-        """Network evaluations that `run` would make for this setting now."""
-        chain = self._chains.get(self._key(config, seed))
-        made = len(chain.steps) if chain else int(self._extracted(config, seed) is not None)
-        return max(self._plan(config).num_evaluations - made, 0)
+    def plan(self, config: SamplingConfig) -> TimestepPlan:
+        """The timesteps of a setting."""
+        return timestep_plan(config, self.loop_start)
 
-    def run(
-        self, config: SamplingConfig, seed: int, *, preview: bool = False
-    ) -> Iterator[Progress | Restored]:
-        """Upscale with one seed, telling of the evaluations that are new.
+    def key(self, config: SamplingConfig, seed: int) -> ChainKey:
+        """The key of the chain that a setting and a seed are cut out of."""
+        networks, plan = networks_of(config.variant), to_the_end(self.plan(config))
+        return ChainKey(self.owner, self._digest, networks, config.scale, config.words, seed, plan)
 
-        Closing the iterator stops the work before the next evaluation; what was made is kept.
-        """
-        started = time.perf_counter()
-        yield from self.refine(config, seed, preview=preview)
-        result = self.restore(config, seed, self.steps(config, seed)[-1])
-        yield dataclasses.replace(result, seconds=time.perf_counter() - started)
+    def made(self, config: SamplingConfig, seed: int) -> tuple[Step, ...]:
+        """The estimates of a setting that are there, in the order of the run."""
+        key, total = self.key(config, seed), self.plan(config).num_evaluations
+        steps = self.cache.steps(key)
+        if not steps and key.extraction is not None:
+            steps = self.cache.steps(key.extraction)
+        return tuple(dataclasses.replace(step, total=total) for step in steps[:total])
 
-    def refine(
-        self, config: SamplingConfig, seed: int, *, preview: bool = False
-    ) -> Iterator[Progress]:
-        """Make the estimates of a setting that are not there yet; decode nothing."""
-        pipeline = self.pipeline_of(config.variant)
-        total = self.num_evaluations(config, seed)
-        chain = self._chain(config, seed)
-        count = self._plan(config).num_evaluations
-        try:
-            for number, step in enumerate(chain.advance(count), 1):
-                looked_at = preview and is_looked_at(number, total)
-                look = pipeline.preview(step.x0_hat) if looked_at else None
-                yield Progress(number, total, step.timestep, (seed,), look)
-                self._forget_oldest()
-        except Exception:
-            # What failed cannot be continued: the next try starts this chain anew.
-            self._chains.pop(self._key(config, seed), None)
-            raise
+    def num_missing(self, config: SamplingConfig, seed: int) -> int:
+        """How many estimates of a setting are not there."""
+        return self.plan(config).num_evaluations - len(self.made(config, seed))
 
-    def steps(self, config: SamplingConfig, seed: int) -> list[Step]:
-        """The estimates of a setting, in the order of the run; `refine` must have made them."""
-        return self._chain(config, seed).steps[: self._plan(config).num_evaluations]
+    @contextmanager
+    def recording(
+        self, config: SamplingConfig, seed: int
+    ) -> Generator[Callable[[Sequence[Step]], None]]:
+        """A function that keeps further estimates of a run, which are not dropped meanwhile."""
+        key = self.key(config, seed)
+        with self.cache.using(key) as chain:
 
-    def restore(self, config: SamplingConfig, seed: int, step: Step) -> Restored:
-        """Decode one estimate with the decoder and the colour alignment of `config`."""
-        started = time.perf_counter()
-        condition = self._condition(config)
-        pipeline = self.pipeline_of(config.variant)
-        picture = pipeline.restore(step.x0_hat, condition, self.picture, config)
-        return Restored(seed, picture, config, time.perf_counter() - started)
+            def record(steps: Sequence[Step]) -> None:
+                self.cache.extend(chain, steps)
+                if key.extraction is not None:
+                    with self.cache.using(key.extraction) as extraction:
+                        self.cache.extend(extraction, chain.steps[:1])
 
-    def _plan(self, config: SamplingConfig) -> TimestepPlan:
-        return timestep_plan(config, self.pipeline_of(config.variant).scheduler.loop_start)
+            self.cache.extend(chain, self.made(config, seed))
+            yield record
 
-    def _key(self, config: SamplingConfig, seed: int) -> ChainKey:
-        networks, plan = networks_of(config.variant), self._plan(config)
-        return ChainKey(networks, config.scale, config.words, seed, to_the_end(plan))
 
-    def _condition(self, config: SamplingConfig) -> Condition:
-        key = networks_of(config.variant), config.scale, config.words
-        if key not in self._conditions:
-            pipeline = self.pipeline_of(config.variant)
-            # One scale and prompt at a time: people settle on one, and it takes memory too.
-            kept = {k: c for k, c in self._conditions.items() if k[1:] == key[1:]}
-            self._conditions = {**kept, key: pipeline.condition(self.picture, config)}
-        return self._conditions[key]
-
-    def _chain(self, config: SamplingConfig, seed: int) -> Chain:
-        key = self._key(config, seed)
-        chain = self._chains.pop(key, None) or self._started(key, config)
-        self._chains[key] = chain
-        return chain
-
-    def _started(self, key: ChainKey, config: SamplingConfig) -> Chain:
-        pipeline, extracted = self.pipeline_of(config.variant), self._extracted(config, key.seed)
-        condition = self._condition(config)
-        ahead = pipeline.steps(condition, key.plan, (key.seed,), extracted)
-        # The first step of a chain that starts from an estimate is that estimate.
-        return Chain(ahead, condition, [next(ahead)] if extracted else [])
-
-    def _extracted(self, config: SamplingConfig, seed: int) -> Step | None:
-        """The estimate at T, if another chain has made it."""
-        wanted = self._key(config, seed)
-        if wanted.plan.jump is None:
-            return None
-        for key, chain in self._chains.items():
-            alike = dataclasses.replace(key, plan=wanted.plan) == wanted
-            if alike and key.plan.jump is not None and chain.steps:
-                return chain.steps[0]
-        return None
-
-    def _forget_oldest(self) -> None:
-        while len(self._chains) > 1 and (
-            self._num_bytes() > self.max_kept_bytes
-            or sum(chain.file_bytes for chain in self._chains.values()) > MAX_FILE_BYTES
-        ):
-            del self._chains[next(iter(self._chains))]
-
-    def _num_bytes(self) -> int:
-        *others, latest = self._chains.values()
-        # Chains share conditions. That of the latest is needed whatever is forgotten.
-        conditions = {id(chain.condition): chain.condition for chain in others}
-        conditions.pop(id(latest.condition), None)
-        return sum(each.num_bytes for each in (*others, latest, *conditions.values()))
+def digest(picture: Picture) -> str:
+    """A text that differs for pictures of other pixels."""
+    hashed = hashlib.blake2b(str(picture.size).encode())
+    hashed.update(np.ascontiguousarray(picture.rgb).data)
+    return hashed.hexdigest()
 
 
 def networks_of(variant: Variant) -> str:
@@ -208,7 +269,7 @@ def networks_of(variant: Variant) -> str:
 
 
 def to_the_end(plan: TimestepPlan) -> TimestepPlan:
-    """The plan that goes on to index 0, of which `plan` is the beginning."""
+    """The plan that goes on to grid index 0, of which `plan` is the beginning."""
     if plan.jump is None:
         return plan
     start = plan.indices[0] if plan.indices else plan.jump

@@ -14,6 +14,7 @@ from ccsr.config import SamplingConfig, StartPoint, Variant
 from ccsr.diffusion.sampler import Step
 from ccsr.diffusion.timesteps import LoopStart
 from ccsr.images.picture import Picture
+from ccsr.inference.estimate_cache import EstimateCache
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Session(Protocol):
         ...
 
     def steps(self, config: SamplingConfig, seed: int) -> Sequence[Step]:
-        """The estimates of a setting in the order of the run; `refine` must have made them."""
+        """The estimates of a setting in the order of the run, made now if they are missing."""
         ...
 
     def restore(self, config: SamplingConfig, seed: int, step: Step) -> Restored:
@@ -112,8 +113,16 @@ class Engine(Protocol):
         """Description of the model."""
         ...
 
-    def session(self, picture: Picture) -> Session:
-        """A session of one picture, which reuses estimates between settings."""
+    def session(
+        self, picture: Picture, cache: EstimateCache | None = None, owner: str = ""
+    ) -> Session:
+        """A session of one picture, which reuses estimates between settings.
+
+        Args:
+            picture: The low-resolution picture.
+            cache: Where the estimates are kept; None: in a cache of the session's own.
+            owner: The visitor to whom they belong, see `EstimateCache.discard`.
+        """
         ...
 
     def run(

@@ -52,8 +52,6 @@ class CCSROutput:
 class Condition:
     """What the network knows of the picture; computed once for all seeds and steps."""
 
-    size: Size
-    """Of the enlarged picture that the networks look at, without padding."""
     lr_latent: torch.Tensor
     """Scaled latent of the enlarged and padded picture, [1,C,h,w]."""
     features: torch.Tensor | Residuals
@@ -220,16 +218,16 @@ class CCSRPipeline(DiffusionPipeline):
             step: Step | None = None
             for step in self.steps(condition, plan, batch):
                 evaluation = number * plan.num_evaluations + step.evaluation
-                looked_at = preview and is_looked_at(step.evaluation, step.total)
-                look = self.preview(step.x0_hat) if looked_at else None
-                yield Progress(evaluation, total, step.timestep, batch, look)
+                previewed = preview and is_previewed(step.evaluation, step.total)
+                pixels = self.preview(step.x0_hat) if previewed else None
+                yield Progress(evaluation, total, step.timestep, batch, pixels)
             assert step is not None  # a plan has at least one evaluation
 
             # 3. Decode, align colours, and recombine with the alpha channel.
             chain = (time.perf_counter() - started) / len(batch)
             for seed, x0_hat in zip(batch, step.x0_hat.split(1), strict=True):
                 started = time.perf_counter()
-                result = self.restore(x0_hat, condition, picture, config)
+                result = self.restore(x0_hat, picture, config)
                 seconds = shared + chain + time.perf_counter() - started
                 yield Restored(seed, result, config, seconds)
         self.maybe_free_model_hooks()
@@ -242,11 +240,14 @@ class CCSRPipeline(DiffusionPipeline):
             ValueError: If there are prompts that cannot be read, or are too long.
         """
         text = self._text(config)
-        size = working_size(target_size(picture, config), self.config["working_size"])
-        lr_latent = self._encoded(picture, size)
+        lr_latent = self._encoded(picture, self._working_size(picture, config))
         features = self.controlnet.condition_features(lr_latent.to(self.controlnet.dtype))
         self._tidy(lr_latent)
-        return Condition(size, lr_latent, features, text)
+        return Condition(lr_latent, features, text)
+
+    def _working_size(self, picture: Picture, config: SamplingConfig) -> Size:
+        """Size of the enlarged picture that the networks process, without padding."""
+        return working_size(target_size(picture, config), self.config["working_size"])
 
     def _text(self, config: SamplingConfig) -> PromptEmbeds | None:
         """What the settings say in words; None for the empty prompt."""
@@ -344,16 +345,14 @@ class CCSRPipeline(DiffusionPipeline):
         return predict
 
     @torch.no_grad()
-    def restore(
-        self, x0_hat: torch.Tensor, condition: Condition, picture: Picture, config: SamplingConfig
-    ) -> Picture:
+    def restore(self, x0_hat: torch.Tensor, picture: Picture, config: SamplingConfig) -> Picture:
         """The picture of a latent estimate [1,C,h,w]."""
-        size = target_size(picture, config)
-        align = aligner(self._enlarged(picture, condition.size), config.color)
+        size, working_size = target_size(picture, config), self._working_size(picture, config)
+        align = aligner(self._enlarged(picture, working_size), config.color)
         # In place, for a large picture fills much memory.
-        sr = crop_to(self._decoded(x0_hat), condition.size)
+        sr = crop_to(self._decoded(x0_hat), working_size)
         sr = align(sr, out=sr)
-        rgb = to_array(sr if size == condition.size else resize(sr, size), overwrite=True)
+        rgb = to_array(sr if size == working_size else resize(sr, size), overwrite=True)
         return Picture(rgb, _enlarged_alpha(picture, size), bits=picture.bits, notes=picture.notes)
 
     def steps(
@@ -361,7 +360,7 @@ class CCSRPipeline(DiffusionPipeline):
         condition: Condition,
         plan: TimestepPlan,
         seeds: Sequence[int],
-        extracted: Step | None = None,
+        made: Sequence[Step] = (),
     ) -> Iterator[Step]:
         """Run a batch of seeds along a plan, one step an evaluation; see `sample`."""
         return sample(
@@ -370,7 +369,7 @@ class CCSRPipeline(DiffusionPipeline):
             plan,
             SeededNoise(seeds, self._execution_device),
             (len(seeds), *condition.latent_shape),
-            extracted,
+            made,
             condition.lr_latent if self.scheduler.start_point == "lr" else None,
         )
 
@@ -447,7 +446,7 @@ def seeds_at_once(device: torch.device, latent_shape: tuple[int, int, int], para
     return max(1, filled // (height * width))
 
 
-def is_looked_at(evaluation: int, total: int) -> bool:
+def is_previewed(evaluation: int, total: int) -> bool:
     """Whether a run shows its estimate after so many evaluations; the last the result follows."""
     return evaluation < total and (evaluation - 1) % -(-total // PREVIEWS) == 0
 

@@ -1,12 +1,11 @@
-"""A model on ZeroGPU, where a GPU is lent for the length of a call to a Hugging Face Space.
+"""A model on ZeroGPU, where a Hugging Face Space borrows a GPU for the length of a call.
 
-A call runs in a process of its own: what it makes in memory is lost, and what goes in and comes out
-is copied. So each piece of work is one call, and estimates come back with it to be kept here.
+A call runs in a process of its own: what it computes in memory is lost, and its arguments and
+results are copied. So each piece of work is one call, which receives the estimates made earlier and
+returns those it has added.
 """
 
-import dataclasses
 import importlib.util
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,8 @@ from ccsr.config import SamplingConfig
 from ccsr.diffusion.sampler import Step
 from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.images.picture import Picture
-from ccsr.inference.estimate_cache import MAX_KEPT_BYTES, networks_of, to_the_end
+from ccsr.inference.device import on_zerogpu
+from ccsr.inference.estimate_cache import EstimateCache, PictureEstimates
 from ccsr.inference.events import Engine, ModelInfo, Progress, Restored
 from ccsr.inference.pipeline import target_size
 
@@ -30,75 +30,97 @@ Decorate = Callable[..., Callable[[Callable[..., Any]], Callable[..., Any]]]
 
 
 def spaces_gpu() -> Decorate | None:
-    """What lends the GPU, if this is a Space on ZeroGPU.
+    """The decorator of functions that need the GPU; None if this is no Space on ZeroGPU.
 
-    To be called before anything looks for a GPU: from then on there seems to be one.
+    To be called before anything asks for a GPU: importing `spaces` makes one appear.
     """
-    asked = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
-    if not asked or importlib.util.find_spec("spaces") is None:
+    if not on_zerogpu() or importlib.util.find_spec("spaces") is None:
         return None
     return importlib.import_module("spaces").GPU
 
 
-def lent_seconds(picture: Picture, config: SamplingConfig, seeds: Sequence[int], *_: object) -> int:
-    """For how long to borrow a GPU: too short a time ends the work, a long one makes others wait.
+def gpu_seconds(
+    picture: Picture, config: SamplingConfig, num_seeds: int, num_evaluations: int
+) -> int:
+    """How long to borrow a GPU: too short a time ends the work, a long one makes others wait.
 
-    Asked with the arguments of the call.
+    Args:
+        picture: The low-resolution picture.
+        config: The setting.
+        num_seeds: Results that are decoded.
+        num_evaluations: Network evaluations (NFE) of each.
     """
     size = target_size(picture, config)
-    results = len(seeds) * max(size.height * size.width / PIXELS, 1)
-    evaluations = timestep_plan(config).num_evaluations * (1 if config.guidance_scale == 1 else 2)
-    each = SECONDS_PER_EVALUATION * evaluations + SECONDS_TO_DECODE
-    return round(SECONDS_TO_START + results * each)
+    results = num_seeds * max(size.height * size.width / PIXELS, 1)
+    forward_passes = num_evaluations * (1 if config.guidance_scale == 1 else 2)
+    return round(
+        SECONDS_TO_START + results * (SECONDS_PER_EVALUATION * forward_passes + SECONDS_TO_DECODE)
+    )
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """The last event of a call: what it made on the way."""
+    """Last event of a call that refines: the estimates that it has added to those it received."""
 
     steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True)
-class Calls:
-    """What is done on the GPU; the arguments begin with picture, settings and seeds."""
+class GpuCalls:
+    """What runs on the GPU."""
 
     run: Callable[..., Iterator[Progress | Restored]]
     """As `Engine.run`."""
-    session: Callable[..., Iterator[Progress | Restored | Estimates]]
-    """As `Session.run` or, without decoding, `Session.refine`, of one seed."""
+    refine: Callable[..., Iterator[Progress | Restored | Estimates]]
+    """As `Session.run` or, without decoding, `Session.refine`; continues a chain."""
     restore: Callable[..., Restored]
-    """As `Session.restore`, of one seed."""
+    """As `Session.restore`."""
 
 
-def calls_on(engine: Engine, decorate: Decorate) -> Calls:
+def gpu_calls(engine: Engine, decorate: Decorate) -> GpuCalls:
     """The calls of an engine, decorated; made once, before the first visitor comes."""
+    loop_start = engine.info.loop_start
 
-    @decorate(duration=lent_seconds)
+    def seconds(
+        picture: Picture, config: SamplingConfig, seeds: Sequence[int], preview: bool
+    ) -> int:
+        num_evaluations = timestep_plan(config, loop_start).num_evaluations
+        return gpu_seconds(picture, config, len(seeds), num_evaluations)
+
+    def seconds_to_refine(
+        picture: Picture, config: SamplingConfig, seed: int, made: Sequence[Step], decode: bool
+    ) -> int:
+        num_evaluations = timestep_plan(config, loop_start).num_evaluations
+        return gpu_seconds(picture, config, 1, num_evaluations - len(made))
+
+    def seconds_to_restore(picture: Picture, config: SamplingConfig, seed: int, step: Step) -> int:
+        return gpu_seconds(picture, config, 1, 0)
+
+    @decorate(duration=seconds)
     def run(
         picture: Picture, config: SamplingConfig, seeds: Sequence[int], preview: bool
     ) -> Iterator[Progress | Restored]:
         yield from engine.run(picture, config, seeds, preview=preview)
 
-    @decorate(duration=lent_seconds)
-    def session(
-        picture: Picture, config: SamplingConfig, seeds: Sequence[int], decode: bool
+    @decorate(duration=seconds_to_refine)
+    def refine(
+        picture: Picture, config: SamplingConfig, seed: int, made: Sequence[Step], decode: bool
     ) -> Iterator[Progress | Restored | Estimates]:
-        session, (seed,) = engine.session(picture), seeds
-        if decode:
-            yield from session.run(config, seed, preview=True)
-        else:
-            yield from session.refine(config, seed)
-        made = session.steps(config, seed)
-        yield Estimates(tuple(dataclasses.replace(s, x0_hat=s.x0_hat.cpu()) for s in made))
+        estimates = PictureEstimates(picture, loop_start=loop_start)
+        session = engine.session(picture, estimates.cache)
+        with estimates.recording(config, seed) as record:
+            record(made)
+            if decode:
+                yield from session.run(config, seed, preview=True)
+            else:
+                yield from session.refine(config, seed)
+            yield Estimates(tuple(session.steps(config, seed)[len(made) :]))
 
-    @decorate(duration=lent_seconds)
-    def restore(
-        picture: Picture, config: SamplingConfig, seeds: Sequence[int], step: Step
-    ) -> Restored:
-        return engine.session(picture).restore(config, seeds[0], step)
+    @decorate(duration=seconds_to_restore)
+    def restore(picture: Picture, config: SamplingConfig, seed: int, step: Step) -> Restored:
+        return engine.session(picture).restore(config, seed, step)
 
-    return Calls(run, session, restore)
+    return GpuCalls(run, refine, restore)
 
 
 class ZeroGpuEngine:
@@ -111,11 +133,14 @@ class ZeroGpuEngine:
 
     def __init__(self, engine: Engine, decorate: Decorate) -> None:
         self.info: ModelInfo = engine.info
-        self._calls = calls_on(engine, decorate)
+        self._calls = gpu_calls(engine, decorate)
 
-    def session(self, picture: Picture) -> "ZeroGpuSession":
+    def session(
+        self, picture: Picture, cache: EstimateCache | None = None, owner: str = ""
+    ) -> "ZeroGpuSession":
         """A session of one picture, which reuses estimates between settings."""
-        return ZeroGpuSession(self._calls, picture)
+        estimates = PictureEstimates(picture, cache, owner, self.info.loop_start)
+        return ZeroGpuSession(self._calls, picture, estimates)
 
     def run(
         self,
@@ -130,63 +155,52 @@ class ZeroGpuEngine:
 
 
 class ZeroGpuSession:
-    """One picture; estimates of earlier calls are kept, and serve every t_min above theirs."""
+    """One picture; the estimates of its calls are kept in this process."""
 
-    def __init__(self, calls: Calls, picture: Picture) -> None:
-        self._calls, self.picture = calls, picture
-        # Ordered by age.
-        self._kept: dict[tuple[object, ...], tuple[Step, ...]] = {}
+    def __init__(self, calls: GpuCalls, picture: Picture, estimates: PictureEstimates) -> None:
+        self._calls, self.picture, self.estimates = calls, picture, estimates
 
     def num_evaluations(self, config: SamplingConfig, seed: int) -> int:
-        """Network evaluations that `run` would make now: a chain cannot be continued."""
-        return 0 if self._made(config, seed) else timestep_plan(config).num_evaluations
+        """Network evaluations (NFE) that `run` would make now."""
+        return self.estimates.num_missing(config, seed)
 
     def run(
         self, config: SamplingConfig, seed: int, *, preview: bool = False
     ) -> Iterator[Progress | Restored]:
         """Upscale with one seed; previews come with it."""
-        if self._made(config, seed):
+        if self.num_evaluations(config, seed):
+            yield from self._refined(config, seed, decode=True)
+        else:
             yield self.restore(config, seed, self.steps(config, seed)[-1])
-            return
-        yield from self._followed(config, seed, decode=True)
 
     def refine(
         self, config: SamplingConfig, seed: int, *, preview: bool = False
     ) -> Iterator[Progress]:
-        """Make the estimates of a setting if they are not there; decode nothing."""
-        if not self._made(config, seed):
-            for event in self._followed(config, seed, decode=False):
+        """Make the missing estimates of a setting without decoding the result."""
+        if self.num_evaluations(config, seed):
+            for event in self._refined(config, seed, decode=False):
                 assert isinstance(event, Progress)
                 yield event
 
     def steps(self, config: SamplingConfig, seed: int) -> Sequence[Step]:
-        """The estimates of a setting in the order of the run; `refine` must have made them."""
-        return self._kept[self._key(config, seed)][: timestep_plan(config).num_evaluations]
+        """The estimates of a setting in the order of the run."""
+        with self.estimates.recording(config, seed):
+            # What other sessions have driven out of the cache is made again.
+            for _ in self.refine(config, seed):
+                pass
+            return self.estimates.made(config, seed)
 
     def restore(self, config: SamplingConfig, seed: int, step: Step) -> Restored:
         """Decode one estimate."""
-        return self._calls.restore(self.picture, config, (seed,), step)
+        return self._calls.restore(self.picture, config, seed, step)
 
-    def _followed(
+    def _refined(
         self, config: SamplingConfig, seed: int, *, decode: bool
     ) -> Iterator[Progress | Restored]:
-        for event in self._calls.session(self.picture, config, (seed,), decode):
-            if isinstance(event, Estimates):
-                self._kept[self._key(config, seed)] = event.steps
-                while len(self._kept) > 1 and self._num_bytes() > MAX_KEPT_BYTES:
-                    del self._kept[next(iter(self._kept))]
-            else:
-                yield event
-
-    def _made(self, config: SamplingConfig, seed: int) -> bool:
-        made = self._kept.get(self._key(config, seed), ())
-        return len(made) >= timestep_plan(config).num_evaluations
-
-    def _num_bytes(self) -> int:
-        return sum(step.x0_hat.nbytes for steps in self._kept.values() for step in steps)
-
-    @staticmethod
-    def _key(config: SamplingConfig, seed: int) -> tuple[object, ...]:
-        """What makes two runs walk through the same estimates."""
-        plan = to_the_end(timestep_plan(config))
-        return networks_of(config.variant), config.scale, config.words, seed, plan
+        with self.estimates.recording(config, seed) as record:
+            made = self.estimates.made(config, seed)
+            for event in self._calls.refine(self.picture, config, seed, made, decode):
+                if isinstance(event, Estimates):
+                    record(event.steps)
+                else:
+                    yield event

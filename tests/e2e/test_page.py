@@ -27,6 +27,7 @@ from ccsr.images.picture import Picture
 from ccsr.images.reading import load_picture, read_png_text
 from ccsr.images.writing import save_png
 from ccsr.inference.engine import load_engine
+from ccsr.inference.estimate_cache import EstimateCache
 from ccsr.ui.compute_thread import compute
 from tests.conftest import WAIT, Serve
 from tests.fakes import FakeEngine, FakeSession
@@ -171,8 +172,10 @@ def test_estimates_are_freed_when_the_visitor_leaves(
     sessions: list[weakref.ref[FakeSession]] = []
 
     class Watched(FakeEngine):
-        def session(self, picture: Picture) -> FakeSession:
-            session = super().session(picture)
+        def session(
+            self, picture: Picture, cache: EstimateCache | None = None, owner: str = ""
+        ) -> FakeSession:
+            session = super().session(picture, cache, owner)
             sessions.append(weakref.ref(session))
             return session
 

@@ -9,8 +9,8 @@ from ccsr.config import SamplingConfig
 from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.evaluation.tradeoff import PointResult, grid, num_evaluations, sweep, write_points
 from ccsr.images.picture import picture_from_array
-from ccsr.inference.estimate_cache import PictureSession
 from ccsr.inference.events import Decoded, Progress
+from ccsr.inference.session import PictureSession
 from tests.tiny import tiny_pipeline
 
 BASE = SamplingConfig(num_steps=9)

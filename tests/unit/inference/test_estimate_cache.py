@@ -1,208 +1,174 @@
 import dataclasses
-from collections.abc import Sequence
+import threading
+from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 
-from ccsr.config import SamplingConfig, Variant
-from ccsr.diffusion.timesteps import timestep_plan
-from ccsr.images.picture import picture_from_array
-from ccsr.inference.estimate_cache import PictureSession
-from ccsr.inference.events import Progress, Restored
-from ccsr.inference.pipeline import CCSRPipeline
-from tests.tiny import tiny_pipeline, tiny_reader
+from ccsr.config import SamplingConfig
+from ccsr.diffusion.sampler import Step
+from ccsr.diffusion.timesteps import LoopStart, TimestepPlan
+from ccsr.images.picture import Picture
+from ccsr.inference import estimate_cache
+from ccsr.inference.estimate_cache import ChainKey, EstimateCache, PictureEstimates, to_the_end
 
-PICTURE = picture_from_array(np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8))
-MIDDLE = SamplingConfig(num_steps=9)
-HIGHER = SamplingConfig(num_steps=9, t_min=0.5)
-LOWER = SamplingConfig(num_steps=9, t_min=0.0)
-FURTHER = SamplingConfig(num_steps=9, t_max=0.9)
-EXTRACTED = SamplingConfig(num_steps=9, t_max=0.5, t_min=0.5)
-OTHER_GRID = SamplingConfig(num_steps=5)
+PLAN = TimestepPlan(num_steps=4, jump=3, indices=(3, 2, 1, 0))
+SIZE = torch.zeros(1, 2, 4, 4).nbytes
 
 
-@pytest.fixture(scope="module")
-def pipelines() -> dict[Variant, CCSRPipeline]:
-    """V2 and CCSR share all but the decoder."""
-    ccsr, vae = tiny_pipeline(), tiny_pipeline(seed=2).vae
-    vae.encoder = ccsr.vae.encoder
-    v2 = CCSRPipeline(ccsr.unet, ccsr.controlnet, vae, ccsr.scheduler)
-    return {"ccsr": ccsr, "v2": v2, "v1": tiny_pipeline(seed=1)}
+def key(seed: int, owner: str = "") -> ChainKey:
+    return ChainKey(owner, "picture", "networks", 4.0, ("", "", 1.0), seed, PLAN)
 
 
-@pytest.fixture
-def session(pipelines: dict[Variant, CCSRPipeline]) -> PictureSession:
-    return PictureSession(pipelines.__getitem__, PICTURE)
-
-
-def run(session: PictureSession, config: SamplingConfig, seed: int = 3) -> tuple[int, np.ndarray]:
-    """Evaluations made, and the result; the count that was announced must be right."""
-    announced = session.num_evaluations(config, seed)
-    events = list(session.run(config, seed, preview=True))
-    progress = [event for event in events if isinstance(event, Progress)]
-    assert [(e.evaluation, e.total) for e in progress] == [
-        (i, announced) for i in range(1, announced + 1)
+def steps(count: int, value: float = 0.0) -> list[Step]:
+    return [
+        Step(i, count, 999, torch.full((1, 2, 4, 4), float(value + i))) for i in range(1, count + 1)
     ]
-    (restored,) = [event for event in events if isinstance(event, Restored)]
-    assert (restored.seed, restored.config) == (seed, config)
-    return len(progress), restored.picture.rgb
 
 
-def evaluations(session: PictureSession, configs: Sequence[SamplingConfig]) -> list[int]:
-    return [run(session, config)[0] for config in configs]
+def fill(cache: EstimateCache, seed: int, count: int = 2, owner: str = "") -> None:
+    with cache.using(key(seed, owner)) as chain:
+        cache.extend(chain, steps(count, 10 * seed))
 
 
-def test_results_are_those_of_fresh_runs_in_any_order(
-    session: PictureSession, pipelines: dict[Variant, CCSRPipeline]
-) -> None:
-    for config in (MIDDLE, HIGHER, LOWER, FURTHER, EXTRACTED, OTHER_GRID, MIDDLE):
-        _, found = run(session, config)
-        fresh = pipelines["ccsr"](PICTURE, config, (3,)).pictures[0].rgb
-        np.testing.assert_allclose(found, fresh, atol=1 / 255)
+def values(cache: EstimateCache, seed: int) -> list[float]:
+    return [float(step.x0_hat.mean()) for step in cache.steps(key(seed))]
 
 
-def test_raising_t_min_makes_no_evaluation_and_lowering_it_continues(
-    session: PictureSession,
-) -> None:
-    full, more = (timestep_plan(config).num_evaluations for config in (MIDDLE, LOWER))
-    assert evaluations(session, [MIDDLE, HIGHER, MIDDLE]) == [full, 0, 0]
-    assert evaluations(session, [LOWER, MIDDLE]) == [more - full, 0]
-
-
-def test_estimate_at_T_serves_every_t_max_and_grid(session: PictureSession) -> None:
-    configs = (EXTRACTED, FURTHER, OTHER_GRID)
-    expected = [timestep_plan(config).num_evaluations - 1 for config in configs[1:]]
-    assert evaluations(session, configs) == [1, *expected]
-
-
-def test_seeds_and_scales_share_no_chain(session: PictureSession) -> None:
-    full = timestep_plan(MIDDLE).num_evaluations
-    assert run(session, MIDDLE, seed=3)[0] == full
-    assert run(session, MIDDLE, seed=4)[0] == full
-    assert run(session, SamplingConfig(num_steps=9, scale=2))[0] == full
-
-
-def test_prompts_share_no_chain() -> None:
-    pipeline = tiny_reader()
-    session = PictureSession(lambda _: pipeline, PICTURE)
-    told = dataclasses.replace(MIDDLE, prompt="a cat")
-    first, second = run(session, MIDDLE), run(session, told)
-    assert first[0] == second[0] == timestep_plan(MIDDLE).num_evaluations
-    assert np.abs(first[1] - second[1]).max() > 1 / 255
-    assert run(session, MIDDLE)[0] == 0
-
-
-def test_variants_share_what_their_networks_make(
-    session: PictureSession, pipelines: dict[Variant, CCSRPipeline]
-) -> None:
-    full = timestep_plan(MIDDLE).num_evaluations
-    variants: tuple[Variant, ...] = ("ccsr", "v2", "v1")
-    made: list[int] = []
-    for variant in variants:
-        config = SamplingConfig(num_steps=9, variant=variant)
-        count, found = run(session, config)
-        made.append(count)
-        fresh = pipelines[variant](PICTURE, config, (3,)).pictures[0].rgb
-        np.testing.assert_allclose(found, fresh, atol=1 / 255)
-    assert made == [full, 0, full]
-
-
-def test_stopped_run_goes_on_where_it_was(
-    session: PictureSession, pipelines: dict[Variant, CCSRPipeline]
-) -> None:
-    stopped = session.run(MIDDLE, 3)
-    next(stopped), next(stopped)
-    stopped.close()
-    count, found = run(session, MIDDLE)
-    assert count == timestep_plan(MIDDLE).num_evaluations - 2
-    fresh = pipelines["ccsr"](PICTURE, MIDDLE, (3,)).pictures[0].rgb
-    np.testing.assert_allclose(found, fresh, atol=1 / 255)
-
-
-def test_run_that_failed_can_be_tried_again(
-    pipelines: dict[Variant, CCSRPipeline], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session = PictureSession(pipelines.__getitem__, PICTURE)
-    unet, calls = pipelines["ccsr"].unet, 0
-    forward = unet.forward
-
-    def fail_once(*args: object, **kwargs: object) -> object:
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise MemoryError
-        return forward(*args, **kwargs)
-
-    monkeypatch.setattr(unet, "forward", fail_once)
-    with pytest.raises(MemoryError):
-        run(session, MIDDLE)
-    _, found = run(session, MIDDLE)
-    fresh = pipelines["ccsr"](PICTURE, MIDDLE, (3,)).pictures[0].rgb
-    np.testing.assert_array_equal(found, fresh)
-
-
-def test_memory_is_bounded_and_the_longest_unused_goes_first(
-    pipelines: dict[Variant, CCSRPipeline],
-) -> None:
-    unbounded = PictureSession(pipelines.__getitem__, PICTURE)
-    run(unbounded, MIDDLE)
-    one_run = sum(step.x0_hat.nbytes for step in unbounded.steps(MIDDLE, 3))
-    session = PictureSession(pipelines.__getitem__, PICTURE, max_kept_bytes=2 * one_run)
-    for seed in (1, 2, 1, 3):
-        run(session, MIDDLE, seed)
-    assert session.num_evaluations(MIDDLE, 1) == session.num_evaluations(MIDDLE, 3) == 0
-    assert session.num_evaluations(MIDDLE, 2) == timestep_plan(MIDDLE).num_evaluations
-
-
-def test_large_estimates_lie_in_files_and_are_the_same(
-    pipelines: dict[Variant, CCSRPipeline], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ccsr.inference.estimate_cache.LARGE_BYTES", 1)
-    mapped: list[np.memmap] = []
-    original = np.memmap
-    monkeypatch.setattr(
-        np, "memmap", lambda *a, **k: mapped.append(original(*a, **k)) or mapped[-1]
-    )
-    session = PictureSession(pipelines.__getitem__, PICTURE, max_kept_bytes=0)
-    for config in (MIDDLE, LOWER, FURTHER, HIGHER):
-        _, found = run(session, config)
-        fresh = pipelines["ccsr"](PICTURE, config, (3,)).pictures[0].rgb
-        np.testing.assert_array_equal(found, fresh)
-    addresses = {array.ctypes.data for array in mapped}
-    assert {step.x0_hat.data_ptr() for step in session.steps(LOWER, 3)[1:]} <= addresses
-
-
-def test_files_are_bounded_too(
-    pipelines: dict[Variant, CCSRPipeline], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ccsr.inference.estimate_cache.LARGE_BYTES", 1)
-    session = PictureSession(pipelines.__getitem__, PICTURE)
-    run(session, MIDDLE, 1)
-    size = sum(step.x0_hat.nbytes for step in session.steps(MIDDLE, 1))
-    monkeypatch.setattr("ccsr.inference.estimate_cache.MAX_FILE_BYTES", size)
-    run(session, MIDDLE, 2)
-    assert session.num_evaluations(MIDDLE, 2) == 0
-    assert session.num_evaluations(MIDDLE, 1) == timestep_plan(MIDDLE).num_evaluations
-
-
-def test_large_condition_does_not_drive_out_what_lies_in_files(
-    pipelines: dict[Variant, CCSRPipeline], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ccsr.inference.estimate_cache.LARGE_BYTES", 1)
-    session = PictureSession(pipelines.__getitem__, PICTURE, max_kept_bytes=0)
+def test_chain_is_kept_in_memory_up_to_its_bound_and_then_on_disk() -> None:
+    cache = EstimateCache(max_memory_bytes=4 * SIZE)
     for seed in (1, 2):
-        run(session, MIDDLE, seed)
-    assert session.num_evaluations(MIDDLE, 1) == 0
+        fill(cache, seed)
+    assert (cache.memory_bytes, cache.disk_bytes) == (4 * SIZE, 0)
+    cache.steps(key(1))  # so that the other is the least recently used
+    fill(cache, 3)
+    assert (cache.memory_bytes, cache.disk_bytes) == (4 * SIZE, 2 * SIZE)
+    for seed in (1, 2, 3):
+        assert values(cache, seed) == [10 * seed + 1, 10 * seed + 2]
 
 
-def test_picture_is_encoded_once(
-    session: PictureSession,
-    pipelines: dict[Variant, CCSRPipeline],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    vae, encoded = pipelines["ccsr"].vae, []
-    original = vae.encode
-    monkeypatch.setattr(vae, "encode", lambda *a, **k: (encoded.append(a), original(*a, **k))[1])
-    for config in (MIDDLE, LOWER, FURTHER):
-        run(session, config)
-    assert len(encoded) == 1
+def test_least_recently_used_chain_on_disk_is_dropped_beyond_its_bound() -> None:
+    cache = EstimateCache(max_memory_bytes=0, max_disk_bytes=4 * SIZE)
+    for seed in (1, 2):
+        fill(cache, seed)
+    cache.steps(key(1))
+    fill(cache, 3)
+    assert [len(cache.steps(key(seed))) for seed in (1, 2, 3)] == [2, 0, 2]
+    assert cache.disk_bytes == 4 * SIZE
+
+
+def test_number_of_files_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate_cache, "MAX_FILES", 3)
+    cache = EstimateCache(max_memory_bytes=0)
+    for seed in range(5):
+        fill(cache, seed)
+    assert len(cache) == 3
+
+
+def test_chains_in_use_and_the_latest_are_never_dropped() -> None:
+    cache = EstimateCache(max_memory_bytes=0, max_disk_bytes=0)
+    with cache.using(key(1)) as chain:
+        cache.extend(chain, steps(2))
+        for seed in (2, 3):
+            fill(cache, seed)
+        assert [len(cache.steps(key(seed))) for seed in (1, 2, 3)] == [2, 0, 2]
+        cache.extend(chain, steps(3))
+    assert len(cache.steps(key(1))) == 3
+    fill(cache, 4)
+    assert [len(cache.steps(key(seed))) for seed in (1, 3, 4)] == [0, 0, 2]
+
+
+def test_full_disk_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(array: np.ndarray) -> np.ndarray:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(estimate_cache, "memory_mapped", fail)
+    cache = EstimateCache(max_memory_bytes=2 * SIZE)
+    for seed in (1, 2):
+        fill(cache, seed)
+    assert [len(cache.steps(key(seed))) for seed in (1, 2)] == [0, 2]
+    with cache.using(key(3)) as chain:
+        cache.extend(chain, steps(5))
+    assert values(cache, 3) == [1, 2, 3, 4, 5]
+
+
+def test_estimate_that_is_there_already_is_not_added_again() -> None:
+    cache = EstimateCache()
+    with cache.using(key(0)) as first, cache.using(key(0)) as second:
+        assert first is second
+        cache.extend(first, steps(2))
+        cache.extend(second, steps(3, value=0.0))
+    assert values(cache, 0) == [1, 2, 3]
+
+
+def test_what_belongs_to_an_owner_is_discarded_and_a_run_keeps_what_it_uses() -> None:
+    cache = EstimateCache()
+    fill(cache, 1, owner="leaving")
+    fill(cache, 1, owner="staying")
+    with cache.using(key(2, "leaving")) as chain:
+        cache.extend(chain, steps(1))
+        cache.discard("leaving")
+        cache.extend(chain, steps(2))
+        assert len(chain.steps) == 2
+    assert len(cache) == 1
+    assert cache.memory_bytes == 2 * SIZE
+    assert len(cache.steps(key(1, "staying"))) == 2
+
+
+def test_threads_share_a_cache() -> None:
+    cache = EstimateCache(max_memory_bytes=8 * SIZE, max_disk_bytes=8 * SIZE)
+    failed: list[BaseException] = []
+
+    def work(first: int) -> None:
+        try:
+            for seed in range(first, first + 40):
+                fill(cache, seed, count=3)
+                assert values(cache, seed) in ([], [10 * seed + i for i in (1, 2, 3)])
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in (0, 20, 40, 60)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert cache.memory_bytes <= 8 * SIZE
+    assert cache.disk_bytes <= 8 * SIZE
+
+
+def picture(value: float, size: int = 4) -> Picture:
+    return Picture(np.full((size, 16 // size, 3), value, np.float32))
+
+
+def test_estimates_belong_to_pixels_owner_and_what_the_networks_read() -> None:
+    cache, config = EstimateCache(), SamplingConfig(num_steps=9)
+    made = PictureEstimates(picture(0.5), cache, "a")
+    with made.recording(config, 0) as record:
+        record(steps(2))
+    assert len(PictureEstimates(picture(0.5), cache, "a").made(config, 0)) == 2
+    for estimates in (
+        PictureEstimates(picture(0.6), cache, "a"),
+        PictureEstimates(picture(0.5, size=2), cache, "a"),
+        PictureEstimates(picture(0.5), cache, "b"),
+    ):
+        assert not estimates.made(config, 0)
+    for change in ({"variant": "v1"}, {"scale": 2.0}, {"prompt": "a cat"}):
+        assert not made.made(dataclasses.replace(config, **change), 0)
+    assert len(made.made(dataclasses.replace(config, variant="v2", color="none"), 0)) == 2
+
+
+def test_steps_are_counted_from_where_the_model_starts_its_loop() -> None:
+    config = SamplingConfig(num_steps=45, t_max=0.5)
+    paper, official = (
+        PictureEstimates(picture(0.5), loop_start=start) for start in get_args(LoopStart)
+    )
+    assert official.num_missing(config, 0) == paper.num_missing(config, 0) - 1
+
+
+def test_plan_goes_on_to_the_end() -> None:
+    assert to_the_end(TimestepPlan(9, 5, (5, 4))).indices == (5, 4, 3, 2, 1, 0)
+    assert to_the_end(TimestepPlan(9, 5, ())).indices == (5, 4, 3, 2, 1, 0)
+    uniform = TimestepPlan(3, None, (2, 1, 0))
+    assert to_the_end(uniform) == uniform

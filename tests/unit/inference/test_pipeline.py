@@ -14,7 +14,7 @@ from ccsr.inference.events import Progress, Restored
 from ccsr.inference.pipeline import (
     PREVIEWS,
     CCSRPipeline,
-    is_looked_at,
+    is_previewed,
     seeds_at_once,
     target_size,
     working_size,
@@ -241,7 +241,7 @@ def test_small_pictures_are_worked_on_at_the_size_that_the_networks_want(
     again = CCSRPipeline.from_pretrained(str(tmp_path))
     for loaded in (made, again):
         condition = loaded.condition(noise_picture(16, 24), FAST)
-        assert condition.size == (128, 192)
+        assert condition.latent_shape[1:] == (128 / 8, 192 / 8)
     (result,) = made(noise_picture(16, 24), FAST).pictures
     assert result.size == (64, 96)
     (flat,) = made(Picture(np.full((16, 24, 3), 0.25, np.float32)), FAST).pictures
@@ -311,8 +311,8 @@ def test_seeds_of_large_networks_are_batched_on_gpus_only() -> None:
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 5, 7, 11, 16, 46])
-def test_a_run_is_looked_at_a_few_times_and_first_at_its_beginning(total: int) -> None:
-    looks = [n for n in range(1, total + 1) if is_looked_at(n, total)]
+def test_a_run_is_previewed_a_few_times_and_first_at_its_beginning(total: int) -> None:
+    looks = [n for n in range(1, total + 1) if is_previewed(n, total)]
     assert looks[:1] == [1][: total - 1]
     assert min(total - 1, 2) <= len(looks) <= PREVIEWS
     assert total not in looks
@@ -344,7 +344,7 @@ def test_offload_brings_every_network_before_it_works(
     *_, last = pipeline.steps(condition, timestep_plan(FAST), (0,))
     assert type(pipeline.unet) in brought
     brought.clear()
-    pipeline.restore(last.x0_hat, condition, picture, FAST)
+    pipeline.restore(last.x0_hat, picture, FAST)
     assert set(brought) == {type(pipeline.vae)}
     np.testing.assert_allclose(pipeline(picture, FAST).pictures[0].rgb, expected, atol=1e-5)
 
