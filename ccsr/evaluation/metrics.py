@@ -1,7 +1,8 @@
-"""Quality of a result: PSNR, SSIM and LPIPS against the true picture, or two scores without it.
+"""Quality of a result: PSNR, SSIM and LPIPS against a reference, and no-reference metrics.
 
-Pictures are [H,W,3] in [0,1]. As the paper does, PSNR and SSIM look at the luma (BT.601) only,
-LPIPS at RGB, and scores against the true picture leave out a border of `BORDER` pixels.
+Pictures are [H,W,3] in [0,1]: `sr` a result, `hr` its reference (the true picture), `lr` its input.
+As in the paper's evaluation, PSNR and SSIM are of the luma (BT.601), LPIPS is of RGB, and metrics
+against a reference leave out a border of `BORDER` pixels.
 """
 
 import functools
@@ -23,13 +24,14 @@ from ccsr.images.picture import Picture, PictureError, Size
 from ccsr.images.tensors import resize, to_array, to_tensor
 
 BORDER = 4
+"""Pixels left out on each side."""
 MIN_MEASURED_SIDE = 2 * BORDER + 32
 """Shortest side in pixels of what is compared with a reference: AlexNet needs 31 inside the border,
 SSIM's window 11."""
 ALEX_WEIGHTS = Path(__file__).resolve().parents[2] / "assets" / "lpips" / "alex.safetensors"
 
-# Convolutions (out channels, kernel, stride, padding) or max-pooling (kernel, stride); the trunk
-# is tapped after the convolutions of TAPS. Zhang et al. 2018, https://arxiv.org/abs/1801.03924
+# Convolutions (out channels, kernel, stride, padding) or max-pooling (kernel, stride); features are
+# taken after the convolutions of TAPS. Zhang et al. 2018, https://arxiv.org/abs/1801.03924
 Layer = tuple[int, int, int, int] | tuple[int, int]
 TRUNKS: dict[str, tuple[Layer, ...]] = {
     "alex": ((64, 11, 4, 2), (3, 2), (192, 5, 1, 2), (3, 2), (384, 3, 1, 1), (256, 3, 1, 1),
@@ -45,11 +47,13 @@ class LPIPS(nn.Module):
     """Learned perceptual distance between pictures, version 0.1.
 
     Args:
-        trunk: "alex" (the one to report) or "vgg" (the one to train with).
+        trunk: "alex" (AlexNet, for evaluation) or "vgg" (VGG16, for training).
     """
 
     shift: torch.Tensor
+    """[3,1,1], mean of the inputs of the trunk, in [-1,1]."""
     spread: torch.Tensor
+    """[3,1,1], their standard deviation; its name is that in the weight files."""
 
     def __init__(self, trunk: str) -> None:
         super().__init__()
@@ -72,7 +76,7 @@ class LPIPS(nn.Module):
         return lpips.eval()
 
     def stages(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
-        """The trunk's features of x [B,3,H,W] in [0,1], a tensor a tap, made as they are taken."""
+        """Features [B,C,h,w] of x [B,3,H,W] in [0,1] after each of TAPS, computed one by one."""
         x = (2 * x - 1 - self.shift) / self.spread
         convs = iter(enumerate(self.convs))
         for layer in self.layers:
@@ -85,12 +89,12 @@ class LPIPS(nn.Module):
                 yield x
 
     def features(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Unit-length features of x [B,3,H,W] in [0,1], one tensor a tap."""
+        """Features of x [B,3,H,W] in [0,1] after each of TAPS, normalised over the channels."""
         # The tiny term inside the root keeps the gradient finite where all features are 0.
         return [f / (f.square().sum(1, keepdim=True) + 1e-20).sqrt() for f in self.stages(x)]
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Distance of a and b [B,3,H,W] in [0,1] -> [B]; 0 for equal pictures."""
+        """Distances [B] of a and b [B,3,H,W] in [0,1]; 0 for equal pictures."""
         pairs = zip(self.heads, self.features(a), self.features(b), strict=True)
         return sum(
             (head((fa - fb).square()).mean((1, 2, 3)) for head, fa, fb in pairs),
@@ -136,14 +140,18 @@ def lpips(sr: np.ndarray, hr: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of a result against the true picture."""
+    """A metric of a result against its reference."""
 
     label: str
     unit: str
     higher_is_better: bool
     score: Callable[[np.ndarray, np.ndarray], float]
+    """Of sr and hr."""
     help: str
 
+
+Scorer = Callable[[np.ndarray], dict[str, float]]
+"""Scores of a result [H,W,3] in [0,1], by the name of the metric."""
 
 METRICS: dict[str, Metric] = {
     "psnr": Metric(
@@ -181,7 +189,7 @@ def check_measurable(size: Size) -> None:
 
 
 def measure(sr: np.ndarray, hr: np.ndarray) -> dict[str, float]:
-    """All scores of sr against hr, both [H,W,3] in [0,1], border left out.
+    """All of METRICS of sr against hr, both [H,W,3] in [0,1], inside the border.
 
     Raises:
         ValueError: If the sizes differ.
@@ -189,8 +197,8 @@ def measure(sr: np.ndarray, hr: np.ndarray) -> dict[str, float]:
     """
     if sr.shape != hr.shape:
         raise ValueError(
-            f"the reference must have the size of the result, {sr.shape[1]}x{sr.shape[0]}, "
-            f"got {hr.shape[1]}x{hr.shape[0]}; give the true picture at exactly the result's size"
+            f"the reference must have the size of the result, {Size(*sr.shape[:2])}, "
+            f"got {Size(*hr.shape[:2])}; give the true picture at exactly the result's size"
         )
     check_measurable(Size(*sr.shape[:2]))
     inner = (slice(BORDER, -BORDER), slice(BORDER, -BORDER))
@@ -198,24 +206,29 @@ def measure(sr: np.ndarray, hr: np.ndarray) -> dict[str, float]:
 
 
 def consistency(sr: np.ndarray, lr: np.ndarray) -> float:
-    """PSNR in dB of the luma between the input lr [h,w,3] and sr [H,W,3] reduced to its size."""
+    """PSNR in dB of the luma of sr [H,W,3], reduced to the size of lr, against lr [h,w,3]."""
     reduced = to_array(resize(to_tensor(sr), Size(*lr.shape[:2])))
     return psnr(reduced, lr)
 
 
 def sharpness(sr: np.ndarray) -> float:
-    """Mean absolute Laplacian of the luma in grey levels; noise counts as sharp too."""
+    """Mean absolute Laplacian of the luma in grey levels of 255; noise raises it too."""
     return float(255 * np.abs(laplace(luma(sr))).mean())
 
 
 def no_reference_metrics(sr: np.ndarray, lr: np.ndarray) -> dict[str, float]:
-    """Scores of sr made from lr without the true picture; NIQE only if it is large enough."""
+    """Consistency and sharpness of sr, and NIQE if no side is below `SMALLEST_SIDE`.
+
+    Args:
+        sr: Result, [H,W,3] in [0,1].
+        lr: Its input, [h,w,3] in [0,1].
+    """
     scores = {"consistency": consistency(sr, lr), "sharpness": sharpness(sr)}
     return scores if min(sr.shape[:2]) < SMALLEST_SIDE else scores | {"niqe": niqe(luma(sr))}
 
 
-def scorer_for(lr: Picture, hr: Picture | None) -> Callable[[np.ndarray], dict[str, float]]:
-    """Scores of a result: against the true picture if there is one, else without."""
+def scorer_for(lr: Picture, hr: Picture | None) -> Scorer:
+    """The metrics against the reference hr if there is one, else the no-reference metrics."""
     if hr is not None:
         return lambda sr: measure(sr, hr.rgb)
     return lambda sr: no_reference_metrics(sr, lr.rgb)

@@ -1,11 +1,12 @@
-"""NIQE: how far the statistics of a picture are from those of sharp photographs.
+"""NIQE: distance between the statistics of a picture and those of sharp photographs.
 
 Mittal, Soundararajan and Bovik 2013, https://doi.org/10.1109/LSP.2012.2227726. Needs no reference.
-The model of sharp photographs was fitted to our own training pictures, so scores compare with each
-other, not with those that other implementations print.
+The model of sharp photographs is fitted to the training pictures of the compact model, so scores
+compare with each other, not with those of other implementations.
 
-A feature vector describes a block by generalised Gaussians fitted to its normalised luma and to
-the products of neighbours, at two scales: 2 x 18 numbers.
+The feature vector of a block has 2 x 18 numbers: at each of two scales, the parameters of
+generalised Gaussians fitted to its normalised luma (2) and, asymmetric, to the products of
+neighbouring pixels in four directions (16).
 """
 
 import functools
@@ -25,21 +26,24 @@ from ccsr.images.tensors import resize
 BLOCK = 96
 """Side of a block in pixels; half of it at the second scale."""
 SMALLEST_SIDE = 2 * BLOCK
-"""The spread of the features needs several blocks."""
+"""Shortest side in pixels: the covariance of the features needs several blocks."""
 SHARP_SHARE = 0.75
-"""Blocks whose local contrast is above this share of the greatest in their picture count as sharp;
-the model is made of these alone."""
+"""The model is fitted to blocks whose mean local contrast is above this fraction of the greatest in
+their picture."""
 SIGMA, TRUNCATE = 7 / 6, 18 / 7
-"""Gaussian window for local mean and contrast; cut off to 7 x 7 pixels."""
+"""Gaussian window of local mean and contrast: standard deviation in pixels, and where it is
+truncated, to 7 x 7 pixels."""
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
+"""Offsets (down, right) of the pixels that each pixel is multiplied with."""
 MODEL_FILE = Path(__file__).resolve().parents[2] / "assets" / "niqe" / "photographs.safetensors"
 
+# Candidates of the shape parameter, and r(shape) = E[|x|]^2 / E[x^2] of a generalised Gaussian.
 _SHAPES = np.arange(0.2, 10.001, 0.001)
 _RATIOS = gamma(2 / _SHAPES) ** 2 / (gamma(1 / _SHAPES) * gamma(3 / _SHAPES))
 
 
 @dataclass(frozen=True)
-class NaturalModel:
+class GaussianModel:
     """Multivariate Gaussian of feature vectors."""
 
     mean: np.ndarray
@@ -48,24 +52,32 @@ class NaturalModel:
     """[36,36]."""
 
     def save(self, path: Path) -> None:
-        """Write as safetensors."""
+        """Write as a safetensors file."""
         save_file({"mean": self.mean, "covariance": self.covariance}, path)
 
     @classmethod
     @functools.cache
-    def shipped(cls) -> "NaturalModel":
-        """The model that ships."""
+    def shipped(cls) -> "GaussianModel":
+        """The model of sharp photographs that ships with the product."""
         return cls(**load_file(MODEL_FILE))
 
 
-def fit(lumas: Iterable[np.ndarray]) -> NaturalModel:
-    """Model of photographs, each a luma [H,W] in [0,1] with both sides of at least `BLOCK`."""
-    features = [f[_are_sharp(luma)] for luma in lumas for f in (block_features(luma),)]
+def fit(lumas: Iterable[np.ndarray]) -> GaussianModel:
+    """Fit the model of sharp photographs.
+
+    Args:
+        lumas: Lumas of photographs, [H,W] in [0,1], each side at least `BLOCK` pixels.
+    """
+    features = [block_features(luma)[_are_sharp(luma)] for luma in lumas]
     return _gaussian(np.concatenate(features))
 
 
-def niqe(luma: np.ndarray, model: NaturalModel | None = None) -> float:
-    """NIQE of a luma [H,W] in [0,1]; 0 is perfectly natural, lower is better.
+def niqe(luma: np.ndarray, model: GaussianModel | None = None) -> float:
+    """NIQE of a luma [H,W] in [0,1], Eq. (10) of its paper; at least 0, lower is better.
+
+    Args:
+        luma: The picture.
+        model: Of sharp photographs; `GaussianModel.shipped` by default.
 
     Raises:
         ValueError: If a side is shorter than `SMALLEST_SIDE`.
@@ -73,9 +85,9 @@ def niqe(luma: np.ndarray, model: NaturalModel | None = None) -> float:
     if min(luma.shape) < SMALLEST_SIDE:
         raise ValueError(
             f"NIQE needs at least {SMALLEST_SIDE} pixels a side, "
-            f"got {luma.shape[1]}x{luma.shape[0]}"
+            f"got {Size(*luma.shape)}; take a larger picture"
         )
-    model = model or NaturalModel.shipped()
+    model = model or GaussianModel.shipped()
     own = _gaussian(block_features(luma))
     difference = own.mean - model.mean
     pooled = np.linalg.pinv((own.covariance + model.covariance) / 2)
@@ -83,7 +95,7 @@ def niqe(luma: np.ndarray, model: NaturalModel | None = None) -> float:
 
 
 def block_features(luma: np.ndarray) -> np.ndarray:
-    """Features [N,36] of all whole blocks of a luma [H,W] in [0,1]."""
+    """Features [N,36] of the N whole blocks of a luma [H,W] in [0,1]."""
     height, width = (side // BLOCK * BLOCK for side in luma.shape)
     large = torch.from_numpy(luma[:height, :width].astype(np.float64))[None, None]
     small = resize(large, Size(height // 2, width // 2))
@@ -94,6 +106,7 @@ def block_features(luma: np.ndarray) -> np.ndarray:
 
 
 def _are_sharp(luma: np.ndarray) -> np.ndarray:
+    """Which of the N whole blocks have high local contrast, [N] bool."""
     height, width = (side // BLOCK * BLOCK for side in luma.shape)
     _, contrast = _normalised(luma[:height, :width])
     means = np.array([block.mean() for block in _blocks(contrast, BLOCK)])
@@ -101,7 +114,11 @@ def _are_sharp(luma: np.ndarray) -> np.ndarray:
 
 
 def _normalised(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Locally normalised luma [H,W] in [0,1], and its local contrast in grey levels."""
+    """Normalise a luma [H,W] in [0,1] locally, Eq. (1) of the NIQE paper.
+
+    Returns:
+        Normalised luma [H,W], without unit, and local contrast [H,W] in grey levels.
+    """
     picture = 255 * picture.astype(np.float64)
 
     def smooth(x: np.ndarray) -> np.ndarray:
@@ -118,7 +135,7 @@ def _blocks(picture: np.ndarray, side: int) -> list[np.ndarray]:
 
 
 def _features(block: np.ndarray) -> list[float]:
-    """18 numbers of one block at one scale."""
+    """The 18 features of one normalised block at one scale."""
     shape, left, right = _asymmetric_gaussian(block)
     features = [shape, (left + right) / 2]
     for shift in NEIGHBOURS:
@@ -129,10 +146,13 @@ def _features(block: np.ndarray) -> list[float]:
 
 
 def _asymmetric_gaussian(x: np.ndarray) -> tuple[float, float, float]:
-    """Shape, and scale to the left and right of 0, matched to the moments of x."""
+    """Shape, left scale and right scale of an asymmetric generalised Gaussian.
+
+    Matched to the moments of x: Lasmar, Stitou and Berthoumieu 2009.
+    """
     left, right = (np.sqrt(np.mean(side**2)) if side.size else 0.0 for side in (x[x < 0], x[x > 0]))
     if left == 0 or right == 0:
-        # All on one side, as in a block without texture: as narrow as it gets.
+        # All on one side, as in a block without texture: the narrowest shape.
         return float(_SHAPES[0]), 0.0, 0.0
     skew = left / right
     ratio = np.mean(np.abs(x)) ** 2 / np.mean(x**2)
@@ -142,5 +162,5 @@ def _asymmetric_gaussian(x: np.ndarray) -> tuple[float, float, float]:
     return shape, float(left * scale), float(right * scale)
 
 
-def _gaussian(features: np.ndarray) -> NaturalModel:
-    return NaturalModel(features.mean(0), np.cov(features, rowvar=False))
+def _gaussian(features: np.ndarray) -> GaussianModel:
+    return GaussianModel(features.mean(0), np.cov(features, rowvar=False))

@@ -1,4 +1,4 @@
-"""What is kept of a result: the settings inside a PNG, and the files of a stability report."""
+"""Files of an evaluation: the settings inside a PNG, and the files of a stability report."""
 
 import dataclasses
 import json
@@ -67,7 +67,7 @@ def picture_name(seed: int) -> str:
 
 
 def agreed_name(seed: int) -> str:
-    """File name of the result of a seed, faded where the seeds disagree."""
+    """File name of the result of a seed, blended with the mean where the seeds disagree."""
     return f"seed-{seed}-agreed.png"
 
 
@@ -77,21 +77,21 @@ def point_name(config: SamplingConfig, seed: int) -> str:
 
 
 def write_report(folder: Path, report: StabilityReport, *, overwrite: bool = False) -> list[Path]:
-    """Write mean picture, L-STD map (as a picture with a scale, and as numbers), and figures.
+    """Write the mean picture, the L-STD map (with a colour bar, and as numbers) and the statistics.
 
     Returns:
         The files written, REPORT_FILES in `folder`.
 
     Raises:
-        FileExistsError: If one is there and may not be replaced; then none is written.
+        FileExistsError: If one exists and `overwrite` is not set; then none is written.
     """
     paths = [folder / name for name in REPORT_FILES]
     refuse_existing(paths, overwrite)
-    mean, picture, numbers, figures = paths
+    mean, picture, numbers, statistics = paths
     save_png(mean, Picture(report.pixels.mean.astype(np.float32)), overwrite=overwrite)
     save_png(picture, Picture(heatmap.with_scale(report.pixels.l_std_map)), overwrite=overwrite)
     np.save(numbers, report.pixels.l_std_map.astype(np.float32))
-    figures.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    statistics.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     return paths
 
 

@@ -1,6 +1,10 @@
-"""How much results differ between seeds: L-STD per pixel, G-STD per score.
+"""Stability over seeds, CCSR Eq. (4-5): L-STD of the pixels and G-STD of the scores.
 
-Statistics are streamed, so memory does not grow with the number of seeds.
+For one picture and N seeds, with x_n the result and m_n a score of seed n:
+    L-STD = mean over pixels and channels of std_n(x_n), in [0, 0.5]      Eq. (5)
+    G-STD = std_n(m_n), in the unit of the score                          Eq. (4)
+Both are population standard deviations (divided by N); over a data set they are averaged. The
+statistics are updated seed by seed, so memory does not grow with N.
 """
 
 import dataclasses
@@ -29,13 +33,13 @@ class PixelStatistics:
         self._squares: np.ndarray | None = None
 
     def add(self, rgb: np.ndarray) -> None:
-        """Take in one picture [H,W,3] in [0,1].
+        """Add one picture [H,W,3] in [0,1].
 
         Raises:
             ValueError: If its size differs from the earlier ones.
         """
         if self._mean is None or self._squares is None:
-            # Many of these grow together where settings are compared.
+            # A sweep holds one of these for each setting.
             self._mean, self._squares = (spill_to_disk(np.zeros(rgb.shape)) for _ in range(2))
         if rgb.shape != self._mean.shape:
             raise ValueError(f"pictures must be of shape {self._mean.shape}, got {rgb.shape}")
@@ -53,9 +57,9 @@ class PixelStatistics:
 
     @property
     def l_std_map(self) -> np.ndarray:
-        """Standard deviation of each pixel [H,W] in [0, 0.5], averaged over R, G and B.
+        """Standard deviation over the seeds at each pixel, averaged over R, G and B.
 
-        CCSR Eq. (5) before the averages: population standard deviation (divided by N).
+        [H,W] in [0, 0.5]: the terms that CCSR Eq. (5) averages over the pixels.
         """
         if self._squares is None:
             raise ValueError("no picture has been added yet")
@@ -63,34 +67,35 @@ class PixelStatistics:
 
     @property
     def l_std(self) -> float:
-        """L-STD of one picture, CCSR Eq. (5): the mean of the map inside the border."""
+        """L-STD of one picture, CCSR Eq. (5): mean of `l_std_map` inside the border."""
         return inner_mean(self.l_std_map)
 
 
 @dataclass(frozen=True)
 class Agreed:
-    """A result without what other seeds do not confirm."""
+    """A result blended with the mean of the seeds."""
 
     rgb: np.ndarray
-    """[H,W,3] in [0,1]."""
+    """[H,W,3] float32 in [0,1]."""
     share: float
-    """How much was faded: mean of the weights of the pixels, 1 for the mean of the seeds."""
+    """Mean weight of the mean picture over the pixels, in [0,1]."""
 
 
 AGREEMENT_RAMP = 2.0
-"""Fading begins at the threshold and is complete at this many times it."""
+"""The weight of the mean rises from 0 at the threshold to 1 at this multiple of it."""
 AGREEMENT_BLUR_PX = 1.0
-"""The weights are smoothed by a Gaussian of this width: the deviation over a few seeds is noisy."""
+"""Standard deviation in pixels of the Gaussian that smooths the weights: the map of a few seeds is
+noisy."""
 
 
 def agreed(rgb: np.ndarray, mean: np.ndarray, l_std_map: np.ndarray, threshold: float) -> Agreed:
-    """Fade rgb [H,W,3] towards the mean of the seeds where these disagree.
+    """Blend the result of one seed with the mean of the seeds where their deviation is high.
 
     Args:
-        rgb: Result of one seed.
-        mean: Mean of the results of all seeds, [H,W,3].
-        l_std_map: Their standard deviation at each pixel, [H,W].
-        threshold: Pixels whose deviation is at or below it stay; in the unit of the map.
+        rgb: Result of one seed, [H,W,3] in [0,1].
+        mean: Mean of the results of all seeds, [H,W,3] in [0,1].
+        l_std_map: Their standard deviation at each pixel, [H,W] in [0, 0.5].
+        threshold: Standard deviation up to which pixels keep the result; 0 gives the mean.
 
     Raises:
         ValueError: If the threshold is below 0.
@@ -101,23 +106,24 @@ def agreed(rgb: np.ndarray, mean: np.ndarray, l_std_map: np.ndarray, threshold: 
         return Agreed(mean.astype(np.float32), 1.0)
     ramp = (l_std_map / threshold - 1) / (AGREEMENT_RAMP - 1)
     weight = gaussian_filter(np.clip(ramp, 0, 1), AGREEMENT_BLUR_PX)[..., None]
-    faded = (1 - weight) * rgb + weight * mean
-    return Agreed(faded.astype(np.float32), float(weight.mean()))
+    blended = (1 - weight) * rgb + weight * mean
+    return Agreed(blended.astype(np.float32), float(weight.mean()))
 
 
 def inner_mean(values: np.ndarray) -> float:
-    """Mean of a map [H,W] without its border of `BORDER` pixels, as the authors evaluate."""
+    """Mean of a map [H,W] inside a border of `BORDER` pixels, as in the authors' evaluation."""
     return float(values[BORDER:-BORDER, BORDER:-BORDER].mean())
 
 
 @dataclass(frozen=True)
 class ScoreSpread:
-    """One score over the seeds."""
+    """Statistics of one score over the seeds."""
 
     mean: float
     g_std: float
-    """Population standard deviation over the seeds, the inner term of CCSR Eq. (4)."""
+    """Population standard deviation over the seeds, CCSR Eq. (4) for one picture."""
     per_seed: tuple[float, ...]
+    """In the order of the seeds."""
 
 
 def score_spread(scores: list[float]) -> ScoreSpread:
@@ -127,7 +133,7 @@ def score_spread(scores: list[float]) -> ScoreSpread:
 
 @dataclass
 class StabilityReport:
-    """Everything measured over the seeds of one picture, growing seed by seed."""
+    """Measurements over the seeds of one picture, updated seed by seed."""
 
     config: SamplingConfig
     pixels: PixelStatistics = field(default_factory=PixelStatistics)
@@ -135,10 +141,10 @@ class StabilityReport:
     l_std_by_count: list[float] = field(default_factory=list)
     """L-STD over the first 1, 2, ... seeds."""
     scores: dict[str, list[float]] = field(default_factory=dict)
-    """Scores against the reference in the order of the seeds; empty without one."""
+    """By metric, in the order of the seeds; empty if `add` gets none."""
 
     def add(self, seed: int, rgb: np.ndarray, scores: Mapping[str, float] | None = None) -> None:
-        """Take in the result of one seed, [H,W,3] in [0,1]."""
+        """Add the result of one seed, [H,W,3] in [0,1], and its scores."""
         self.pixels.add(rgb)
         self.seeds.append(seed)
         self.l_std_by_count.append(self.pixels.l_std)
@@ -146,11 +152,11 @@ class StabilityReport:
             self.scores.setdefault(name, []).append(value)
 
     def spreads(self) -> dict[str, ScoreSpread]:
-        """Mean, G-STD and single values of every score."""
+        """Statistics of every score, by metric."""
         return {name: score_spread(values) for name, values in self.scores.items()}
 
     def as_dict(self) -> dict[str, Any]:
-        """What report.json holds."""
+        """Content of report.json."""
         report: dict[str, Any] = {
             "l_std": self.pixels.l_std,
             "l_std_by_count": self.l_std_by_count,

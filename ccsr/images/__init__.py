@@ -1,5 +1,5 @@
-"""Picture files, arrays and tensors.
+"""Picture files, arrays and tensors, and colour alignment.
 
-Takes files and arrays in, gives `Picture`s (rgb [H,W,3] float32 in [0,1], alpha apart) and tensors
-[B,3,H,W], and writes results back. Everything that touches pixels uses it; it knows no network.
+Reads files and arrays into `Picture`s (rgb [H,W,3] float32 in [0,1], alpha apart), converts them to
+and from tensors [B,3,H,W], and writes results as PNG. All other packages work on these types.
 """

@@ -1,7 +1,7 @@
-"""Colour alignment: ties the colours of a result to those of its input.
+"""Colour alignment: gives a result the colours of its input.
 
-Both ways are those of StableSR, https://arxiv.org/abs/2305.07015, which CCSR follows. Pixels
-are floats, as decoded: values outside [0,1] count, and nothing is clamped here.
+Both methods are those of StableSR, https://arxiv.org/abs/2305.07015, as in CCSR. Pixels are floats
+as decoded: values outside [0,1] are kept, and nothing is clamped here.
 """
 
 from typing import Protocol
@@ -12,18 +12,19 @@ from torch.nn import functional
 from ccsr.config import ColorAlignment
 
 WAVELET_LEVELS = 5
+"""Low-pass filters of the wavelet decomposition; the last has a radius of 16 pixels."""
 
 
 class Align(Protocol):
-    """Gives results other colours."""
+    """A function that aligns the colours of results."""
 
     def __call__(self, sr: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """Results as decoded [B,3,H,W] -> [B,3,H,W], not clamped; `out`, where to, may be sr."""
+        """Aligned sr [B,3,H,W], not clamped; written to `out` if given, which may be sr."""
         ...
 
 
 def aligner(lr_up: torch.Tensor, method: ColorAlignment) -> Align:
-    """What gives results the colours of lr_up; it keeps no more of lr_up than it needs.
+    """A function that gives results the colours of lr_up; it keeps only the statistics it needs.
 
     Args:
         lr_up: The input enlarged to the size of the results, [1,3,H,W] or [B,3,H,W], in [0,1].
@@ -54,9 +55,9 @@ def aligner(lr_up: torch.Tensor, method: ColorAlignment) -> Align:
 
 
 def adain(reference: torch.Tensor) -> Align:
-    """Give each channel the mean and spread of the reference's, over height and width.
+    """Give each channel the mean and standard deviation of the reference [B,3,H,W].
 
-    AdaIN Eq. (8), https://arxiv.org/abs/1703.06868; the reference [B,3,H,W].
+    Both over height and width: AdaIN Eq. (8), https://arxiv.org/abs/1703.06868.
     """
     reference_mean, reference_std = _mean_and_std(reference)
 
@@ -69,7 +70,7 @@ def adain(reference: torch.Tensor) -> Align:
 
 
 def _mean_and_std(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and spread of each channel, [B,3,1,1]."""
+    """Mean and standard deviation of each channel of x [B,3,H,W], both [B,3,1,1]."""
     variance, mean = torch.var_mean(x, dim=(2, 3), correction=1, keepdim=True)
     # The small term keeps a flat channel from being divided by zero.
     return mean, (variance + 1e-5).sqrt()
@@ -78,7 +79,7 @@ def _mean_and_std(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def wavelet(reference: torch.Tensor) -> Align:
     """Give results the low frequencies of the reference [B,3,H,W].
 
-    The high frequencies of all levels add up to what the last low-pass takes away.
+    The high frequencies of all levels sum to the result minus its last low-pass.
     """
     low_frequencies = _low_frequencies(reference)
 
@@ -94,7 +95,7 @@ def unchanged(reference: torch.Tensor) -> Align:
 
 
 def _low_frequencies(x: torch.Tensor) -> torch.Tensor:
-    """What is left of x after WAVELET_LEVELS binomial blurs, each twice as wide as the last."""
+    """Filter x [B,C,H,W] by WAVELET_LEVELS binomial low-passes, each twice as wide as the last."""
     row = torch.tensor([0.25, 0.5, 0.25], dtype=x.dtype, device=x.device)
     channels = x.shape[1]
     kernel = torch.outer(row, row).expand(channels, 1, 3, 3)

@@ -14,7 +14,7 @@ MAX_INPUT_PIXELS = 2048 * 2048
 
 
 class PictureError(ValueError):
-    """What is wrong with an input file, in words for the person who chose it."""
+    """An input that cannot be used; the message says what was expected, what came, what to do."""
 
 
 class Size(NamedTuple):
@@ -24,7 +24,7 @@ class Size(NamedTuple):
     width: int
 
     def __str__(self) -> str:
-        """As people write it, the width first."""
+        """Width x height, as in messages and file properties."""
         return f"{self.width}x{self.height}"
 
 
@@ -43,10 +43,10 @@ class Picture:
     bits: int = 8
     """8 or 16 bits a channel: what the file held, and what the result is written with."""
     notes: tuple[str, ...] = ()
-    """What a person should know about how the file was read."""
+    """Messages about how the file was read, such as that only its first frame is used."""
 
     def __post_init__(self) -> None:
-        """Check that the arrays are what the fields say."""
+        """Check the shapes and types of the arrays."""
         if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.float32:
             raise ValueError(
                 f"rgb must be [H,W,3] float32, got {list(self.rgb.shape)} {self.rgb.dtype}; "
@@ -68,7 +68,7 @@ class Picture:
 
 
 def picture_from_array(array: np.ndarray) -> Picture:
-    """Make a picture of an array, for callers that have no file.
+    """Make a picture from an array.
 
     Args:
         array: [H,W], [H,W,3] or [H,W,4] (with alpha): bool, uint8, uint16, or floats in [0,1].
@@ -78,7 +78,7 @@ def picture_from_array(array: np.ndarray) -> Picture:
         The picture; 16 bits unless the array is bool or uint8.
 
     Raises:
-        PictureError: If shape, type or values are others, or a side is below MIN_SIDE.
+        PictureError: If shape, type or values differ from that, or a side is below MIN_SIDE.
     """
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise PictureError(

@@ -33,7 +33,7 @@ _OTHER_BYTE = {
 """Pillow's name of a 16-bit layout -> the name under which it keeps the other, lower byte."""
 
 
-# What Pillow's decoders are seen to raise for damaged files; AVIF's has RuntimeError.
+# Errors of Pillow's decoders for damaged files; AVIF's raises RuntimeError.
 _DECODER_ERRORS = (
     *(OSError, EOFError, SyntaxError, ValueError, LookupError, TypeError, RuntimeError),
     struct.error,
@@ -62,7 +62,7 @@ def load_picture(path: str | Path, *, max_pixels: int = MAX_INPUT_PIXELS) -> Pic
 
 
 def read_png_text(path: str | Path) -> dict[str, str]:
-    """Read the texts stored in a PNG, by keyword, without decoding its pixels.
+    """Texts stored in a PNG by keyword; its pixels are not decoded.
 
     Raises:
         PictureError: If the file is missing, damaged or not a picture.
@@ -105,13 +105,13 @@ def _check_file(path: Path) -> None:
 
 def _open(path: Path) -> ImageFile.ImageFile:
     with warnings.catch_warnings():
-        # Pillow warns of large pictures; the callers here have limits of their own.
+        # Pillow warns of large pictures; `check_size` has the limits.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(path, formats=FORMATS)
 
 
 def _frame_notes(image: ImageFile.ImageFile) -> tuple[str, ...]:
-    # The further frames of an MPO are a phone's depth or gain maps, nothing a person looks for.
+    # The further frames of an MPO are depth or gain maps of a phone, not pictures.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     return (f"only the first of its {frames} frames is used",) if frames > 1 else ()
 
@@ -144,8 +144,8 @@ def _layout(image: ImageFile.ImageFile) -> str:
 def _read_16_bit_colour(path: Path, image: ImageFile.ImageFile) -> np.ndarray:
     """Read 16-bit RGB(A): [H,W,3|4] float32 in [0,65535].
 
-    Pillow keeps one byte of each two. Which one it keeps follows from the byte order it takes
-    the file for, so a second reading in the opposite order gives the lower bytes.
+    Pillow keeps one byte of each two, chosen by the byte order it assumes, so a second reading in
+    the opposite order gives the lower bytes.
     """
     with _open(path) as again:
         again.tile = [tile._replace(args=_in_other_order(tile.args)) for tile in again.tile]
@@ -161,7 +161,7 @@ def _in_other_order(args: tuple[object, ...] | str | None) -> tuple[object, ...]
 
 
 def _byte_levels(image: ImageFile.ImageFile) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Read a picture as 8-bit sRGB: [H,W,3|4] uint8, and what to tell about it."""
+    """Read a picture as 8-bit sRGB: [H,W,3|4] uint8, and messages about it."""
     notes = ()
     if ";16" in _layout(image):
         notes = ("its 16 bits a channel are read as 8",)

@@ -7,14 +7,14 @@ from ccsr.images.picture import Size
 
 
 def to_tensor(rgb: np.ndarray) -> torch.Tensor:
-    """Turn rgb [H,W,3] into a tensor [1,3,H,W] float32 of its own memory."""
+    """Copy rgb [H,W,3] to a tensor [1,3,H,W] float32."""
     return torch.from_numpy(rgb.astype(np.float32)).permute(2, 0, 1)[None].contiguous()
 
 
 def to_array(x: torch.Tensor, *, overwrite: bool = False) -> np.ndarray:
-    """Turn a tensor [3,H,W] or [1,3,H,W] into rgb [H,W,3] float32, clamped to [0,1].
+    """Convert a tensor [3,H,W] or [1,3,H,W] to rgb [H,W,3] float32, clamped to [0,1].
 
-    With `overwrite` the array takes the memory of x, if its pixels lie there in their order.
+    With `overwrite` the array shares the memory of x, if that is in channels-last order.
     """
     if x.ndim == 4:
         x = x.squeeze(0)
@@ -39,8 +39,8 @@ def to_uint16(rgb: np.ndarray) -> np.ndarray:
 def resize(x: torch.Tensor, size: Size) -> torch.Tensor:
     """Resample pictures x [B,C,H,W] in [0,1] to `size`, bicubically, clamped to [0,1].
 
-    The one resampling of the product: it makes the LR of training and enlarges the LR for the
-    model. Its kernel has a = -0.5 and widens when reducing, as Pillow's BICUBIC.
+    Used everywhere: for the LR pictures of training and for enlarging the LR picture for the
+    model. Its kernel has a = -0.5 and is widened when reducing, as that of Pillow's BICUBIC.
     """
     return torch.nn.functional.interpolate(
         x, size=tuple(size), mode="bicubic", antialias=True, align_corners=False
@@ -48,14 +48,14 @@ def resize(x: torch.Tensor, size: Size) -> torch.Tensor:
 
 
 def pad_to_multiple(x: torch.Tensor, multiple: int, minimum: int = 0) -> tuple[torch.Tensor, Size]:
-    """Grow x [B,C,H,W] at the bottom and right until its sides are multiples of `multiple`.
+    """Pad x [B,C,H,W] at the bottom and right until its sides are multiples of `multiple`.
 
-    What is added mirrors the picture without repeating its edge; where that runs out, the
-    mirror is mirrored again, so any size can be padded to any other.
+    Padding is by reflection without repeating the edge; reflections are reflected again where
+    they are too short, so any size can be padded to any other.
 
     Args:
         x: Pictures or latents.
-        multiple: What the sides must be divisible by, at least 1.
+        multiple: Divisor of the padded sides, at least 1.
         minimum: The least length of a side.
 
     Returns:
@@ -70,14 +70,14 @@ def pad_to_multiple(x: torch.Tensor, multiple: int, minimum: int = 0) -> tuple[t
 
 
 def _mirrored(length: int, padded: int) -> torch.Tensor:
-    """Where the `padded` entries come from: 0 1 2 1 0 1 ... for length 3."""
+    """Source index of each of `padded` entries: 0 1 2 1 0 1 ... for length 3."""
     period = max(2 * (length - 1), 1)
     position = torch.arange(padded) % period
     return torch.minimum(position, period - position) if length > 1 else position
 
 
 def crop_to(x: torch.Tensor, size: Size) -> torch.Tensor:
-    """Cut x [B,C,H,W] back to its top left part, undoing `pad_to_multiple`.
+    """Crop x [B,C,H,W] to its top left part of `size`, undoing `pad_to_multiple`.
 
     Raises:
         ValueError: If x is smaller than `size`.

@@ -22,10 +22,10 @@ def save_png(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write a picture as PNG, 8 or 16 bits a channel as it says, whole or not at all.
+    """Write a picture as PNG with `picture.bits` bits per channel, atomically.
 
     Args:
-        path: Where to; a name that ends in .png, in a folder that exists.
+        path: File name that ends in .png, in an existing folder.
         picture: What to write.
         text: Keywords (1 to 79 Latin-1 characters) and texts to store in the file.
         overwrite: Whether a file that is there already may be replaced.
@@ -53,7 +53,7 @@ def save_png(
 def _png_8(levels: np.ndarray, chunks: PngInfo) -> bytes:
     """Encode levels [H,W,3|4] in [0,1] as an 8-bit PNG."""
     buffer = io.BytesIO()
-    # Photographs become no smaller by the default of 6, which takes twice as long.
+    # The default of 6 takes twice as long and makes photographs no smaller.
     Image.fromarray(to_uint8(levels)).save(buffer, "PNG", pnginfo=chunks, compress_level=4)
     return buffer.getvalue()
 
@@ -80,7 +80,7 @@ def _png_16(levels: np.ndarray, chunks: PngInfo) -> bytes:
 
 
 def _write_whole(path: Path, data: bytes, overwrite: bool) -> None:
-    """Write data under a name of its own and move it to `path`: no reader sees half a file."""
+    """Write data to a temporary name and move it to `path`, so that no reader sees half a file."""
     part = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         part.write_bytes(data)
@@ -94,7 +94,7 @@ def _write_whole(path: Path, data: bytes, overwrite: bool) -> None:
 
 def _move_to_free_name(part: Path, path: Path) -> None:
     try:
-        # Taking the name first decides which of two writers has it.
+        # Of two writers, the one that creates the name first gets it.
         path.open("xb").close()
     except FileExistsError as error:
         raise FileExistsError(f"{path} exists; choose another name or overwrite it") from error

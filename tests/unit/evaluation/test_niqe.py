@@ -5,7 +5,7 @@ from scipy.stats import gennorm
 from skimage import data
 
 from ccsr.evaluation.metrics import luma
-from ccsr.evaluation.niqe import NaturalModel, _asymmetric_gaussian, block_features, fit, niqe
+from ccsr.evaluation.niqe import GaussianModel, _asymmetric_gaussian, block_features, fit, niqe
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def test_sharp_photograph_is_more_natural_than_its_blurred_and_noisy_copies(
 
 def test_picture_is_at_no_distance_from_its_own_statistics(photograph: np.ndarray) -> None:
     features = block_features(photograph)
-    own = NaturalModel(features.mean(0), np.cov(features, rowvar=False))
+    own = GaussianModel(features.mean(0), np.cov(features, rowvar=False))
     assert niqe(photograph, own) == pytest.approx(0, abs=1e-6)
 
 
