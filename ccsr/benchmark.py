@@ -199,7 +199,8 @@ def jobs(engine: ModelEngine, picture: Picture, config: SamplingConfig) -> dict[
     list(session.run(config, 0))
     kept, longer = (dataclasses.replace(config, t_min=t_min) for t_min in (0.5, 0.2))
     configs = grid(config, DEFAULT_T_MAXS, DEFAULT_T_MINS)
-    swept = engine.session(picture), configs, range(DEFAULT_SWEEP_SEEDS), _unjudged
+    seeds_swept, loop_start = range(DEFAULT_SWEEP_SEEDS), engine.info.loop_start
+    swept = engine.session(picture), configs, seeds_swept, _unscored, loop_start
     return {
         f"{NUM_SEEDS} runs": _seconds(lambda: [pipeline(picture, config, (s,)) for s in seeds]),
         f"{NUM_SEEDS} seeds in one run": _seconds(lambda: pipeline(picture, config, seeds)),
@@ -214,7 +215,7 @@ def jobs(engine: ModelEngine, picture: Picture, config: SamplingConfig) -> dict[
     }
 
 
-def _unjudged(rgb: np.ndarray) -> dict[str, float]:
+def _unscored(rgb: np.ndarray) -> dict[str, float]:
     return {}
 
 

@@ -290,7 +290,10 @@ def sweep(options: argparse.Namespace) -> int:
     scorer = scorer_for(picture, reference)
     points: list[Point] = []
     with tqdm(desc=options.input.name, unit="eval", leave=False) as bar:
-        for event in tradeoff.sweep(engine.session(picture), configs, chosen, scorer):
+        events = tradeoff.sweep(
+            engine.session(picture), configs, chosen, scorer, engine.info.loop_start
+        )
+        for event in events:
             if isinstance(event, Progress):
                 bar.total = event.total
                 bar.update(event.evaluation - bar.n)

@@ -1,20 +1,19 @@
-"""The trade-off between fidelity and detail: one picture over a grid of (t_max, t_min).
+"""The trade-off between fidelity and perception: one picture over a grid of (t_max, t_min).
 
-All settings of one t_max are cuts of the same chains, so a sweep costs its longest chains and one
-decode a setting and seed.
+All settings of one t_max are prefixes of the same chain of estimates, so a sweep costs the longest
+chain of each t_max and seed, and one decoding for each setting and seed.
 """
 
 import csv
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ccsr.config import SamplingConfig, option
-from ccsr.diffusion.timesteps import timestep_plan
+from ccsr.diffusion.timesteps import LoopStart, timestep_plan
+from ccsr.evaluation.metrics import Scorer
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.picture import Picture
 from ccsr.inference.events import Decoded, Progress, Session
@@ -22,41 +21,39 @@ from ccsr.inference.memory import spill_to_disk
 
 TRADEOFF_FILES = ("tradeoff.csv", "tradeoff.json")
 
-Scorer = Callable[[np.ndarray], Mapping[str, float]]
-"""Scores of a result [H,W,3] in [0,1], by name."""
+MAX_SETTINGS = 36
+"""Of one sweep. The statistics of all settings of one t_max are in memory, or in temporary files,
+at the same time: 62 MB each at 1024x1024 pixels."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """What one setting gives, in numbers."""
+    """The scores of one setting."""
 
     config: SamplingConfig
+    network_evaluations: int
+    """Of one run alone (NFE): nothing is reused from other settings."""
     seeds: tuple[int, ...]
     scores: dict[str, float]
     """Means over the seeds."""
     l_std: float | None
-    """None for a single seed."""
+    """L-STD, CCSR Eq. (5); None for a single seed."""
 
     def row(self) -> dict[str, float | None]:
-        """The numbers of the point, for tables and files; None where there is none."""
+        """The numbers of the point by column, for tables and files; None where there is none."""
         return {
             "t_max": self.config.t_max,
             "t_min": self.config.t_min,
             "num_steps": self.config.num_steps,
-            "evaluations": timestep_plan(self.config).num_evaluations,
+            "network_evaluations": self.network_evaluations,
             **self.scores,
             "l_std": self.l_std,
         }
 
 
-MAX_SETTINGS = 36
-"""Of one sweep. All of one t_max take memory, or room for temporary files, at the same time: 62 MB
-each at 1024x1024 pixels."""
-
-
 @dataclass(frozen=True)
 class PointResult:
-    """A setting that is done."""
+    """A finished setting."""
 
     point: Point
     picture: Picture
@@ -94,53 +91,71 @@ def grid(
     return configs
 
 
-def num_evaluations(configs: Sequence[SamplingConfig], num_seeds: int) -> int:
-    """Network evaluations that a sweep over these settings takes, if nothing is there yet."""
-    longest = [max(timestep_plan(c).num_evaluations for c in group) for group in _groups(configs)]
-    # The estimate at T is made once a seed, for all groups.
-    return num_seeds * (sum(longest) - (len(longest) - 1))
+def num_evaluations(
+    configs: Sequence[SamplingConfig], num_seeds: int, loop_start: LoopStart
+) -> int:
+    """Network evaluations (NFE) of a sweep over these settings, if no estimate exists yet.
+
+    Args:
+        configs: Settings of the sweep.
+        num_seeds: Number of seeds.
+        loop_start: Where refinement starts, `ModelInfo.loop_start` of the model.
+    """
+    longest = [longest_of(group) for group in _groups(configs)]
+    counts = [timestep_plan(config, loop_start).num_evaluations for config in longest]
+    # The estimate at T is made once per seed, for all groups.
+    return num_seeds * (sum(counts) - (len(counts) - 1))
 
 
 def sweep(
-    explorer: Session, configs: Sequence[SamplingConfig], seeds: Sequence[int], scorer: Scorer
+    session: Session,
+    configs: Sequence[SamplingConfig],
+    seeds: Sequence[int],
+    scorer: Scorer,
+    loop_start: LoopStart,
 ) -> Iterator[Progress | Decoded | PointResult]:
-    """Walk through all settings, those of one t_max together; a point each, in that order.
+    """Run all settings, those of one t_max together, and yield a point for each, in that order.
 
     Args:
-        explorer: The picture, with what is known of it.
+        session: The picture and its estimates so far.
         configs: Settings of one variant, scale and number of steps.
         seeds: At least one.
         scorer: Scores every result.
+        loop_start: Where refinement starts, `ModelInfo.loop_start` of the model.
     """
     groups = _groups(configs)
-    total = sum(_missing(explorer, groups, seed) for seed in seeds)
+    total = sum(_missing(session, groups, seed, loop_start) for seed in seeds)
     done = decoded = 0
     for group in groups:
         reports = [StabilityReport(config) for config in group]
         firsts: list[Picture] = []
         for seed in seeds:
-            for event in explorer.refine(longest_of(group), seed):
+            for event in session.refine(longest_of(group), seed):
                 done += 1
                 yield dataclasses.replace(event, evaluation=done, total=max(total, done))
             for config, report in zip(group, reports, strict=True):
-                step = explorer.steps(config, seed)[-1]
-                picture = explorer.restore(config, seed, step).picture
+                step = session.steps(config, seed)[-1]
+                picture = session.restore(config, seed, step).picture
                 report.add(seed, picture.rgb, scorer(picture.rgb))
                 if seed == seeds[0]:
                     firsts.append(dataclasses.replace(picture, rgb=spill_to_disk(picture.rgb)))
                 decoded += 1
                 yield Decoded(decoded, len(configs) * len(seeds))
         for report, picture in zip(reports, firsts, strict=True):
-            yield PointResult(_point(report), picture)
+            yield PointResult(_point(report, loop_start), picture)
 
 
 def longest_of(group: Sequence[SamplingConfig]) -> SamplingConfig:
-    """The setting whose chain holds those of the others, which have the same t_max."""
-    return max(group, key=lambda config: timestep_plan(config).num_evaluations)
+    """The setting with the longest chain; it contains those of all others of its t_max."""
+    return max(group, key=lambda config: config.t_max - config.t_min)
 
 
 def write_points(folder: Path, points: Sequence[Point]) -> list[Path]:
-    """Write the numbers as TRADEOFF_FILES; the files written."""
+    """Write the numbers of the points as TRADEOFF_FILES.
+
+    Returns:
+        The files written.
+    """
     table, tree = (folder / name for name in TRADEOFF_FILES)
     rows = [point.row() for point in points]
     with table.open("w", newline="") as file:
@@ -164,20 +179,26 @@ def _groups(configs: Sequence[SamplingConfig]) -> list[list[SamplingConfig]]:
     return list(groups.values())
 
 
-def _missing(explorer: Session, groups: Sequence[Sequence[SamplingConfig]], seed: int) -> int:
+def _missing(
+    session: Session,
+    groups: Sequence[Sequence[SamplingConfig]],
+    seed: int,
+    loop_start: LoopStart,
+) -> int:
     """Network evaluations that one seed still needs."""
     longest = [longest_of(group) for group in groups]
-    counts = [explorer.num_evaluations(config, seed) for config in longest]
-    whole = [timestep_plan(config).num_evaluations for config in longest]
-    # Chains that do not begin yet all count the estimate at T, which the first makes for all.
+    counts = [session.num_evaluations(config, seed) for config in longest]
+    whole = [timestep_plan(config, loop_start).num_evaluations for config in longest]
+    # Chains without any estimate all count the one at T, which is made once for all of them.
     unbegun = sum(count == full for count, full in zip(counts, whole, strict=True))
     return sum(counts) - max(unbegun - 1, 0)
 
 
-def _point(report: StabilityReport) -> Point:
+def _point(report: StabilityReport, loop_start: LoopStart) -> Point:
     return Point(
         report.config,
+        timestep_plan(report.config, loop_start).num_evaluations,
         tuple(report.seeds),
-        {name: spread.mean for name, spread in report.spreads().items()},
+        {name: score.mean for name, score in report.spreads().items()},
         report.pixels.l_std if len(report.seeds) > 1 else None,
     )

@@ -16,6 +16,7 @@ from ccsr.config import (
     NUM_SWEEP_SEEDS,
     SamplingConfig,
 )
+from ccsr.diffusion.timesteps import LoopStart
 from ccsr.evaluation import tradeoff
 from ccsr.evaluation.metrics import scorer_for
 from ccsr.evaluation.plots import (
@@ -140,15 +141,19 @@ def build_tradeoff_tab(engine: Engine, subject: Inputs, settings: Settings) -> d
     gr.on([left.change, right.change], _pair, [swept, left, right], pair, **LIGHT)
 
     study = [t_maxs, t_mins, seeds]
+
+    def cost_of(*values: Any) -> str:  # noqa: ANN401
+        return _cost(engine.info.loop_start, *values)
+
     gr.on(
         [*(box.change for box in study), *(box.change for box in settings.components.values())],
-        _cost,
+        cost_of,
         [*study, *settings.values()],
         cost,
         trigger_mode="always_last",
         **LIGHT,
     )
-    cost.value = _cost(*(box.value for box in study), *(box.value for box in settings.values()))
+    cost.value = cost_of(*(box.value for box in study), *(box.value for box in settings.values()))
     chosen = [*study, *settings.values()]
     wire_tab_run(engine, STUDY, subject, swept, chosen, buttons, status)
     _add_endpoint(engine, (subject.picture, subject.reference, *study), settings)
@@ -167,7 +172,8 @@ def compared(
     reference = read_reference(reference_path, picture, configs[0])
     scorer = scorer_for(picture, reference)
     swept = Swept(new_folder(), len(configs))
-    with running(tradeoff.sweep(session_picture.explorer, configs, seeds, scorer)) as events:
+    session, loop_start = session_picture.explorer, engine.info.loop_start
+    with running(tradeoff.sweep(session, configs, seeds, scorer, loop_start)) as events:
         for event in events:
             if isinstance(event, PointResult):
                 config = event.point.config
@@ -211,12 +217,13 @@ def _fractions_box(name: str, values: Sequence[float]) -> gr.Textbox:
     )
 
 
-def _cost(*values: Any) -> str:  # noqa: ANN401
+def _cost(loop_start: LoopStart, *values: Any) -> str:  # noqa: ANN401
     try:
         configs, seeds = read_study(values)
     except ValueError as error:
         return snippets.line(str(error), "error")
-    evaluations = snippets.counted(num_evaluations(configs, len(seeds)), "network evaluation")
+    needed = num_evaluations(configs, len(seeds), loop_start)
+    evaluations = snippets.counted(needed, "network evaluation")
     count, decodes = snippets.counted(len(configs), "setting"), len(configs) * len(seeds)
     over = snippets.counted(len(seeds), "seed")
     text = f"{count} with {over}: {evaluations} and {snippets.counted(decodes, 'decode')}"

@@ -24,7 +24,8 @@ from ccsr.evaluation.tradeoff import Point
 PSNR_LPIPS = [{"psnr": 27.0, "lpips": 0.3}, {"psnr": 26.0, "lpips": 0.25}]
 CONFIGS = [SamplingConfig(), SamplingConfig(t_max=0.9)]
 POINTS = [
-    Point(config, (0, 1), scores, 0.01) for config, scores in zip(CONFIGS, PSNR_LPIPS, strict=True)
+    Point(config, 16, (0, 1), scores, 0.01)
+    for config, scores in zip(CONFIGS, PSNR_LPIPS, strict=True)
 ]
 
 
@@ -49,7 +50,7 @@ def test_keyboard_reaches_what_is_made_reachable() -> None:
 
 
 def test_without_reference_the_axes_are_those_that_need_none() -> None:
-    point = Point(SamplingConfig(), (0,), {"consistency": 40.0, "niqe": 4.0}, None)
+    point = Point(SamplingConfig(), 16, (0,), {"consistency": 40.0, "niqe": 4.0}, None)
     text = svg(tradeoff_figure([point]), "a plot")
     assert "PSNR to the input" in text
     assert "NIQE" in text
@@ -83,10 +84,10 @@ def test_place_in_a_trajectory_is_its_timestep() -> None:
 def test_labels_of_points_that_lie_close_do_not_cover_each_other() -> None:
     configs = [SamplingConfig(t_max=0.9, t_min=t) for t in (0.1, 0.2, 0.3, 0.4)]
     points = [
-        Point(config, (0, 1), {"psnr": 25 + 0.02 * i, "lpips": 0.3 + 0.001 * i}, 0.01)
+        Point(config, 16, (0, 1), {"psnr": 25 + 0.02 * i, "lpips": 0.3 + 0.001 * i}, 0.01)
         for i, config in enumerate(configs)
     ]
-    far = Point(SamplingConfig(), (0, 1), {"psnr": 27.0, "lpips": 0.4}, 0.01)
+    far = Point(SamplingConfig(), 16, (0, 1), {"psnr": 27.0, "lpips": 0.4}, 0.01)
     figure = tradeoff_figure([*points, far])
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ccsr.config import SamplingConfig
-from ccsr.diffusion.timesteps import timestep_plan
+from ccsr.diffusion.scheduler import NonUniformScheduler
+from ccsr.diffusion.timesteps import LoopStart, timestep_plan
 from ccsr.evaluation.tradeoff import PointResult, grid, num_evaluations, sweep, write_points
 from ccsr.images.picture import picture_from_array
 from ccsr.inference.events import Decoded, Progress
@@ -24,7 +25,7 @@ def brightness(rgb: np.ndarray) -> dict[str, float]:
 def swept(
     session: PictureSession, configs: list[SamplingConfig], seeds: tuple[int, ...]
 ) -> tuple[list[Progress], list[PointResult]]:
-    events = list(sweep(session, configs, seeds, brightness))
+    events = list(sweep(session, configs, seeds, brightness, "paper"))
     return (
         [event for event in events if isinstance(event, Progress)],
         [event for event in events if isinstance(event, PointResult)],
@@ -54,7 +55,7 @@ def test_every_decode_is_told_of_so_that_a_sweep_can_be_stopped() -> None:
     pipeline = tiny_pipeline()
     session, configs = PictureSession(lambda _: pipeline, PICTURE), grid(BASE, [0.6], [0.5, 0.2])
     for _ in range(2):
-        events = sweep(session, configs, (0, 1), brightness)
+        events = sweep(session, configs, (0, 1), brightness, "paper")
         decoded = [(e.number, e.total) for e in events if isinstance(e, Decoded)]
         assert decoded == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
@@ -74,12 +75,29 @@ def test_sweep_costs_its_longest_chains_and_one_extraction_a_seed() -> None:
     progress, points = swept(session, configs, (0, 1))
     longest = sum(len(timestep_plan(SamplingConfig(num_steps=9, t_max=high, t_min=0.2)).indices)
                   for high in (0.9, 0.6))  # fmt: skip
-    assert len(progress) == 2 * (1 + longest) == num_evaluations(configs, 2)
+    assert len(progress) == 2 * (1 + longest) == num_evaluations(configs, 2, "paper")
     assert [event.evaluation for event in progress] == list(range(1, len(progress) + 1))
     assert {event.total for event in progress} == {len(progress)}
     assert [result.point.config for result in points] == configs
     again, _ = swept(session, configs, (0, 1))
     assert again == []
+
+
+@pytest.mark.parametrize("loop_start", ["paper", "official"])
+def test_evaluations_are_counted_from_where_the_model_starts(loop_start: LoopStart) -> None:
+    """At S = 10 and both t_max the authors' code starts one grid point lower."""
+    configs = grid(SamplingConfig(num_steps=10), [0.52, 0.84], [0.2, 0.4])
+    pipeline = tiny_pipeline()
+    pipeline.scheduler = NonUniformScheduler.from_config(
+        pipeline.scheduler.config, loop_start=loop_start
+    )
+    session = PictureSession(lambda _: pipeline, PICTURE)
+    events = list(sweep(session, configs, (0, 1), brightness, loop_start))
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert len(progress) == num_evaluations(configs, 2, loop_start)
+    assert {event.total for event in progress} == {len(progress)}
+    counts = [e.point.network_evaluations for e in events if isinstance(e, PointResult)]
+    assert counts == [timestep_plan(config, loop_start).num_evaluations for config in configs]
 
 
 def test_points_are_those_of_separate_runs() -> None:
@@ -107,6 +125,8 @@ def test_files_hold_every_point(tmp_path: Path) -> None:
     record = json.loads(tree.read_text())
     assert [float(row["t_min"]) for row in rows] == [0.5, 0.2]
     assert [row["l_std"] for row in rows] == ["", ""]
+    expected = [str(timestep_plan(done.point.config).num_evaluations) for done in points]
+    assert [row["network_evaluations"] for row in rows] == expected
     assert record["seeds"] == [7]
     assert [row["brightness"] for row in record["points"]] == [
         done.point.scores["brightness"] for done in points

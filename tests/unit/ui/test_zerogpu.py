@@ -128,7 +128,8 @@ def test_sweep_works_in_calls() -> None:
     gpu = FakeGpu()
     configs = grid(CONFIG, (0.6667, 0.8), (0.3333, 0.5))
     session = ZeroGpuEngine(TinyEngine(), gpu).session(picture())
-    points = [e for e in sweep(session, configs, (0, 1), lambda rgb: {}) if hasattr(e, "point")]
+    events = sweep(session, configs, (0, 1), lambda rgb: {}, "paper")
+    points = [event for event in events if hasattr(event, "point")]
     assert len(points) == len(configs)
     assert sum(name == "refine" for name, _ in gpu.borrowed) == 4
 
