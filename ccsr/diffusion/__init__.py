@@ -1,5 +1,5 @@
 """The method of the paper: timesteps, noise schedule, sampler (Eq. 1 and Sec. 3.2).
 
-Takes a network as a function of (x_t, t) and seeded noise, gives estimates of the clean latent.
-The pipeline and training use it; it knows neither pictures nor model classes.
+From a network, a function of (x_t, t), and seeded noise it computes estimates of the clean latent.
+`models`, `inference` and `training` use it; pictures and model classes are not its concern.
 """

@@ -1,7 +1,7 @@
-"""The algorithm of the paper: extract, jump, refine, truncate.
+"""The sampler of the paper, Sec. 3.2: extract, jump, refine, truncate.
 
-The network is a function of (x_t, t), so that the sampler knows neither the condition nor tiles.
-Latents are scaled, [B,C,h,w] with one seed a batch entry.
+The network is a function of (x_t, t); condition and tiles are inside. Latents are scaled,
+[B,C,h,w], with one seed a batch entry.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,23 +13,27 @@ from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import TimestepPlan
 
 Predict = Callable[[torch.Tensor, int], torch.Tensor]
-"""Network output at x_t [B,C,h,w] and train timestep t."""
+"""(x_t [B,C,h,w], train timestep t) -> network output [B,C,h,w]."""
 
 Noise = Callable[[int, Sequence[int]], torch.Tensor]
-"""Standard normal noise for draw number 0 (x_T), 1 (jump), 2, 3, ... (one a refinement step)."""
+"""(number of the draw, shape) -> standard normal noise.
+
+Draw 0 makes x_T, draw n the sample after network evaluation n.
+"""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One network evaluation done."""
+    """One network evaluation."""
 
     evaluation: int
-    """How many are done, from 1."""
+    """Its number, from 1."""
     total: int
+    """Evaluations of the whole run."""
     timestep: int
-    """Train timestep evaluated."""
+    """Its train timestep."""
     x0_hat: torch.Tensor
-    """Estimate of the clean latent there, [B,C,h,w] float32."""
+    """Its estimate of the clean latent, [B,C,h,w] float32."""
 
 
 class SeededNoise:
@@ -38,7 +42,7 @@ class SeededNoise:
     A seed gives the same numbers alone and in any batch, on any device.
 
     Raises:
-        ValueError: If draws are not asked for in their order.
+        ValueError: If draws are requested out of order.
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
@@ -64,49 +68,30 @@ def sample(
     made: Sequence[Step] = (),
     start: torch.Tensor | None = None,
 ) -> Iterator[Step]:
-    """Run the network along a plan, one `Step` an evaluation; the last holds the result.
+    """Evaluate the network along a plan; the estimate of the last `Step` is the result.
 
-    Nothing is computed ahead: stop asking, and the work stops.
+    The generator is lazy: each evaluation is made when its step is requested.
 
     Args:
         predict: The network, with its condition.
-        scheduler: The noise schedule.
-        plan: The timesteps to evaluate.
-        noise: Where random numbers come from.
+        scheduler: The noise schedule and the arithmetic of a step.
+        plan: The timesteps to visit.
+        noise: Source of the random numbers.
         shape: Shape of the latents, [B,C,h,w].
-        made: The first steps of an earlier run with the same noise and timesteps; their estimates
-            are yielded again, without network evaluations.
-        start: A latent [1,C,h,w] that is noised to T to start from, instead of pure noise.
+        made: The first steps of an earlier run with the same network, noise and timesteps; their
+            estimates are yielded again, without network evaluations.
+        start: A latent [1,C,h,w] that is noised to T as x_T, instead of pure noise.
     """
-    grid = scheduler.grid(plan.num_steps)
-
-    def step(done: int, x_t: torch.Tensor, t: int) -> Step:
-        if done < len(made):
-            x0_hat = made[done].x0_hat.to(x_t.device)
-        else:
-            x0_hat = scheduler.x0_hat(predict(x_t, t), x_t, t)
-        return Step(done + 1, plan.num_evaluations, t, x0_hat)
-
-    done, draw = 0, 1
     x_t = noise(0, shape)
     if start is not None:
         x_t = scheduler.add_noise(start, x_t, scheduler.last_timestep)
-    if plan.jump is not None:
-        # 1. Extract what the condition tells, in one step from pure noise.
-        extracted = step(done, x_t, scheduler.last_timestep)
-        done += 1
-        yield extracted
-        # 2. Jump to t_max with fresh noise, CCSR Eq. (1).
-        if plan.indices:
-            t_max = grid.timesteps[plan.jump]
-            x_t = scheduler.add_noise(extracted.x0_hat, noise(draw, shape), t_max)
-            draw += 1
-    # 3. Refine; 4. truncate: the result is the last estimate, not a sample below it.
-    for position, index in enumerate(plan.indices):
-        refined = step(done, x_t, grid.timesteps[index])
-        done += 1
-        yield refined
-        if position + 1 < len(plan.indices):
-            noise_t = noise(draw, shape)
-            x_t = scheduler.ancestral_step(grid, index, refined.x0_hat, x_t, noise_t)
-            draw += 1
+    total = plan.num_evaluations
+    for evaluation, t in enumerate(scheduler.timesteps_of(plan), 1):
+        if evaluation <= len(made):
+            x0_hat = made[evaluation - 1].x0_hat.to(x_t.device)
+        else:
+            x0_hat = scheduler.x0_hat(predict(x_t, t), x_t, t)
+        yield Step(evaluation, total, t, x0_hat)
+        # Truncate: the result is the last estimate, not a sample below it.
+        if evaluation < total:
+            x_t = scheduler.next_sample(plan, evaluation, x0_hat, x_t, noise(evaluation, shape))

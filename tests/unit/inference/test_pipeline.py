@@ -226,7 +226,7 @@ def test_runs_of_v2_start_from_the_noised_input(pipeline: CCSRPipeline) -> None:
     for made in (from_noise, from_lr):
         next(made.steps(condition, timestep_plan(FAST), (0,)))
     hook.remove()
-    signal, _ = from_lr.scheduler.signal_and_noise(from_lr.scheduler.last_timestep)
+    signal, _ = from_lr.scheduler.signal_and_sigma(from_lr.scheduler.last_timestep)
     # 0.068: at T a latent is nearly noise, but not quite.
     spread = (seen[1] - signal * condition.lr_latent) / seen[0]
     torch.testing.assert_close(spread, spread.mean().expand_as(spread), rtol=1e-3, atol=1e-3)

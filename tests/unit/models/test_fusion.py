@@ -127,6 +127,7 @@ def test_fused_autoencoder_is_saved_as_it_was_loaded(tmp_path: Path) -> None:
     loaded, expected = copy.deepcopy(vae.state_dict()), both_ways(vae)
     fuse_autoencoder(vae)
     vae.to(memory_format=torch.channels_last)
+    assert vae.state_dict().keys() == loaded.keys()
     vae.save_pretrained(tmp_path)
     again = AutoencoderDC.from_pretrained(tmp_path)
     assert {DCUpBlock2d, FusedUpBlock} & {type(m) for m in again.modules()} == {DCUpBlock2d}
