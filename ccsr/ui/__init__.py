@@ -1,5 +1,5 @@
-"""The page: one module a tab, and what both share.
+"""The page: `page` lays it out, `tabs/` has a module a tab, `run_controller` the state of a run.
 
-It knows the model only as a `ccsr.inference.events.Engine`, and takes ranges, defaults and help
-texts from `ccsr.config`.
+It uses a model through the protocol `ccsr.inference.events.Engine` only, and takes ranges, defaults
+and help texts from `ccsr.config`. `app.py` serves it.
 """

@@ -12,8 +12,8 @@ import gradio as gr
 from gradio.components.base import Component
 
 from ccsr.ui.compute_thread import computing
+from ccsr.ui.event_options import MODEL, Block
 from ccsr.ui.inputs import errors_shown
-from ccsr.ui.run_controller import MODEL, Block
 
 T = TypeVar("T")
 

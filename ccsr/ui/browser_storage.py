@@ -8,8 +8,8 @@ import gradio as gr
 from gradio.components.base import Component
 
 from ccsr.config import SamplingConfig
+from ccsr.ui.event_options import LIGHT
 from ccsr.ui.inputs import FIELDS, chosen_event, read_config
-from ccsr.ui.run_controller import LIGHT
 
 STORAGE = "ccsr-settings"
 """The name in the browser's storage, and what it is encoded with: nothing there is secret."""

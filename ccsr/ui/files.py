@@ -1,7 +1,7 @@
-"""Files that the page hands out.
+"""Files that the page serves.
 
-Each run has a folder of its own inside Gradio's temporary folder: files there are served as they
-are, without another copy, and removed by age.
+Each run has its own folder inside Gradio's temporary folder: files there are served without another
+copy, and removed by age.
 """
 
 import shutil
@@ -21,11 +21,11 @@ from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
 from ccsr.images.writing import save_png
 
 KEEP_SECONDS = 24 * 3600
-"""How long the files of a run stay."""
+"""How long the files of a run are kept."""
 
 
 def new_folder() -> Path:
-    """Make the folder of a run, and remove those that have been there for too long."""
+    """Make the folder of a run, and remove those older than `KEEP_SECONDS`."""
     runs = Path(get_upload_folder()).resolve() / "ccsr"
     runs.mkdir(parents=True, exist_ok=True)
     for old in runs.iterdir():
@@ -45,7 +45,7 @@ def remove_folder(folder: Path | None) -> None:
 
 
 def remove_files_beside(kept: Path | None, folder: Path) -> None:
-    """Remove the folder of a run, but for one file that still serves, if it is there."""
+    """Remove the folder of a run, but keep one file if it is there."""
     if kept is None or kept.parent != folder:
         remove_folder(folder)
         return
@@ -55,7 +55,7 @@ def remove_files_beside(kept: Path | None, folder: Path) -> None:
 
 
 def bicubic(picture: Picture, size: Size) -> Picture:
-    """The picture as plainly enlarged, to compare with; 8 bits."""
+    """The picture enlarged bicubically, of 8 bits, to compare with."""
     rgb = to_array(resize(to_tensor(picture.rgb), size))
     alpha = None
     if picture.alpha is not None:
@@ -65,14 +65,14 @@ def bicubic(picture: Picture, size: Size) -> Picture:
 
 
 def write_bicubic(folder: Path, picture: Picture, size: Size) -> Path:
-    """Write the enlarged picture and return where it is."""
+    """Write the enlarged picture; its path."""
     path = folder / "bicubic.png"
     save_png(path, bicubic(picture, size))
     return path
 
 
-def write_look(path: Path, rgb: np.ndarray) -> Path:
-    """Write something to look at, [H,W,3] uint8 or float in [0,1], fast rather than small."""
+def write_preview(path: Path, rgb: np.ndarray) -> Path:
+    """Write [H,W,3] uint8 or float in [0,1] to be shown only: fast rather than small."""
     levels = rgb if rgb.dtype == np.uint8 else to_uint8(rgb)
     Image.fromarray(levels).save(path, "PNG", compress_level=1)
     return path

@@ -25,7 +25,7 @@ from ccsr.images.picture import MAX_INPUT_PIXELS, Picture
 from ccsr.images.reading import load_picture
 from ccsr.inference.events import ModelInfo
 from ccsr.inference.pipeline import load_reference
-from ccsr.ui.run_controller import LIGHT, PRIVATE
+from ccsr.ui.event_options import LIGHT, PRIVATE
 
 logger = getLogger(__name__)
 
@@ -127,8 +127,7 @@ def settings_controls(info: ModelInfo) -> Settings:
     settled = gr.State(0)
 
     def apply(name: str, count: int) -> tuple[float, ...]:
-        chosen = presets[name]
-        return *(getattr(chosen, step) for step in steps), count + 1
+        return *(getattr(presets[name], step) for step in steps), count + 1
 
     # In the queue: only there do changes of a state start further events.
     outputs = [*(made[step] for step in steps), settled]

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components.base import Component
 
 from ccsr.config import REFERENCE_HELP, SamplingConfig, Variant
+from ccsr.diffusion.timesteps import LoopStart
 from ccsr.evaluation.report import read_settings
 from ccsr.inference.events import Engine, ModelInfo
 from ccsr.inference.pipeline import target_size
 from ccsr.ui import snippets
 from ccsr.ui.browser_storage import remember
+from ccsr.ui.event_options import LIGHT, PRIVATE
 from ccsr.ui.files import KEEP_SECONDS
 from ccsr.ui.inputs import (
     EXAMPLES,
@@ -24,7 +27,6 @@ from ccsr.ui.inputs import (
     read_picture,
     settings_controls,
 )
-from ccsr.ui.run_controller import LIGHT, PRIVATE
 from ccsr.ui.sessions import Sessions
 from ccsr.ui.tab_run import Inputs
 from ccsr.ui.tabs.seeds import build_seeds_tab
@@ -38,12 +40,12 @@ MAX_WAITING = 20
 """Runs that may wait for the model before further ones are refused."""
 
 KEYS = """<script>
-// A slider tells of its new value when a pointer lets go of it, and here also when a key does.
+// A slider sends its new value when a pointer releases it; send it when a key does, too.
 document.addEventListener("keyup", ({ key, target }) => {
     const moved = /^(Arrow|Page|Home|End)/.test(key) && target.matches("input[type=range]");
     if (moved) target.dispatchEvent(new PointerEvent("pointerup", { bubbles: true }));
 });
-// The handle between two pictures knows a mouse only: keys do what that would.
+// The handle between two pictures reacts to the mouse only: keys send what the mouse would.
 const HANDLE = ".slider-wrap .outer", STEP = 0.02;
 new MutationObserver(() => {
     for (const handle of document.querySelectorAll(`${HANDLE}:not([tabindex])`)) {
@@ -81,59 +83,30 @@ LAUNCH_KWARGS: dict[str, Any] = {
     "max_file_size": "50mb",
     "allowed_paths": [str(EXAMPLES)],
 }
-"""What `launch` needs to show the page as it is meant."""
+"""Arguments of `launch`, which has the theme and the script of the page."""
 
 
 def build_page(engine: Engine) -> gr.Blocks:
     """Build the page around a model."""
     info = engine.info
-    # Files are looked at every hour.
+    # Gradio removes old files every hour.
     with gr.Blocks(
         title="CCSR", analytics_enabled=False, delete_cache=(3600, KEEP_SECONDS), fill_width=True
     ) as page:
-        gr.HTML(
-            '<div class="heading"><h1>CCSR</h1><p>Super-resolution, stable over seeds</p>'
-            f'<p class="model">{snippets.model_line(info)}</p></div>'
-        )
+        _heading(info)
+        sessions = Sessions(engine)
         with gr.Row(elem_classes="workspace"):
             with gr.Column(elem_classes="picture", min_width=280):
                 picture, about, reference = _picture_side()
-            sessions = Sessions(engine)
-            subject = Inputs(picture, reference, sessions)
             with gr.Column(elem_classes="settings", min_width=280):
                 settings = _settings_side(info)
-                load = gr.File(
-                    label="Load settings: drop a PNG made here",
-                    file_types=[".png"],
-                    height=84,
-                    elem_id="load-settings",
-                )
-            # On a narrow screen the last tabs would else hide in a menu.
-            with (
-                gr.Column(elem_classes="tabs-side", min_width=280),
-                gr.Tabs(overflow_behavior="wrap"),
-            ):
-                with gr.Tab("Upscale", id="upscale"):
-                    seed = build_upscale_tab(engine, subject, settings)
-                with gr.Tab("Seed consistency", id="seeds"):
-                    survey = build_seeds_tab(engine, subject, settings)
-                with gr.Tab("Trade-off", id="tradeoff"):
-                    sweep = build_tradeoff_tab(engine, subject, settings)
-                with gr.Tab("Trajectory", id="trajectory"):
-                    build_trajectory_tab(engine, subject, seed, settings)
-                if len(info.variants) > 1:
-                    with gr.Tab("Variants", id="variants"):
-                        build_variants_tab(engine, subject, settings)
-        chosen = {**settings.components, "seed": seed, **survey, **sweep}
-        remember(page, chosen, settings.settled.change)
+                load = _settings_file()
+            with gr.Column(elem_classes="tabs-side", min_width=280):
+                inputs = Inputs(picture, reference, sessions)
+                chosen = _tabs(engine, inputs, settings)
+        remember(page, {**settings.components, **chosen}, settings.settled.change)
         page.unload(sessions.release)
-        load.upload(
-            functools.partial(_loaded, info.variants, tuple(settings.components)),
-            [load, settings.settled, seed, *settings.components.values()],
-            [load, settings.settled, seed, *settings.components.values()],
-            concurrency_limit=None,
-            **PRIVATE,
-        )
+        _wire_settings_file(load, info, settings, chosen["seed"])
         gr.on(
             [picture.change, settings.components["scale"].change],
             _about_picture,
@@ -146,11 +119,37 @@ def build_page(engine: Engine) -> gr.Blocks:
     return page
 
 
+def _heading(info: ModelInfo) -> None:
+    gr.HTML(
+        '<div class="heading"><h1>CCSR</h1><p>Super-resolution, stable over seeds</p>'
+        f'<p class="model">{snippets.model_line(info)}</p></div>'
+    )
+
+
+def _tabs(engine: Engine, inputs: Inputs, settings: Settings) -> dict[str, Component]:
+    """Lay out all tabs; the components of their own values by name, the seed among them."""
+    # On a narrow screen the last tabs would else be hidden in a menu.
+    with gr.Tabs(overflow_behavior="wrap"):
+        with gr.Tab("Upscale", id="upscale"):
+            seed = build_upscale_tab(engine, inputs, settings)
+        with gr.Tab("Seed consistency", id="seeds"):
+            seeds = build_seeds_tab(engine, inputs, settings)
+        with gr.Tab("Trade-off", id="tradeoff"):
+            tradeoff = build_tradeoff_tab(engine, inputs, settings)
+        with gr.Tab("Trajectory", id="trajectory"):
+            build_trajectory_tab(engine, inputs, seed, settings)
+        if len(engine.info.variants) > 1:
+            with gr.Tab("Variants", id="variants"):
+                build_variants_tab(engine, inputs, settings)
+    return {"seed": seed, **seeds, **tradeoff}
+
+
 def _picture_side() -> tuple[gr.Image, gr.HTML, gr.Image]:
+    """Lay out the picture, the line about it, and the reference."""
     picture = picture_input("Picture", "picture", 260)
     about = gr.HTML(elem_id="about-picture")
     if examples := [str(path) for path in example_pictures()]:
-        # gr.Examples would make Gradio build the picture anew, without how ours reads a file.
+        # gr.Examples would rebuild the picture as a plain gr.Image, which opens the file itself.
         shown = gr.Dataset(
             components=[picture],
             samples=[[path] for path in examples],
@@ -166,21 +165,46 @@ def _picture_side() -> tuple[gr.Image, gr.HTML, gr.Image]:
 
 
 def _settings_side(info: ModelInfo) -> Settings:
-    evaluations = gr.HTML(elem_id="evaluations")
+    """Lay out the settings below what they cost."""
+    cost = gr.HTML(elem_id="evaluations")
     settings = settings_controls(info)
+    show = functools.partial(_cost_line, info.loop_start)
     gr.on(
         [component.change for component in settings.components.values()],
-        _evaluations,
+        show,
         settings.values(),
-        evaluations,
+        cost,
         trigger_mode="always_last",
         **LIGHT,
     )
-    evaluations.value = _evaluations(*(component.value for component in settings.values()))
+    cost.value = show(*(component.value for component in settings.values()))
     return settings
 
 
-def _loaded(
+def _settings_file() -> gr.File:
+    return gr.File(
+        label="Load settings: drop a PNG made here",
+        file_types=[".png"],
+        height=84,
+        elem_id="load-settings",
+    )
+
+
+def _wire_settings_file(
+    load: gr.File, info: ModelInfo, settings: Settings, seed: Component
+) -> None:
+    """Set the seed and the settings to those in a PNG that is dropped."""
+    receiving = [load, settings.settled, seed, *settings.components.values()]
+    load.upload(
+        functools.partial(_load_settings, info.variants, tuple(settings.components)),
+        receiving,
+        receiving,
+        concurrency_limit=None,
+        **PRIVATE,
+    )
+
+
+def _load_settings(
     variants: Sequence[Variant],
     names: Sequence[str],
     path: str,
@@ -188,12 +212,12 @@ def _loaded(
     seed: float,
     *values: Any,  # noqa: ANN401
 ) -> tuple[Any, ...]:
-    """What a picture made here holds, or what was there before if it holds nothing.
+    """The settings in a picture made here, or those of the page if it holds none.
 
     Returns:
-        An empty place for the next file, the count of values received at once, the seed, and the
-        values of the settings on the page. Never gr.skip() or an error: see `ui.memory`, and
-        after an error the place would not be empty.
+        None to empty the file field for the next file, the count of values received at once, the
+        seed, and the values of the settings on the page. Never gr.skip() or an error: see
+        `ui.browser_storage`, and after an error the field would not be empty.
     """
     chosen = {name: blank(value) for name, value in zip(names, values, strict=True)}
     try:
@@ -212,9 +236,9 @@ def _loaded(
     return None, count + 1, found.seed, *loaded.values()
 
 
-def _evaluations(*values: Any) -> str:  # noqa: ANN401
+def _cost_line(loop_start: LoopStart, *values: Any) -> str:  # noqa: ANN401
     try:
-        return snippets.nfe_line(read_config(values))
+        return snippets.cost_line(read_config(values), loop_start)
     except ValueError as error:
         return snippets.line(str(error), "error")
 

@@ -1,83 +1,84 @@
-"""What is kept of the picture that each visitor looks at, for all tabs."""
+"""The sessions of the visitors: the picture each has open, and the estimates made of it."""
 
 import threading
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import gradio as gr
 
+from ccsr.images.picture import Picture
+from ccsr.inference.estimate_cache import EstimateCache
 from ccsr.inference.events import Engine, Session
 from ccsr.ui.inputs import read_picture
 
-KEEP_SECONDS = 900
-"""How long estimates serve after the end of a visitor's last run."""
-MAX_VISITORS = 8
-"""Visitors whose estimates are kept; beyond, those of whoever has not run anything for longest
-are forgotten."""
-
 
 @dataclass(frozen=True, eq=False)
-class SessionPicture:
-    """A chosen picture, with all that has been made of it."""
+class OpenPicture:
+    """A picture file that was read, with the session of its runs."""
 
     path: str
-    explorer: Session
+    picture: Picture
+    session: Session
 
 
-def session_picture(engine: Engine, path: str) -> SessionPicture:
-    """The picture of a file, of which nothing is made yet."""
-    return SessionPicture(path, engine.session(read_picture(path)))
+def open_picture(
+    engine: Engine, path: str, cache: EstimateCache | None = None, owner: str = ""
+) -> OpenPicture:
+    """Read a picture file and make its session; see `Engine.session`.
+
+    Raises:
+        PictureError: If the file is no picture.
+    """
+    picture = read_picture(path)
+    return OpenPicture(path, picture, engine.session(picture, cache, owner))
 
 
 class Sessions:
-    """The pictures that visitors look at, one each, with all that has been made of them.
+    """The open pictures of all visitors, one each; their estimates share one cache.
 
-    A visitor is a page that is open in a browser, as Gradio names it.
+    A visitor is a page that is open in a browser, named by Gradio's session hash.
+
+    Args:
+        engine: The model.
+        cache: Bounds the memory of the estimates; None: a cache of the usual size.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, cache: EstimateCache | None = None) -> None:
         self.engine = engine
-        # Ordered by use, the latest last.
-        self._kept: dict[str, tuple[SessionPicture, float]] = {}
+        self.cache = EstimateCache() if cache is None else cache
+        self._opened: dict[str, OpenPicture] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """Pictures that are kept."""
-        return len(self._kept)
+        """The number of open pictures."""
+        return len(self._opened)
 
     @contextmanager
-    def lent(self, visitor: str | None, path: str) -> Generator[SessionPicture]:
-        """The picture of a file, with what this visitor has made of it, for the time of a run.
+    def open(self, visitor: str | None, path: str) -> Generator[OpenPicture]:
+        """The picture of a file, for the time of a run; a visitor's picture stays open.
 
         Raises:
             PictureError: If the file is no picture.
         """
-        found = self._found(visitor, path)
+        if visitor is None:
+            yield open_picture(self.engine, path)
+            return
+        opened = self._opened.get(visitor)
+        if opened is None or opened.path != path:
+            opened = open_picture(self.engine, path, self.cache, visitor)
+        with self._lock:
+            self._opened[visitor] = opened
         try:
-            yield found
+            yield opened
         finally:
-            with self._lock:
-                # Not if the visitor has left meanwhile.
-                if visitor in self._kept:
-                    self._kept[visitor] = found, time.monotonic()
-
-    def _found(self, visitor: str | None, path: str) -> SessionPicture:
-        now = time.monotonic()
-        with self._lock:
-            self._kept = {v: (e, t) for v, (e, t) in self._kept.items() if now - t < KEEP_SECONDS}
-            found, _ = self._kept.pop(visitor or "", (None, 0.0))
-        if found is None or found.path != path:
-            found = session_picture(self.engine, path)
-        with self._lock:
-            if visitor is not None:
-                self._kept[visitor] = found, now
-            while len(self._kept) > MAX_VISITORS:
-                del self._kept[next(iter(self._kept))]
-        return found
+            # The run of a visitor who left meanwhile has made estimates after that.
+            if visitor not in self._opened:
+                self.cache.discard(visitor)
 
     def release(self, request: gr.Request) -> None:
         """Free what is kept for the visitor who leaves."""
+        visitor = request.session_hash or ""
         with self._lock:
-            self._kept.pop(request.session_hash or "", None)
+            self._opened.pop(visitor, None)
+        self.cache.discard(visitor)

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from ccsr.config import COMPACT, DEFAULT_SEED, SamplingConfig
-from ccsr.diffusion.timesteps import timestep_plan
+from ccsr.diffusion.timesteps import LoopStart, timestep_plan
 from ccsr.images.picture import Picture, Size
 from ccsr.inference.events import Decoded, ModelInfo, Progress
 
@@ -24,9 +24,9 @@ def line(text: str, kind: str = "") -> str:
     return f'<p class="line {kind}"{role}>{escape(text)}</p>'
 
 
-def nfe_line(config: SamplingConfig) -> str:
-    """What a setting costs."""
-    plan = timestep_plan(config)
+def cost_line(config: SamplingConfig, loop_start: LoopStart = "paper") -> str:
+    """The refinement steps and network evaluations (NFE) of a setting."""
+    plan = timestep_plan(config, loop_start)
     evaluations = counted(plan.num_evaluations, "network evaluation")
     if config.guidance_scale != 1:
         evaluations += ", each with and without the prompt"
@@ -38,7 +38,7 @@ def nfe_line(config: SamplingConfig) -> str:
 
 
 def picture_line(picture: Picture, result: Size) -> str:
-    """What was read, and how large the result will be."""
+    """The size of a picture and of its result, and notes about its file."""
     parts = [f"{picture.size} pixels, result {result}"]
     if picture.bits == 16:
         parts.append("16 bits a channel")
@@ -50,9 +50,8 @@ def picture_line(picture: Picture, result: Size) -> str:
 
 
 def model_line(info: ModelInfo) -> str:
-    """What is loaded."""
+    """Name, size, device and precision of the model."""
     parts = [info.name, f"{info.parameters / 1e6:,.1f} M parameters", info.device, info.dtype]
-    # The compact model has no attention to tell of.
     parts += [] if info.attention == "none" else [f"attention by {info.attention}"]
     return " · ".join(escape(part) for part in parts)
 
@@ -63,18 +62,18 @@ def progress(
     """A bar and a line for a run that has come to `event` after `elapsed` seconds.
 
     Args:
-        event: The last evaluation.
+        event: The last network evaluation.
         elapsed: Seconds.
-        done: What is there, in words.
-        share_done: The share of results that are there, by which the time left is estimated: they
-            need more than evaluations. None for a run with one result.
+        done: The results so far, in words.
+        share_done: Share of the work that is done, by which the time left is estimated: several
+            results take more than network evaluations. None for a run with one result.
     """
     share = event.evaluation / event.total
-    # The first evaluation also carries what is done once only, so it foretells nothing.
-    known = share_done if share_done is not None else share * (event.evaluation > 1)
+    # The first one includes what is done once only, so it gives no estimate.
+    known = share * (event.evaluation > 1) if share_done is None else share_done
     seeds = ", ".join(map(str, event.seeds))
     words = [
-        f"Evaluation {event.evaluation} of {event.total}",
+        f"Network evaluation {event.evaluation} of {event.total}",
         f"t = {event.timestep}",
         f"seed {seeds}",
     ]
@@ -85,7 +84,7 @@ def progress(
 
 
 def decoding(event: Decoded, done: str) -> str:
-    """A bar and a line for a run that has come to `event`, with what is there in words."""
+    """A bar and a line for a run that has come to `event`, with its results so far in words."""
     text = f"Decoded {event.number} of {event.total}"
     return _bar(event.number / event.total, f"{text} · {done}" if done else text)
 
@@ -155,8 +154,12 @@ def facts(values: Mapping[str, str], notes: Sequence[str] = ()) -> str:
 
 
 def hint(title: str, text: str) -> str:
-    """What stands where a result will be."""
+    """Placeholder of a result: a title and a text."""
     return f'<div class="hint"><p>{escape(title)}</p><p>{escape(text)}</p></div>'
+
+
+CURVE_WIDTH, CURVE_HEIGHT, CURVE_LEFT, CURVE_TOP, CURVE_RIGHT = 320, 96, 44, 10, 12
+"""Sizes of the curve of L-STD in pixels: the whole of it, its left margin, and so on."""
 
 
 def curve(values: Sequence[float]) -> str:
@@ -164,36 +167,47 @@ def curve(values: Sequence[float]) -> str:
     shown = list(values[1:])
     if not shown:
         return ""
-    width, height, left, top = 320, 96, 44, 10
-    highest = max(max(shown), 1e-9)
-    across = (width - left - 12) / max(len(shown) - 1, 1)
-    points = [
-        (left + index * across, top + (1 - value / highest) * (height - top))
-        for index, value in enumerate(shown)
-    ]
+    points, highest = _curve_points(shown), max(max(shown), 1e-9)
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     dots = "".join(
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6"><title>{n} seeds: {value:.5f}</title></circle>'
         for n, ((x, y), value) in enumerate(zip(points, shown, strict=True), start=2)
     )
     last = len(shown) + 1
-    ends = f'<text x="{left}" y="{height + 16}" text-anchor="middle">2</text>'
-    if last > 2:
-        ends += (
-            f'<text x="{points[-1][0]:.1f}" y="{height + 16}" text-anchor="middle">{last}</text>'
-        )
-    middle = (left + width - 12) / 2
     return (
-        f'<figure class="curve"><svg viewBox="0 0 {width} {height + 22}" role="img" '
+        f'<figure class="curve"><svg viewBox="0 0 {CURVE_WIDTH} {CURVE_HEIGHT + 22}" role="img" '
         f'aria-label="L-STD over {last} seeds: {shown[-1]:.4f}">'
-        f'<line x1="{left}" y1="{height}" x2="{width - 12}" y2="{height}" class="axis"/>'
-        f'<line x1="{left}" y1="{top}" x2="{width - 12}" y2="{top}" class="grid"/>'
-        f'<text x="{left - 6}" y="{top + 4}" text-anchor="end">{highest:.4f}</text>'
-        f'<text x="{left - 6}" y="{height + 4}" text-anchor="end">0</text>'
-        f'<polyline points="{path}"/>{dots}{ends}'
-        f'<text x="{middle}" y="{height + 16}" text-anchor="middle">number of seeds</text>'
-        "</svg></figure>"
+        f'{_curve_axes(highest, last)}<polyline points="{path}"/>{dots}</svg></figure>'
     )
+
+
+def _curve_points(values: Sequence[float]) -> list[tuple[float, float]]:
+    """Places of the values, from left to right."""
+    highest = max(max(values), 1e-9)
+    step = (CURVE_WIDTH - CURVE_LEFT - CURVE_RIGHT) / max(len(values) - 1, 1)
+    height = CURVE_HEIGHT - CURVE_TOP
+    return [
+        (CURVE_LEFT + index * step, CURVE_TOP + (1 - value / highest) * height)
+        for index, value in enumerate(values)
+    ]
+
+
+def _curve_axes(highest: float, last: int) -> str:
+    """Lines at 0 and at the highest value, and labels from 2 to `last` seeds."""
+    left, right, below = CURVE_LEFT, CURVE_WIDTH - CURVE_RIGHT, CURVE_HEIGHT + 16
+    labels = [
+        ((left + right) / 2, below, "middle", "number of seeds"),
+        (left, below, "middle", "2"),
+    ]
+    labels += [(right, below, "middle", str(last))] if last > 2 else []
+    labels += [(left - 6, CURVE_TOP + 4, "end", f"{highest:.4f}")]
+    labels += [(left - 6, CURVE_HEIGHT + 4, "end", "0")]
+    lines = ((CURVE_HEIGHT, "axis"), (CURVE_TOP, "grid"))
+    return "".join(
+        [f'<line x1="{left}" y1="{y}" x2="{right}" y2="{y}" class="{kind}"/>' for y, kind in lines]
+        + [f'<text x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
+           for x, y, anchor, text in labels]
+    )  # fmt: skip
 
 
 def table(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[float]]]) -> str:

@@ -1,20 +1,28 @@
-"""What the tabs share that make many results of one picture and show those that are there."""
+"""The run of a tab: what it is given, what it makes, and what the page shows of it."""
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import gradio as gr
 
-from ccsr.config import MAX_RESULT_PIXELS
 from ccsr.inference.events import Decoded, Engine, Progress
 from ccsr.ui import snippets
 from ccsr.ui.files import remove_folder
-from ccsr.ui.inputs import errors_shown, read_picture
-from ccsr.ui.run_controller import UNFINISHED, Block, Frame, running, wire_run
-from ccsr.ui.sessions import SessionPicture, Sessions
+from ccsr.ui.inputs import errors_shown
+from ccsr.ui.pairs import Pair
+from ccsr.ui.run_controller import RunState
+from ccsr.ui.sessions import OpenPicture, Sessions
+
+T = TypeVar("T")
+
+PREVIEW_LEFT = (
+    "Stopped. This is a small preview of the estimate so far; another run of this picture goes on "
+    "from there."
+)
 
 
 class Results(Protocol):
@@ -35,141 +43,173 @@ class Results(Protocol):
         ...
 
 
-def _as_it_is(results: Any) -> Any:  # noqa: ANN401
-    return results
-
-
 Query = TypeVar("Query")
 Made = TypeVar("Made", bound=Results)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What all tabs look at."""
+    """The inputs that all tabs share."""
 
     picture: gr.Image
     reference: gr.Image
     sessions: Sessions
-    """What has been made of the picture, by visitor."""
+
+
+@dataclass(frozen=True)
+class Job(Generic[Query, Made]):
+    """What one run is given."""
+
+    engine: Engine
+    source: OpenPicture
+    query: Query
+    """What `TabRun.read` returns."""
+    reference: str | None = None
+    """Path of the true picture."""
+    before: Made | None = None
+    """Results of the run before, if they stay on the page."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The estimate of a run so far, beside the bicubic enlargement."""
+
+    pair: Pair
+
+
+RunEvent = Progress | Decoded | Preview
+
+
+def _unchanged(results: Any) -> Any:  # noqa: ANN401
+    return results
+
+
+def _always(results: Results, path: str) -> bool:
+    return True
+
+
+def release(results: Results | None, following: Results | None = None) -> None:
+    """Remove the files of results, which share none with those that follow."""
+    remove_folder(None if results is None else results.folder)
 
 
 @dataclass(frozen=True)
 class TabRun(Generic[Query, Made]):
-    """A kind of run."""
+    """The run of a tab."""
 
-    noun: str
-    """What one result is called."""
     read: Callable[[Sequence[Any]], Query]
-    """Reads what a person chose; raises ValueError."""
-    work: Callable[[Engine, SessionPicture, Query, str | None], Iterator[Progress | Decoded | Made]]
-    """Does it, given the path of the reference: progress, and all there is after each result."""
-    ended: Callable[[Made], Made] = _as_it_is
-    """Adds what is written at the end, also to a run that was stopped."""
+    """Reads the values of the tab's components and the settings; raises ValueError."""
+    work: Callable[[Job[Query, Made]], Iterator[RunEvent | Made]]
+    """Yields progress, and all results so far after each new one."""
+    noun: str = ""
+    """Name of one of several results; empty for a run that makes one."""
+    measures: bool = True
+    """Whether results are compared with the reference."""
+    finish: Callable[[Made], Made] = _unchanged
+    """Adds what is written at the end of a run, also of one that was stopped."""
+    stays: Callable[[Made, str], bool] = _always
+    """Whether results stay on the page while the picture of this path is worked on."""
+    release: Callable[[Made, Made | None], None] = release
+    """Removes the files of results but for those that the following results share."""
 
 
-def results_state() -> gr.State:
-    """Make the state that holds results; their files go when the visitor leaves."""
-    return gr.State(None, delete_callback=release)
+@dataclass(frozen=True)
+class Frame(Generic[Made]):
+    """What the page shows of a run at one moment.
 
-
-def release(results: Results | None) -> None:
-    """Remove the files of results."""
-    remove_folder(None if results is None else results.folder)
-
-
-def wire_tab_run(
-    engine: Engine,
-    study: TabRun[Query, Made],
-    subject: Inputs,
-    shown: gr.State,
-    chosen: Sequence[Block],
-    buttons: tuple[gr.Button, gr.Button],
-    status: gr.HTML,
-) -> None:
-    """Connect the buttons with a run.
-
-    Args:
-        engine: The model.
-        study: What a run does.
-        subject: The picture it is done with.
-        shown: Holds the results. Those of the run before stay until there are new ones.
-        chosen: The components that `study.read` reads.
-        buttons: Start and stop.
-        status: Line of progress.
+    A browser that receives two of them at once may apply parts of the second only, so each says
+    everything, and what must not be lost is in a `gr.State` whose change shows it.
     """
 
-    def check(_: Any, path: str | None, reference: str | None, *rest: Any) -> None:  # noqa: ANN401
-        with errors_shown():
-            read_picture(path)
-            if reference:
-                read_picture(reference, MAX_RESULT_PIXELS)
-            study.read(rest)
-
-    def work(
-        visitor: str | None,
-        before: Made | None,
-        path: str,
-        reference: str | None,
-        *rest: Any,  # noqa: ANN401
-    ) -> Generator[Frame]:
-        started = time.perf_counter()
-        progress: Progress | Decoded | None = None
-        made: Made | None = None
-
-        def at_end() -> Made | None:
-            return before if made is None else study.ended(made)
-
-        try:
-            with errors_shown():
-                query = study.read(rest)
-                with (
-                    subject.sessions.lent(visitor, path) as session,
-                    running(study.work(engine, session, query, reference)) as events,
-                ):
-                    for event in events:
-                        if isinstance(event, Progress | Decoded):
-                            progress = event
-                        else:
-                            if made is None:
-                                release(before)
-                            made = event
-                        there = before if made is None else made
-                        line = _line(study, progress, time.perf_counter() - started, made)
-                        yield Frame((line, there))
-        except gr.Error:
-            yield Frame((UNFINISHED, at_end()), ended=True)
-            raise
-        yield Frame(("", at_end()), ended=True)
-
-    def stopped(last: Frame | None) -> Frame:
-        if last is None:
-            return Frame((snippets.line("Stopped.", "quiet"), gr.skip()))
-        _, there = last.values
-        if there is None:
-            return Frame((snippets.line("Stopped.", "quiet"), None))
-        line = snippets.line(f"Stopped. {_counted(study, there)} kept.", "quiet")
-        return Frame((line, study.ended(there)))
-
-    inputs = [shown, subject.picture, subject.reference, *chosen]
-    wire_run(buttons, check, work, stopped, inputs, [status, shown])
+    status: str
+    """HTML."""
+    results: Made | None
+    preview: Pair | None = None
+    """Shown while there are no results."""
 
 
-def _line(
-    study: TabRun[Any, Any],
-    progress: Progress | Decoded | None,
-    elapsed: float,
-    made: Results | None,
-) -> str:
-    done = "" if made is None else f"{_counted(study, made)} done"
-    if progress is None:
-        return snippets.line(done, "quiet")
-    if isinstance(progress, Decoded):
-        return snippets.decoding(progress, done)
-    # Seeds worked on at once have their results at the end, so both count.
-    results = 0 if made is None else len(made) / made.total
-    share = (progress.evaluation / progress.total + results) / 2
-    return snippets.progress(progress, elapsed, done, share)
+@dataclass
+class RunView(Generic[Query, Made]):
+    """What a run has made so far, and the frames that show it."""
+
+    tab_run: TabRun[Query, Made]
+    before: Made | None
+    """Results of the run before; they stay until there are new ones."""
+    made: Made | None = None
+    progress: Progress | Decoded | None = None
+    preview: Pair | None = None
+    started: float = field(default_factory=time.perf_counter)
+
+    def frames(self, events: Generator[RunEvent | Made]) -> Generator[Frame[Made]]:
+        """A frame for each event but a preview, which is in the next one.
+
+        Raises:
+            gr.Error: If the work fails.
+        """
+        with errors_shown(), closed_at_end(events):
+            for event in events:
+                if isinstance(event, Preview):
+                    self.preview = event.pair
+                    continue
+                if isinstance(event, Progress | Decoded):
+                    self.progress = event
+                else:
+                    if self.made is None and self.before is not None:
+                        self.tab_run.release(self.before, event)
+                    self.made = event
+                yield Frame(self._progress_line(), self._results(), self.preview)
+
+    def ending(self, state: RunState) -> Frame[Made]:
+        """The last frame of a run that ends in this state."""
+        if self.made is not None:
+            self.made = self.tab_run.finish(self.made)
+        complete = self.made is not None and len(self.made) == self.made.total
+        if state is RunState.FAILED:
+            return Frame(snippets.line("The run did not finish.", "quiet"), self._results())
+        if state is RunState.DONE or complete:
+            return Frame("", self._results())
+        return Frame(snippets.line(self._stop_text(), "quiet"), self._results(), self.preview)
+
+    def _results(self) -> Made | None:
+        return self.before if self.made is None else self.made
+
+    def _stop_text(self) -> str:
+        if self.made is not None:
+            return f"Stopped. {self._count(self.made)} kept."
+        if self.before is not None:
+            return "Stopped. The earlier result is shown."
+        return PREVIEW_LEFT if self.preview else "Stopped."
+
+    def _progress_line(self) -> str:
+        several = bool(self.tab_run.noun)
+        done = f"{self._count(self.made)} done" if several and self.made is not None else ""
+        if self.progress is None:
+            return snippets.line(done, "quiet")
+        if isinstance(self.progress, Decoded):
+            return snippets.decoding(self.progress, done)
+        elapsed = time.perf_counter() - self.started
+        return snippets.progress(self.progress, elapsed, done, self._share() if several else None)
+
+    def _share(self) -> float:
+        """The share of the work that is done; results of a batch of seeds come at its end."""
+        assert isinstance(self.progress, Progress)
+        results = 0 if self.made is None else len(self.made) / self.made.total
+        return (self.progress.evaluation / self.progress.total + results) / 2
+
+    def _count(self, made: Made) -> str:
+        return f"{len(made)} of {snippets.counted(made.total, self.tab_run.noun)}"
 
 
-def _counted(study: TabRun[Any, Any], made: Results) -> str:
-    return f"{len(made)} of {snippets.counted(made.total, study.noun)}"
+@contextmanager
+def closed_at_end(events: Iterator[T]) -> Generator[Iterator[T]]:
+    """End the work of the engine when the block is left, however that happens."""
+    try:
+        yield events
+    finally:
+        if isinstance(events, Generator):
+            events.close()
+
+
+def results_state(remove: Callable[[Any], None] = release) -> gr.State:
+    """Make the state that holds results; their files go when the visitor leaves."""
+    return gr.State(None, delete_callback=remove)

@@ -113,10 +113,10 @@ button.stop:disabled { filter: grayscale(1); opacity: .5; }
 .with-dice { flex-wrap: nowrap !important; align-items: flex-end; gap: 8px !important; }
 .dice { flex: 0 0 auto !important; padding-inline: 14px !important; }
 .run-buttons { align-items: flex-end; }
-.looks .form > * { min-height: 92px; }
+.result-columns .form > * { min-height: 92px; }
 .below-result { align-items: center; }
 
-/* A place to drop a file on, no higher than a line of text asks for. */
+/* A drop zone no higher than its line of text. */
 #load-settings .icon-wrap { display: none; }
 #load-settings .wrap { padding-top: 1.6rem; min-height: 0; font-size: var(--text-sm); }
 .slider-wrap .outer:focus-visible { outline: 2px solid var(--color-accent); }

@@ -12,7 +12,7 @@ from typing import Any
 
 from ccsr.config import SamplingConfig
 from ccsr.diffusion.sampler import Step
-from ccsr.diffusion.timesteps import timestep_plan
+from ccsr.diffusion.timesteps import LoopStart, timestep_plan
 from ccsr.images.picture import Picture
 from ccsr.inference.device import on_zerogpu
 from ccsr.inference.estimate_cache import EstimateCache, PictureEstimates
@@ -77,32 +77,49 @@ class GpuCalls:
     """As `Session.restore`."""
 
 
+@dataclass(frozen=True)
+class CallSeconds:
+    """For how long each call needs the GPU, with the arguments of the call."""
+
+    loop_start: LoopStart
+    """The model's."""
+
+    def run(
+        self, picture: Picture, config: SamplingConfig, seeds: Sequence[int], preview: bool
+    ) -> int:
+        """Seconds of `GpuCalls.run`."""
+        num_evaluations = timestep_plan(config, self.loop_start).num_evaluations
+        return gpu_seconds(picture, config, len(seeds), num_evaluations)
+
+    def refine(
+        self,
+        picture: Picture,
+        config: SamplingConfig,
+        seed: int,
+        made: Sequence[Step],
+        decode: bool,
+    ) -> int:
+        """Seconds of `GpuCalls.refine`."""
+        num_evaluations = timestep_plan(config, self.loop_start).num_evaluations
+        return gpu_seconds(picture, config, 1, num_evaluations - len(made))
+
+    def restore(self, picture: Picture, config: SamplingConfig, seed: int, step: Step) -> int:
+        """Seconds of `GpuCalls.restore`."""
+        return gpu_seconds(picture, config, 1, 0)
+
+
 def gpu_calls(engine: Engine, decorate: Decorate) -> GpuCalls:
     """The calls of an engine, decorated; made once, before the first visitor comes."""
     loop_start = engine.info.loop_start
+    seconds = CallSeconds(loop_start)
 
-    def seconds(
-        picture: Picture, config: SamplingConfig, seeds: Sequence[int], preview: bool
-    ) -> int:
-        num_evaluations = timestep_plan(config, loop_start).num_evaluations
-        return gpu_seconds(picture, config, len(seeds), num_evaluations)
-
-    def seconds_to_refine(
-        picture: Picture, config: SamplingConfig, seed: int, made: Sequence[Step], decode: bool
-    ) -> int:
-        num_evaluations = timestep_plan(config, loop_start).num_evaluations
-        return gpu_seconds(picture, config, 1, num_evaluations - len(made))
-
-    def seconds_to_restore(picture: Picture, config: SamplingConfig, seed: int, step: Step) -> int:
-        return gpu_seconds(picture, config, 1, 0)
-
-    @decorate(duration=seconds)
+    @decorate(duration=seconds.run)
     def run(
         picture: Picture, config: SamplingConfig, seeds: Sequence[int], preview: bool
     ) -> Iterator[Progress | Restored]:
         yield from engine.run(picture, config, seeds, preview=preview)
 
-    @decorate(duration=seconds_to_refine)
+    @decorate(duration=seconds.refine)
     def refine(
         picture: Picture, config: SamplingConfig, seed: int, made: Sequence[Step], decode: bool
     ) -> Iterator[Progress | Restored | Estimates]:
@@ -116,7 +133,7 @@ def gpu_calls(engine: Engine, decorate: Decorate) -> GpuCalls:
                 yield from session.refine(config, seed)
             yield Estimates(tuple(session.steps(config, seed)[len(made) :]))
 
-    @decorate(duration=seconds_to_restore)
+    @decorate(duration=seconds.restore)
     def restore(picture: Picture, config: SamplingConfig, seed: int, step: Step) -> Restored:
         return engine.session(picture).restore(config, seed, step)
 

@@ -1,4 +1,4 @@
-"""The slider that drops what the seeds do not agree on, in a result that is there."""
+"""The slider that fades, in a result of one seed, what the seeds do not agree on."""
 
 import dataclasses
 import functools
@@ -16,15 +16,16 @@ from ccsr.images.reading import load_picture
 from ccsr.images.writing import save_png
 from ccsr.ui import snippets
 from ccsr.ui.compute_thread import compute
+from ccsr.ui.event_options import IN_ORDER
 from ccsr.ui.inputs import number_slider
-from ccsr.ui.run_controller import IN_ORDER
+from ccsr.ui.pairs import pair_slider
 
-KEPT_LOOKS = 4
+KEPT_PICTURES = 4
 """Faded pictures of a run that stay on disk; a browser may still be loading the last."""
 
 
-class Survey(Protocol):
-    """What fading needs of a run over seeds."""
+class SeedResults(Protocol):
+    """The results of a run over seeds, as far as fading needs them."""
 
     @property
     def folder(self) -> Path:
@@ -51,64 +52,62 @@ class Survey(Protocol):
         """The true picture."""
         ...
 
-    def look(self, choice: str | None) -> Path:
-        """The file of a seed."""
+    def picture_of(self, choice: str | None) -> Path:
+        """The picture of a seed."""
         ...
 
 
-def build_agreement(kept: gr.State, seed: gr.Dropdown) -> None:
-    """Lay out the slider and connect it to what a run keeps and to the chosen seed."""
+def build_agreement(results: gr.State, seed: gr.Dropdown) -> None:
+    """Lay out the slider and connect it to the results of a run and to the chosen seed."""
     with gr.Accordion("Keep only what the seeds agree on", open=False, visible=False) as panel:
         gr.HTML(snippets.line(AGREEMENT.help, "quiet"))
         threshold = number_slider(AGREEMENT, DEFAULT_AGREEMENT)
-        pair = gr.ImageSlider(
-            label="As it is | Faded",
-            format="png",
-            type="filepath",
-            image_mode=None,
-            interactive=False,
-            buttons=["fullscreen"],
-            max_height=520,
-            elem_id="agreement-pair",
-        )
-        told = gr.HTML(elem_id="agreement-facts")
+        pair = pair_slider("agreement-pair", 520, "As it is | Faded")
+        facts = gr.HTML(elem_id="agreement-facts")
         download = gr.DownloadButton("Download PNG", size="md", elem_id="agreement-download")
     # In order and only the last of many: the slider sends an event at every step.
     gr.on(
-        [kept.change, seed.change, threshold.input],
-        _fade,
-        [kept, seed, threshold],
-        [panel, pair, told, download],
+        [results.change, seed.change, threshold.input],
+        _show,
+        [results, seed, threshold],
+        [panel, pair, facts, download],
         trigger_mode="always_last",
         **IN_ORDER,
     )
 
 
-def _fade(kept: Survey | None, choice: str | None, threshold: float) -> tuple[Any, ...]:
-    if kept is None or len(kept.seeds) < 2:
+def _show(run: SeedResults | None, choice: str | None, threshold: float) -> tuple[Any, ...]:
+    if run is None or len(run.seeds) < 2:
         return gr.update(visible=False), None, "", None
-    source = kept.look(choice)
+    source = run.picture_of(choice)
     with suppress(FileNotFoundError, ValueError):
-        # A run that goes on replaces its files; its next change comes here again.
-        faded, text = fade(kept, source, threshold)
+        # A run under way replaces its files; its next change calls this again.
+        faded, text = fade(run, source, threshold)
         return gr.update(visible=True), (source, faded), text, faded
     return (gr.skip(),) * 4
 
 
-def fade(kept: Survey, source: Path, threshold: float) -> tuple[Path, str]:
-    """Write the result in `source`, faded; where it is, and what to say of it."""
+def fade(run: SeedResults, source: Path, threshold: float) -> tuple[Path, str]:
+    """Write the result in `source`, faded.
+
+    Returns:
+        Path of the faded picture, and its facts as HTML.
+
+    Raises:
+        ValueError: If the threshold is out of its range.
+    """
     AGREEMENT.check(AGREEMENT.label, threshold)
-    picture, mean = (load_picture(p, max_pixels=MAX_RESULT_PIXELS) for p in (source, kept.mean))
-    result = agreed(picture.rgb, mean.rgb, np.load(kept.l_std_numbers), threshold)
-    for old in sorted(kept.folder.glob("agreed-*"), key=_age)[:-KEPT_LOOKS]:
+    picture, mean = (load_picture(p, max_pixels=MAX_RESULT_PIXELS) for p in (source, run.mean))
+    result = agreed(picture.rgb, mean.rgb, np.load(run.l_std_numbers), threshold)
+    for old in sorted(run.folder.glob("agreed-*"), key=_age)[:-KEPT_PICTURES]:
         old.unlink(missing_ok=True)
-    name = f"agreed-{len(kept.seeds)}-{threshold:g}-{source.name}"
-    path = kept.folder / name
+    name = f"agreed-{len(run.seeds)}-{threshold:g}-{source.name}"
+    path = run.folder / name
     save_png(path, dataclasses.replace(picture, rgb=result.rgb), overwrite=True)
     facts = {"Faded": f"{result.share:.1%}"}
-    if kept.reference is not None:
-        hr = load_picture(kept.reference, max_pixels=MAX_RESULT_PIXELS).rgb
-        before = _scores(source, kept.reference, source.stat().st_mtime_ns)
+    if run.reference is not None:
+        hr = load_picture(run.reference, max_pixels=MAX_RESULT_PIXELS).rgb
+        before = _scores(source, run.reference, source.stat().st_mtime_ns)
         after = compute(measure, result.rgb, hr)
         for name, metric in METRICS.items():
             change = after[name] - before[name]
@@ -118,7 +117,7 @@ def fade(kept: Survey, source: Path, threshold: float) -> tuple[Path, str]:
 
 @functools.lru_cache(maxsize=16)
 def _scores(path: Path, reference: Path, written: int) -> dict[str, float]:
-    """Scores of what does not change while the slider moves; `written` tells versions apart."""
+    """Scores of a file, the same while the slider moves; `written` distinguishes its versions."""
     return compute(
         measure, *(load_picture(p, max_pixels=MAX_RESULT_PIXELS).rgb for p in (path, reference))
     )

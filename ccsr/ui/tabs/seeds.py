@@ -28,11 +28,12 @@ from ccsr.inference.events import Engine, Progress, Restored
 from ccsr.inference.pipeline import target_size
 from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
+from ccsr.ui.event_options import IN_ORDER, LIGHT
 from ccsr.ui.files import (
     bicubic,
     new_folder,
     remove_folder,
-    write_look,
+    write_preview,
     write_zip,
 )
 from ccsr.ui.inputs import (
@@ -41,13 +42,13 @@ from ccsr.ui.inputs import (
     number_slider,
     read_config,
     read_named,
-    read_picture,
     read_reference,
     read_whole,
 )
-from ccsr.ui.run_controller import IN_ORDER, LIGHT, run_buttons, running
-from ccsr.ui.sessions import SessionPicture, session_picture
-from ccsr.ui.tab_run import Inputs, TabRun, results_state, wire_tab_run
+from ccsr.ui.pairs import Pair, pair_slider
+from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
+from ccsr.ui.sessions import open_picture
+from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, results_state
 from ccsr.ui.tabs.agreement import build_agreement
 
 HINT = snippets.hint(
@@ -59,34 +60,41 @@ MEAN, BICUBIC = "mean", "bicubic"
 OTHERS = (("mean", MEAN), ("bicubic", BICUBIC))
 MAP, OVERLAY = "Map", "Over the picture"
 
+Query = tuple[SamplingConfig, Sequence[int]]
+"""Settings and seeds."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SeedRun:
-    """What a run over seeds has made so far, as files and numbers."""
+    """The results of a run over seeds so far, as files and numbers."""
 
     name: str
+    """Of the input, without its suffix."""
     folder: Path
     total: int
-    seconds: float
     bicubic: Path
-    seeds: tuple[int, ...]
-    pictures: tuple[Path, ...]
-    """One a seed."""
     mean: Path
-    maps: dict[str, Path]
-    """The L-STD map alone and over the picture; empty for a single seed."""
-    l_std_by_count: tuple[float, ...]
-    spreads: dict[str, ScoreSpread]
     baseline: dict[str, float]
     """Scores of the bicubic enlargement; empty without a reference."""
     reference: Path | None
-    report: tuple[Path, ...]
+    seconds: float = 0.0
+    """Of all seeds that are done."""
+    seeds: tuple[int, ...] = ()
+    pictures: tuple[Path, ...] = ()
+    """One a seed."""
+    maps: dict[str, Path] = dataclasses.field(default_factory=dict[str, Path])
+    """The L-STD map alone and over the picture; empty for a single seed."""
+    l_std_by_count: tuple[float, ...] = ()
+    """L-STD over the first 1, 2, ... seeds."""
+    spreads: dict[str, ScoreSpread] = dataclasses.field(default_factory=dict[str, ScoreSpread])
+    """Mean and G-STD of each score; empty without a reference."""
+    report: tuple[Path, ...] = ()
     """The files of the report."""
     archive: Path | None = None
-    """The ZIP of all of it, once the run has ended."""
+    """The ZIP of pictures and report, once the run has ended."""
 
     def __len__(self) -> int:
-        """Seeds that are done."""
+        """The number of seeds that are done."""
         return len(self.seeds)
 
     @property
@@ -94,49 +102,55 @@ class SeedRun:
         """The L-STD map as an array."""
         return next(path for path in self.report if path.suffix == ".npy")
 
-    def look(self, choice: str | None) -> Path:
-        """The file of what was chosen: MEAN, BICUBIC or a seed; the first seed if unknown."""
+    def picture_of(self, choice: str | None) -> Path:
+        """The picture of a choice: MEAN, BICUBIC or a seed; the first seed for any other."""
         files = {str(seed): path for seed, path in zip(self.seeds, self.pictures, strict=True)}
         files |= {MEAN: self.mean, BICUBIC: self.bicubic}
         return files.get(choice or "", self.pictures[0])
 
 
 @dataclasses.dataclass(frozen=True)
-class _Looks:
+class _RunView:
     """The components that show a run."""
 
     panel: gr.Column
     gallery: gr.Gallery
     facts: gr.HTML
-    other: gr.Dropdown
-    seed: gr.Dropdown
+    left: gr.Dropdown
+    right: gr.Dropdown
     pair: gr.ImageSlider
     view: gr.Radio
     map: gr.Image
     scores: gr.HTML
     download: gr.DownloadButton
 
+    def components(self) -> list[Any]:
+        """All of them, in the order of `_show`."""
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
-def build_seeds_tab(engine: Engine, subject: Inputs, settings: Settings) -> dict[str, Component]:
-    """Lay out the tab and connect it; what a person chooses in it."""
+
+def build_seeds_tab(engine: Engine, inputs: Inputs, settings: Settings) -> dict[str, Component]:
+    """Lay out the tab and connect it; the components of its own values by name."""
     with gr.Row(elem_classes="actions"):
         num_seeds = number_slider(NUM_SEEDS, DEFAULT_NUM_SEEDS, min_width=200)
         first_seed = number_box(SEED, DEFAULT_SEED, label="First seed")
         with gr.Row(elem_classes="run-buttons"):
             buttons = run_buttons("Run seeds")
     status = gr.HTML(HINT, elem_id="seeds-status")
-    kept = results_state()
-    looks = _lay_out_looks()
-    _wire_looks(looks, kept)
-    build_agreement(kept, looks.seed)
+    results = results_state()
+    view = _run_view()
+    _wire_view(view, results)
+    build_agreement(results, view.right)
 
+    components = RunComponents(*buttons, status, results)
     chosen = [first_seed, num_seeds, *settings.values()]
-    wire_tab_run(engine, STUDY, subject, kept, chosen, buttons, status)
-    _add_endpoint(engine, subject, (first_seed, num_seeds), settings)
+    wire_tab_run(engine, TAB_RUN, inputs, components, chosen)
+    _add_endpoint(engine, inputs, (first_seed, num_seeds), settings)
     return {"first_seed": first_seed, "num_seeds": num_seeds}
 
 
-def _lay_out_looks() -> _Looks:
+def _run_view() -> _RunView:
+    """Lay out what shows a run, hidden until there are results."""
     with gr.Column(visible=False) as panel:
         gr.HTML(snippets.line("Choose a result to compare it.", "quiet"))
         gallery = gr.Gallery(
@@ -151,116 +165,112 @@ def _lay_out_looks() -> _Looks:
             elem_id="seeds-gallery",
         )
         facts = gr.HTML(elem_id="seeds-facts")
-        with gr.Row(elem_classes="looks"):
+        with gr.Row(elem_classes="result-columns"):
             with gr.Column(min_width=280):
                 with gr.Row():
-                    other = gr.Dropdown(list(OTHERS), value=MEAN, label="Left", min_width=100)
-                    seed = gr.Dropdown(label="Right", min_width=100)
-                pair = gr.ImageSlider(
-                    show_label=False,
-                    format="png",
-                    type="filepath",
-                    image_mode=None,
-                    interactive=False,
-                    buttons=["fullscreen"],
-                    max_height=520,
-                    elem_id="seeds-pair",
-                )
+                    left = gr.Dropdown(list(OTHERS), value=MEAN, label="Left", min_width=100)
+                    right = gr.Dropdown(label="Right", min_width=100)
+                pair = pair_slider("seeds-pair", 520)
             with gr.Column(min_width=280):
-                view = gr.Radio([MAP, OVERLAY], value=MAP, label="Where the seeds differ")
-                map_picture = gr.Image(
-                    show_label=False,
-                    format="png",
-                    interactive=False,
-                    buttons=["download", "fullscreen"],
-                    alt_text="Map of the standard deviation over the seeds",
-                    elem_id="seeds-map",
-                )
+                view, map_picture = _map_view()
         scores = gr.HTML(elem_id="seeds-scores")
         download = gr.DownloadButton("Download report (ZIP)", size="md")
-    return _Looks(panel, gallery, facts, other, seed, pair, view, map_picture, scores, download)
+    return _RunView(panel, gallery, facts, left, right, pair, view, map_picture, scores, download)
 
 
-def _wire_looks(looks: _Looks, kept: gr.State) -> None:
-    """Show what a run keeps, and let a person choose what to look at.
+def _map_view() -> tuple[gr.Radio, gr.Image]:
+    """Lay out the L-STD map with the choice of its form."""
+    view = gr.Radio([MAP, OVERLAY], value=MAP, label="Where the seeds differ")
+    map_picture = gr.Image(
+        show_label=False,
+        format="png",
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        alt_text="Map of the standard deviation over the seeds",
+        elem_id="seeds-map",
+    )
+    return view, map_picture
 
-    All of it is on file, so the model is not asked.
+
+def _wire_view(view: _RunView, results: gr.State) -> None:
+    """Show the results, and let a person choose which of them.
+
+    All of them are files, so no event uses the model.
     """
-    choices = [looks.other, looks.seed, looks.view]
-    kept.change(
+    results.change(
         _show,
-        [kept, *choices],
-        [getattr(looks, field.name) for field in dataclasses.fields(looks)],
+        [results, view.left, view.right, view.view],
+        view.components(),
         trigger_mode="always_last",
         **IN_ORDER,
     )
-
-    def clicked(kept: SeedRun | None, choice: gr.SelectData) -> Any:  # noqa: ANN401
-        return str(kept.seeds[choice.index]) if kept else gr.skip()
-
-    looks.gallery.select(clicked, kept, looks.seed, **LIGHT)
+    view.gallery.select(_clicked, results, view.right, **LIGHT)
     gr.on(
-        [looks.other.change, looks.seed.change],
+        [view.left.change, view.right.change],
         _pair,
-        [kept, looks.other, looks.seed],
-        looks.pair,
+        [results, view.left, view.right],
+        view.pair,
         **LIGHT,
     )
-    looks.view.change(_map, [kept, looks.view], looks.map, **LIGHT)
+    view.view.change(_map, [results, view.view], view.map, **LIGHT)
 
 
-def _show(kept: SeedRun | None, other: str | None, seed: str | None, view: str) -> tuple[Any, ...]:
-    """Values of all looks; what was chosen stays chosen as long as it is there."""
-    if kept is None:
+def _clicked(run: SeedRun | None, choice: gr.SelectData) -> Any:  # noqa: ANN401
+    return str(run.seeds[choice.index]) if run else gr.skip()
+
+
+def _show(run: SeedRun | None, left: str | None, right: str | None, view: str) -> tuple[Any, ...]:
+    """Values of the components of `_RunView`; a choice stays as long as its picture is there."""
+    if run is None:
         return gr.update(visible=False), *[gr.skip()] * 9
-    seeds = [(f"seed {seed}", str(seed)) for seed in kept.seeds]
+    seeds = [(f"seed {seed}", str(seed)) for seed in run.seeds]
     names = [name for _, name in seeds]
-    seed = seed if seed in names else names[0]
-    other = other if other in (MEAN, BICUBIC, *names) else MEAN
+    right = right if right in names else names[0]
+    left = left if left in (MEAN, BICUBIC, *names) else MEAN
     return (
         gr.update(visible=True),
-        [(path, f"seed {seed}") for seed, path in zip(kept.seeds, kept.pictures, strict=True)],
-        facts(kept),
-        gr.update(choices=[*OTHERS, *seeds], value=other),
-        gr.update(choices=seeds, value=seed),
-        _pair(kept, other, seed),
+        [(path, f"seed {seed}") for seed, path in zip(run.seeds, run.pictures, strict=True)],
+        facts(run),
+        gr.update(choices=[*OTHERS, *seeds], value=left),
+        gr.update(choices=seeds, value=right),
+        _pair(run, left, right),
         gr.skip(),
-        _map(kept, view),
-        scores_table(kept),
-        gr.update(value=kept.archive, interactive=kept.archive is not None),
+        _map(run, view),
+        scores_table(run),
+        gr.update(value=run.archive, interactive=run.archive is not None),
     )
 
 
-def _pair(kept: SeedRun | None, other: str | None, seed: str | None) -> tuple[Path, Path] | None:
-    return (kept.look(other), kept.look(seed)) if kept else None
+def _pair(run: SeedRun | None, left: str | None, right: str | None) -> Pair | None:
+    return (run.picture_of(left), run.picture_of(right)) if run else None
 
 
-def _map(kept: SeedRun | None, view: str) -> Path | None:
-    return kept.maps.get(view) if kept else None
+def _map(run: SeedRun | None, view: str) -> Path | None:
+    return run.maps.get(view) if run else None
 
 
-def facts(kept: SeedRun) -> str:
-    """L-STD of what is there, its curve over the number of seeds, and how to read it."""
-    if len(kept.seeds) < 2:
+def facts(run: SeedRun) -> str:
+    """L-STD over the seeds so far, its curve over their number, and how to read it."""
+    if len(run.seeds) < 2:
         return snippets.line("L-STD is measured from two seeds on.", "quiet")
-    l_std = kept.l_std_by_count[-1]
+    l_std = run.l_std_by_count[-1]
     values = {
         "L-STD": f"{l_std:.4f}",
         "In grey levels": f"{heatmap.GREY_LEVELS * l_std:.2f} of {heatmap.GREY_LEVELS}",
-        "Seeds": f"{len(kept.seeds)} of {kept.total}",
-        "Time a seed": snippets.duration(kept.seconds / len(kept.seeds)),
+        "Seeds": f"{len(run.seeds)} of {run.total}",
+        "Time a seed": snippets.duration(run.seconds / len(run.seeds)),
     }
     return (
         f'<div class="stability"><div>{snippets.facts(values)}'
-        f"{snippets.line(L_STD_HELP, 'quiet')}</div>{snippets.curve(kept.l_std_by_count)}</div>"
+        f"{snippets.line(L_STD_HELP, 'quiet')}</div>{snippets.curve(run.l_std_by_count)}</div>"
     )
 
 
-def scores_table(kept: SeedRun) -> str:
+def scores_table(run: SeedRun) -> str:
     """Scores against the reference: mean, G-STD, bicubic, and each seed."""
-    if not kept.spreads:
+    if not run.spreads:
         return ""
-    spreads = [kept.spreads[name] for name in METRICS]
+    spreads = [run.spreads[name] for name in METRICS]
     heads = [
         f"{m.label}{f' ({m.unit})' if m.unit else ''} {'↑' if m.higher_is_better else '↓'}"
         for m in METRICS.values()
@@ -268,15 +278,15 @@ def scores_table(kept: SeedRun) -> str:
     rows: list[tuple[str, list[float]]] = [
         ("Mean", [spread.mean for spread in spreads]),
         ("G-STD", [spread.g_std for spread in spreads]),
-        ("Bicubic", [kept.baseline[name] for name in METRICS]),
+        ("Bicubic", [run.baseline[name] for name in METRICS]),
     ]
-    for index, seed in enumerate(kept.seeds):
+    for index, seed in enumerate(run.seeds):
         rows.append((f"Seed {seed}", [spread.per_seed[index] for spread in spreads]))
     helps = " ".join([G_STD_HELP, *(f"{m.label}: {m.help}" for m in METRICS.values())])
     return snippets.table(["", *heads], rows) + snippets.line(helps, "quiet")
 
 
-def read_survey(values: Sequence[Any]) -> tuple[SamplingConfig, list[int]]:
+def read_query(values: Sequence[Any]) -> Query:
     """Settings and seeds, from the first seed, their number, and the values of the settings.
 
     Raises:
@@ -298,96 +308,92 @@ def read_seeds(first: Any, number: Any) -> list[int]:  # noqa: ANN401 - values o
     return list(range(start, start + count))
 
 
-def surveyed(
-    engine: Engine,
-    session_picture: SessionPicture,
-    query: tuple[SamplingConfig, Sequence[int]],
-    reference_path: str | None,
-) -> Iterator[Progress | SeedRun]:
-    """Upscale a picture with every seed: progress, and what there is after each seed."""
-    config, seeds = query
-    picture = read_picture(session_picture.path)
-    plain = bicubic(picture, target_size(picture, config))
-    reference = read_reference(reference_path, picture, config)
-    baseline = measure(plain.rgb, reference.rgb) if reference else {}
+def run_seeds(job: Job[Query, SeedRun]) -> Iterator[Progress | SeedRun]:
+    """Upscale a picture with every seed: progress, and all results so far after each seed."""
+    config, seeds = job.query
+    picture = job.source.picture
+    enlarged = bicubic(picture, target_size(picture, config))
+    reference = read_reference(job.reference, picture, config)
+    baseline = measure(enlarged.rgb, reference.rgb) if reference else {}
 
     folder = new_folder()
-    save_png(folder / "bicubic.png", plain)
+    save_png(folder / "bicubic.png", enlarged)
     report = StabilityReport(config)
-    kept: SeedRun | None = None
-    with running(engine.run(picture, config, seeds)) as events:
+    run = _no_results(job, folder, baseline)
+    with closed_at_end(job.engine.run(picture, config, seeds)) as events:
         for event in events:
             if isinstance(event, Progress):
                 yield event
                 continue
             scores = measure(event.picture.rgb, reference.rgb) if reference else None
             report.add(event.seed, event.picture.rgb, scores)
-            text = settings_text(config, event.seed, engine.info)
+            text = settings_text(config, event.seed, job.engine.info)
             save_png(folder / picture_name(event.seed), event.picture, text)
-            if kept is None:
-                kept = _nothing(Path(session_picture.path).stem, folder, len(seeds))
-                if reference_path:
-                    kept = dataclasses.replace(
-                        kept, baseline=baseline, reference=Path(reference_path)
-                    )
-            kept = _grown(kept, report, event)
-            yield kept
+            run = _with_seed(run, report, event)
+            yield run
 
 
-def _nothing(name: str, folder: Path, total: int) -> SeedRun:
-    bicubic_path = folder / "bicubic.png"
+def _no_results(job: Job[Query, SeedRun], folder: Path, baseline: dict[str, float]) -> SeedRun:
+    """A run before its first seed."""
+    enlarged = folder / "bicubic.png"
     return SeedRun(
-        name, folder, total, 0.0, bicubic_path, (), (), bicubic_path, {}, (), {}, {}, None, ()
+        name=Path(job.source.path).stem,
+        folder=folder,
+        total=len(job.query[1]),
+        bicubic=enlarged,
+        mean=enlarged,
+        baseline=baseline,
+        reference=Path(job.reference) if job.reference else None,
     )
 
 
-def _grown(kept: SeedRun, report: StabilityReport, event: Restored) -> SeedRun:
-    """What there is with one more seed, already added to the report."""
+def _with_seed(run: SeedRun, report: StabilityReport, event: Restored) -> SeedRun:
+    """The run with one more seed, which the report has already."""
     count = len(report.seeds)
-    # Every count has its own folder: a browser keeps what it has seen under a name.
-    folder = kept.folder / f"after-{count}"
+    # Every count has its own folder: a browser caches files by name.
+    folder = run.folder / f"after-{count}"
     folder.mkdir()
-    remove_folder(kept.folder / f"after-{count - 2}")
+    remove_folder(run.folder / f"after-{count - 2}")
     files = write_report(folder, report)
-    maps: dict[str, Path] = {}
-    if count > 1:
-        l_std_map = report.pixels.l_std_map
-        maximum = heatmap.nice_maximum(l_std_map)
-        over = heatmap.overlay(report.pixels.mean, l_std_map, maximum)
-        maps = {
-            MAP: folder / "l_std.png",
-            OVERLAY: write_look(folder / "overlay.png", heatmap.add_scale(over, maximum)),
-        }
     return dataclasses.replace(
-        kept,
-        seconds=kept.seconds + event.seconds,
-        seeds=(*kept.seeds, event.seed),
-        pictures=(*kept.pictures, kept.folder / picture_name(event.seed)),
+        run,
+        seconds=run.seconds + event.seconds,
+        seeds=(*run.seeds, event.seed),
+        pictures=(*run.pictures, run.folder / picture_name(event.seed)),
         mean=folder / "mean.png",
-        maps=maps,
+        maps=_write_maps(folder, report) if count > 1 else {},
         l_std_by_count=tuple(report.l_std_by_count),
         spreads=report.spreads(),
         report=tuple(files),
     )
 
 
-def pack(kept: SeedRun) -> Path:
+def _write_maps(folder: Path, report: StabilityReport) -> dict[str, Path]:
+    """The map that the report has written, and the same over the mean picture."""
+    l_std_map = report.pixels.l_std_map
+    maximum = heatmap.nice_maximum(l_std_map)
+    overlay = heatmap.overlay(report.pixels.mean, l_std_map, maximum)
+    path = write_preview(folder / "overlay.png", heatmap.add_scale(overlay, maximum))
+    return {MAP: folder / "l_std.png", OVERLAY: path}
+
+
+def pack(run: SeedRun) -> Path:
     """Write the ZIP of a run: all pictures and the files of the report."""
-    name = f"{kept.name}_{len(kept.seeds)}-seeds.zip"
-    return write_zip(kept.folder / name, [*kept.pictures, *kept.report])
+    name = f"{run.name}_{len(run.seeds)}-seeds.zip"
+    return write_zip(run.folder / name, [*run.pictures, *run.report])
 
 
-def packed(kept: SeedRun) -> SeedRun:
-    """What was kept, with its ZIP."""
-    return dataclasses.replace(kept, archive=pack(kept))
+def packed(run: SeedRun) -> SeedRun:
+    """The run with its ZIP."""
+    return dataclasses.replace(run, archive=pack(run))
 
 
-STUDY = TabRun("seed", read_survey, surveyed, packed)
+TAB_RUN = TabRun(read_query, run_seeds, noun="seed", finish=packed)
 
 
 def _add_endpoint(
     engine: Engine,
-    subject: Inputs,
+    inputs: Inputs,
     seeds: tuple[gr.Number, gr.Slider],
     settings: Settings,
 ) -> None:
@@ -396,7 +402,7 @@ def _add_endpoint(
     l_std_map = gr.File(label="L-STD map", visible=False)
     details = gr.JSON(label="Report", visible=False)
 
-    def run_seeds(
+    def run_endpoint(
         picture: str,
         first_seed: float,
         num_seeds: float,
@@ -405,18 +411,18 @@ def _add_endpoint(
         **values: Any,  # noqa: ANN401
     ) -> Iterator[tuple[str | None, str | None, dict[str, Any]]]:
         """Upscale a picture with many seeds: a ZIP, the L-STD map, and the report."""
-        kept: SeedRun | None = None
+        run: SeedRun | None = None
         query = read_named(values), read_seeds(first_seed, num_seeds)
-        for event in surveyed(engine, session_picture(engine, picture), query, reference):
+        for event in run_seeds(Job(engine, open_picture(engine, picture), query, reference)):
             if isinstance(event, SeedRun):
-                kept = event
+                run = event
             else:
                 yield None, None, {"evaluation": event.evaluation, "total": event.total}
-        if kept is not None:
-            report = next(path for path in kept.report if path.name == "report.json")
-            yield str(pack(kept)), str(kept.maps[MAP]), json.loads(report.read_text())
+        if run is not None:
+            report = next(path for path in run.report if path.name == "report.json")
+            yield str(pack(run)), str(run.maps[MAP]), json.loads(report.read_text())
 
     first_seed, num_seeds = seeds
-    inputs = {"picture": subject.picture, "first_seed": first_seed, "num_seeds": num_seeds}
-    inputs |= {**settings.named(), "reference": subject.reference}
-    add_endpoint("seeds", run_seeds, inputs, [archive, l_std_map, details])
+    own = {"picture": inputs.picture, "first_seed": first_seed, "num_seeds": num_seeds}
+    parameters = {**own, **settings.named(), "reference": inputs.reference}
+    add_endpoint("seeds", run_endpoint, parameters, [archive, l_std_map, details])

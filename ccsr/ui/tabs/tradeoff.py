@@ -1,6 +1,7 @@
 """The tab that compares settings of t_max and t_min on one picture."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from ccsr.images.writing import save_png
 from ccsr.inference.events import Decoded, Engine, Progress
 from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
+from ccsr.ui.event_options import LIGHT, PRIVATE
 from ccsr.ui.files import new_folder
 from ccsr.ui.inputs import (
     Settings,
@@ -42,13 +44,13 @@ from ccsr.ui.inputs import (
     read_config,
     read_fractions,
     read_named,
-    read_picture,
     read_reference,
     read_whole,
 )
-from ccsr.ui.run_controller import LIGHT, PRIVATE, run_buttons, running
-from ccsr.ui.sessions import SessionPicture, session_picture
-from ccsr.ui.tab_run import Inputs, TabRun, results_state, wire_tab_run
+from ccsr.ui.pairs import Pair, pair_slider
+from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
+from ccsr.ui.sessions import open_picture
+from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, results_state
 
 HINT = snippets.hint(
     "Every setting becomes a point here",
@@ -61,8 +63,16 @@ HELP = (
 )
 WIDEST = {"t_max": 1.0, "t_min": 0.0}
 """Stand in for the swept settings among the others."""
-LOOKS: dict[str, Any] = {**PRIVATE, "concurrency_id": "tradeoff-looks", "concurrency_limit": 1}
-"""Events with these come one after another: a choice is not undone by a look that began before."""
+CHOICES: dict[str, Any] = {
+    **PRIVATE,
+    "concurrency_id": "tradeoff-choices",
+    "concurrency_limit": 1,
+}
+"""Events with these come one after another: new results do not undo a choice made meanwhile."""
+
+Query = tuple[Sequence[SamplingConfig], Sequence[int]]
+"""Settings and seeds."""
+
 CLICKS = """
 const choose = (event) => {
     const point = event.target.closest("[id^=point-]");
@@ -78,7 +88,7 @@ element.addEventListener("keydown", (event) => {
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Swept:
+class Sweep:
     """The points of a sweep so far."""
 
     folder: Path
@@ -90,121 +100,105 @@ class Swept:
     """Table, record and plot, once the sweep has ended."""
 
     def __len__(self) -> int:
-        """Points that are there."""
+        """The number of points."""
         return len(self.points)
 
 
-def build_tradeoff_tab(engine: Engine, subject: Inputs, settings: Settings) -> dict[str, Component]:
-    """Lay out the tab and connect it; what a person chooses in it."""
+@dataclasses.dataclass(frozen=True)
+class _SweepView:
+    """The components that show a sweep."""
+
+    panel: gr.Column
+    plot: gr.HTML
+    left: gr.Dropdown
+    right: gr.Dropdown
+    pair: gr.ImageSlider
+    table: gr.HTML
+    files: gr.Files
+
+    def components(self) -> list[Any]:
+        """All of them, in the order of `_show`."""
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
+
+
+def build_tradeoff_tab(engine: Engine, inputs: Inputs, settings: Settings) -> dict[str, Component]:
+    """Lay out the tab and connect it; the components of its own values by name."""
     with gr.Row(elem_classes="actions"):
         t_maxs = _fractions_box("t_max", DEFAULT_T_MAXS)
         t_mins = _fractions_box("t_min", DEFAULT_T_MINS)
         seeds = number_slider(NUM_SWEEP_SEEDS, DEFAULT_SWEEP_SEEDS, min_width=260)
         with gr.Row(elem_classes="run-buttons"):
             buttons = run_buttons("Compare")
+    swept = [t_maxs, t_mins, seeds]
     cost = gr.HTML(elem_id="sweep-cost")
     status = gr.HTML(HINT, elem_id="sweep-status")
+    view = _sweep_view()
+    results = results_state()
+    _wire_view(view, results)
+    _wire_cost(cost, swept, settings, engine.info.loop_start)
+    components = RunComponents(*buttons, status, results)
+    wire_tab_run(engine, TAB_RUN, inputs, components, [*swept, *settings.values()])
+    _add_endpoint(engine, (inputs.picture, inputs.reference, *swept), settings)
+    return {"sweep_t_maxs": t_maxs, "sweep_t_mins": t_mins, "sweep_seeds": seeds}
+
+
+def _sweep_view() -> _SweepView:
+    """Lay out what shows a sweep, hidden until there are points."""
     with gr.Column(visible=False) as panel:
-        with gr.Row(elem_classes="looks"):
+        with gr.Row(elem_classes="result-columns"):
             with gr.Column(min_width=280):
                 plot = gr.HTML(elem_id="sweep-plot", js_on_load=CLICKS)
                 gr.HTML(snippets.line(HELP, "quiet"))
             with gr.Column(min_width=280):
                 left = gr.Dropdown(label="Left", min_width=100, elem_id="sweep-left")
                 right = gr.Dropdown(label="Right", min_width=100, elem_id="sweep-right")
-                pair = gr.ImageSlider(
-                    show_label=False,
-                    format="png",
-                    type="filepath",
-                    image_mode=None,
-                    interactive=False,
-                    buttons=["fullscreen"],
-                    max_height=460,
-                    elem_id="sweep-pair",
-                )
+                pair = pair_slider("sweep-pair", 460)
         table = gr.HTML(elem_id="sweep-table")
         files = gr.Files(label="CSV, JSON, PNG", interactive=False, elem_id="sweep-files")
+    return _SweepView(panel, plot, left, right, pair, table, files)
 
-    swept = results_state()
+
+def _wire_view(view: _SweepView, results: gr.State) -> None:
+    """Show the points, and let a person choose which two are compared."""
     # What a person chose, apart from what is shown for want of a choice.
     left_chosen, right_chosen = gr.State(None), gr.State(None)
-    left.input(_itself, left, left_chosen, **LOOKS)
-    right.input(_itself, right, right_chosen, **LOOKS)
-    swept.change(
+    view.left.input(_itself, view.left, left_chosen, **CHOICES)
+    view.right.input(_itself, view.right, right_chosen, **CHOICES)
+    results.change(
         _show,
-        [swept, left_chosen, right_chosen],
-        [panel, plot, left, right, pair, table, files],
+        [results, left_chosen, right_chosen],
+        view.components(),
         trigger_mode="always_last",
-        **LOOKS,
+        **CHOICES,
     )
-    plot.click(_clicked, swept, [right, right_chosen], **LOOKS)
-    gr.on([left.change, right.change], _pair, [swept, left, right], pair, **LIGHT)
-
-    study = [t_maxs, t_mins, seeds]
-
-    def cost_of(*values: Any) -> str:  # noqa: ANN401
-        return _cost(engine.info.loop_start, *values)
-
+    view.plot.click(_clicked, results, [view.right, right_chosen], **CHOICES)
     gr.on(
-        [*(box.change for box in study), *(box.change for box in settings.components.values())],
-        cost_of,
-        [*study, *settings.values()],
+        [view.left.change, view.right.change],
+        _pair,
+        [results, view.left, view.right],
+        view.pair,
+        **LIGHT,
+    )
+
+
+def _wire_cost(
+    cost: gr.HTML,
+    swept: Sequence[gr.Textbox | gr.Slider],
+    settings: Settings,
+    loop_start: LoopStart,
+) -> None:
+    """Keep the line of what a sweep costs in step with the settings."""
+    values = [*swept, *settings.values()]
+    show = functools.partial(cost_line, loop_start)
+    gr.on(
+        [*(box.change for box in swept), *(box.change for box in settings.components.values())],
+        show,
+        values,
         cost,
         trigger_mode="always_last",
         **LIGHT,
     )
-    cost.value = cost_of(*(box.value for box in study), *(box.value for box in settings.values()))
-    chosen = [*study, *settings.values()]
-    wire_tab_run(engine, STUDY, subject, swept, chosen, buttons, status)
-    _add_endpoint(engine, (subject.picture, subject.reference, *study), settings)
-    return {"sweep_t_maxs": t_maxs, "sweep_t_mins": t_mins, "sweep_seeds": seeds}
-
-
-def compared(
-    engine: Engine,
-    session_picture: SessionPicture,
-    query: tuple[Sequence[SamplingConfig], Sequence[int]],
-    reference_path: str | None,
-) -> Iterator[Progress | Decoded | Swept]:
-    """Sweep over settings with seeds: progress, and what there is after each setting."""
-    configs, seeds = query
-    picture = read_picture(session_picture.path)
-    reference = read_reference(reference_path, picture, configs[0])
-    scorer = scorer_for(picture, reference)
-    swept = Swept(new_folder(), len(configs))
-    session, loop_start = session_picture.explorer, engine.info.loop_start
-    with running(tradeoff.sweep(session, configs, seeds, scorer, loop_start)) as events:
-        for event in events:
-            if isinstance(event, PointResult):
-                config = event.point.config
-                path = swept.folder / point_name(config, seeds[0])
-                save_png(path, event.picture, settings_text(config, seeds[0], engine.info))
-                swept = dataclasses.replace(
-                    swept,
-                    points=(*swept.points, event.point),
-                    pictures=(*swept.pictures, path),
-                )
-                yield swept
-            else:
-                yield event
-
-
-def read_study(values: Sequence[Any]) -> tuple[list[SamplingConfig], list[int]]:
-    """Settings and seeds of a sweep, from both lists of fractions, the seeds, and the settings.
-
-    Raises:
-        ValueError: If a value is missing or out of its range, or no setting is left.
-    """
-    t_maxs, t_mins, num_seeds, *rest = values
-    return _study(read_config(rest, **WIDEST), t_maxs, t_mins, num_seeds)
-
-
-def _study(
-    base: SamplingConfig, t_maxs: str, t_mins: str, num_seeds: float
-) -> tuple[list[SamplingConfig], list[int]]:
-    count = read_whole(NUM_SWEEP_SEEDS, num_seeds)
-    configs = grid(base, read_fractions("t_max", t_maxs), read_fractions("t_min", t_mins))
-    return configs, list(range(DEFAULT_SEED, DEFAULT_SEED + count))
+    cost.value = show(*(box.value for box in values))
 
 
 def _fractions_box(name: str, values: Sequence[float]) -> gr.Textbox:
@@ -217,29 +211,30 @@ def _fractions_box(name: str, values: Sequence[float]) -> gr.Textbox:
     )
 
 
-def _cost(loop_start: LoopStart, *values: Any) -> str:  # noqa: ANN401
+def cost_line(loop_start: LoopStart, *values: Any) -> str:  # noqa: ANN401
+    """What a sweep costs if nothing of it is kept from earlier runs; or why it is refused."""
     try:
-        configs, seeds = read_study(values)
+        configs, seeds = read_query(values)
     except ValueError as error:
         return snippets.line(str(error), "error")
-    needed = num_evaluations(configs, len(seeds), loop_start)
-    evaluations = snippets.counted(needed, "network evaluation")
-    count, decodes = snippets.counted(len(configs), "setting"), len(configs) * len(seeds)
+    count = num_evaluations(configs, len(seeds), loop_start)
+    evaluations = snippets.counted(count, "network evaluation")
+    settings, decodes = snippets.counted(len(configs), "setting"), len(configs) * len(seeds)
     over = snippets.counted(len(seeds), "seed")
-    text = f"{count} with {over}: {evaluations} and {snippets.counted(decodes, 'decode')}"
+    text = f"{settings} with {over}: {evaluations} and {snippets.counted(decodes, 'decode')}"
     return snippets.line(text)
 
 
-def _show(swept: Swept | None, left: str | None, right: str | None) -> tuple[Any, ...]:
-    if swept is None or not swept.points:
+def _show(sweep: Sweep | None, left: str | None, right: str | None) -> tuple[Any, ...]:
+    if sweep is None or not sweep.points:
         return gr.update(visible=False), *[gr.skip()] * 6
-    names = [name_of(point) for point in swept.points]
-    first = next((n for n, p in zip(names, swept.points, strict=True) if preset_of(p) == "CCSR"),
+    names = [name_of(point) for point in sweep.points]
+    first = next((n for n, p in zip(names, sweep.points, strict=True) if preset_of(p) == "CCSR"),
                  names[0])  # fmt: skip
     left = left if left in names else first
     right = right if right in names else names[-1]
     alt = f"Fidelity against perception of {len(names)} settings"
-    drawing = svg(tradeoff_figure(swept.points), alt)
+    drawing = svg(tradeoff_figure(sweep.points), alt)
     for index, name in enumerate(names):
         drawing = reachable(drawing, f"point-{index}", "button", name)
     return (
@@ -247,14 +242,14 @@ def _show(swept: Swept | None, left: str | None, right: str | None) -> tuple[Any
         drawing,
         gr.update(choices=names, value=left),
         gr.update(choices=names, value=right),
-        _pair(swept, left, right),
-        points_table(swept.points),
-        [str(path) for path in swept.files] or None,
+        _pair(sweep, left, right),
+        points_table(sweep.points),
+        [str(path) for path in sweep.files] or None,
     )
 
 
 def name_of(point: Point) -> str:
-    """What a point is called where it is chosen."""
+    """The name of a point in the choices: preset, t_max and t_min."""
     pair = f"t_max {point.config.t_max:g}, t_min {point.config.t_min:g}"
     preset = preset_of(point)
     return f"{preset}: {pair}" if preset else pair
@@ -264,17 +259,17 @@ def _itself(name: str | None) -> str | None:
     return name
 
 
-def _clicked(swept: Swept | None, event: gr.EventData) -> Any:  # noqa: ANN401
-    if swept is None or not 0 <= event.index < len(swept.points):
+def _clicked(sweep: Sweep | None, event: gr.EventData) -> Any:  # noqa: ANN401
+    if sweep is None or not 0 <= event.index < len(sweep.points):
         return gr.skip(), gr.skip()
-    return (name_of(swept.points[event.index]),) * 2
+    return (name_of(sweep.points[event.index]),) * 2
 
 
-def _pair(swept: Swept | None, left: str | None, right: str | None) -> tuple[Path, Path] | None:
-    if swept is None:
+def _pair(sweep: Sweep | None, left: str | None, right: str | None) -> Pair | None:
+    if sweep is None:
         return None
-    files = {name_of(p): f for p, f in zip(swept.points, swept.pictures, strict=True)}
-    return files.get(left or "", swept.pictures[0]), files.get(right or "", swept.pictures[-1])
+    files = {name_of(p): f for p, f in zip(sweep.points, sweep.pictures, strict=True)}
+    return files.get(left or "", sweep.pictures[0]), files.get(right or "", sweep.pictures[-1])
 
 
 def points_table(points: Sequence[Point]) -> str:
@@ -290,11 +285,53 @@ def points_table(points: Sequence[Point]) -> str:
     return snippets.table(heads, rows) + snippets.line(f"{across.label}. {upwards.label}.", "quiet")
 
 
-def with_files(swept: Swept) -> Swept:
-    """What was swept, with its files."""
-    files = write_points(swept.folder, swept.points)
-    plot = write_png(tradeoff_figure(swept.points), swept.folder / TRADEOFF_PLOT)
-    return dataclasses.replace(swept, files=(*files, plot))
+def read_query(values: Sequence[Any]) -> Query:
+    """Settings and seeds of a sweep, from both lists of fractions, the seeds, and the settings.
+
+    Raises:
+        ValueError: If a value is missing or out of its range, or no setting is left.
+    """
+    t_maxs, t_mins, num_seeds, *rest = values
+    return _query(read_config(rest, **WIDEST), t_maxs, t_mins, num_seeds)
+
+
+def _query(base: SamplingConfig, t_maxs: str, t_mins: str, num_seeds: float) -> Query:
+    count = read_whole(NUM_SWEEP_SEEDS, num_seeds)
+    configs = grid(base, read_fractions("t_max", t_maxs), read_fractions("t_min", t_mins))
+    return configs, range(DEFAULT_SEED, DEFAULT_SEED + count)
+
+
+def sweep_settings(job: Job[Query, Sweep]) -> Iterator[Progress | Decoded | Sweep]:
+    """Sweep over settings with seeds: progress, and all points so far after each setting."""
+    configs, seeds = job.query
+    picture = job.source.picture
+    scorer = scorer_for(picture, read_reference(job.reference, picture, configs[0]))
+    sweep, loop_start = Sweep(new_folder(), len(configs)), job.engine.info.loop_start
+    work = tradeoff.sweep(job.source.session, configs, seeds, scorer, loop_start)
+    with closed_at_end(work) as events:
+        for event in events:
+            if isinstance(event, PointResult):
+                config = event.point.config
+                path = sweep.folder / point_name(config, seeds[0])
+                save_png(path, event.picture, settings_text(config, seeds[0], job.engine.info))
+                sweep = dataclasses.replace(
+                    sweep,
+                    points=(*sweep.points, event.point),
+                    pictures=(*sweep.pictures, path),
+                )
+                yield sweep
+            else:
+                yield event
+
+
+def with_files(sweep: Sweep) -> Sweep:
+    """The sweep with its files."""
+    files = write_points(sweep.folder, sweep.points)
+    plot = write_png(tradeoff_figure(sweep.points), sweep.folder / TRADEOFF_PLOT)
+    return dataclasses.replace(sweep, files=(*files, plot))
+
+
+TAB_RUN = TabRun(read_query, sweep_settings, noun="setting", finish=with_files)
 
 
 def _add_endpoint(engine: Engine, chosen: tuple[Any, ...], settings: Settings) -> None:
@@ -304,7 +341,7 @@ def _add_endpoint(engine: Engine, chosen: tuple[Any, ...], settings: Settings) -
     details = gr.JSON(label="Points", visible=False)
     others = {name: box for name, box in settings.named().items() if name not in WIDEST}
 
-    def run_sweep(
+    def run_endpoint(
         picture: str,
         t_maxs: str,
         t_mins: str,
@@ -314,20 +351,18 @@ def _add_endpoint(engine: Engine, chosen: tuple[Any, ...], settings: Settings) -
         **values: Any,  # noqa: ANN401
     ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
         """Compare settings of t_max and t_min: CSV, JSON and a plot, and the points."""
-        swept: Swept | None = None
-        query = _study(read_named(values | WIDEST), t_maxs, t_mins, num_seeds)
-        for event in compared(engine, session_picture(engine, picture), query, reference):
-            if isinstance(event, Swept):
-                swept = event
+        sweep: Sweep | None = None
+        query = _query(read_named(values | WIDEST), t_maxs, t_mins, num_seeds)
+        job = Job(engine, open_picture(engine, picture), query, reference)
+        for event in sweep_settings(job):
+            if isinstance(event, Sweep):
+                sweep = event
             elif isinstance(event, Progress):
                 yield None, {"evaluation": event.evaluation, "total": event.total}
-        if swept is not None:
-            rows = [point.row() for point in swept.points]
-            yield [str(path) for path in with_files(swept).files], {"points": rows}
+        if sweep is not None:
+            rows = [point.row() for point in sweep.points]
+            yield [str(path) for path in with_files(sweep).files], {"points": rows}
 
     inputs = {"picture": picture, "t_maxs": t_maxs, "t_mins": t_mins, "num_seeds": num_seeds}
     inputs |= {**others, "reference": reference}
-    add_endpoint("sweep", run_sweep, inputs, [files, details])
-
-
-STUDY = TabRun("setting", read_study, compared, with_files)
+    add_endpoint("sweep", run_endpoint, inputs, [files, details])

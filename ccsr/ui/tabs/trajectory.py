@@ -1,4 +1,4 @@
-"""The tab that shows how the estimate of the clean picture grows along a run."""
+"""The tab that shows the estimates of the clean picture along a run."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ccsr.config import SEED, SamplingConfig
 from ccsr.diffusion.sampler import Step
-from ccsr.diffusion.timesteps import ending_at, timestep_plan
+from ccsr.diffusion.timesteps import LoopStart, ending_at, timestep_plan
 from ccsr.evaluation.metrics import scorer_for
 from ccsr.evaluation.plots import (
     SCORE_LABELS,
@@ -25,11 +25,11 @@ from ccsr.evaluation.report import settings_text
 from ccsr.images.writing import save_png
 from ccsr.inference.events import Engine, Progress
 from ccsr.ui import snippets
+from ccsr.ui.event_options import IN_ORDER, LIGHT
 from ccsr.ui.files import new_folder
-from ccsr.ui.inputs import Settings, blank, read_config, read_picture, read_reference, read_whole
-from ccsr.ui.run_controller import IN_ORDER, LIGHT, run_buttons
-from ccsr.ui.sessions import SessionPicture
-from ccsr.ui.tab_run import Inputs, TabRun, results_state, wire_tab_run
+from ccsr.ui.inputs import Settings, blank, read_config, read_reference, read_whole
+from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
+from ccsr.ui.tab_run import Inputs, Job, TabRun, results_state
 
 HINT = snippets.hint(
     "The estimates of a run appear here",
@@ -42,6 +42,10 @@ HELP = (
 )
 SHOWN_ESTIMATES = 24
 """Estimates decoded at most; of a longer run they are spread evenly."""
+
+Query = tuple[SamplingConfig, int]
+"""Settings and seed."""
+
 PLOTTED = ("psnr", "lpips", "consistency", "sharpness")
 MOVES = """
 const STEP = 0.01;
@@ -110,6 +114,8 @@ class Trajectory:
     folder: Path
     total: int
     config: SamplingConfig
+    loop_start: LoopStart
+    """The model's."""
     timesteps: tuple[int, ...] = ()
     pictures: tuple[Path, ...] = ()
     """One a timestep."""
@@ -122,7 +128,7 @@ class Trajectory:
 
 
 def build_trajectory_tab(
-    engine: Engine, subject: Inputs, seed: gr.Number, settings: Settings
+    engine: Engine, inputs: Inputs, seed: gr.Number, settings: Settings
 ) -> None:
     """Lay out the tab and connect it."""
     with gr.Row(elem_classes="run-buttons"):
@@ -142,28 +148,34 @@ def build_trajectory_tab(
         )
         plot = gr.HTML(elem_id="trajectory-plot", js_on_load=MOVES)
         gr.HTML(snippets.line(HELP, "quiet"))
-    shown = results_state()
+    results = results_state()
+    _wire_view((panel, strip, plot), results, settings)
+    components = RunComponents(*buttons, status, results)
+    wire_tab_run(engine, TAB_RUN, inputs, components, [seed, *settings.values()])
+
+
+def _wire_view(
+    view: tuple[gr.Column, gr.Gallery, gr.HTML], results: gr.State, settings: Settings
+) -> None:
+    """Show the results, and keep the marks of the plot and the settings in step."""
+    plot = view[2]
     fractions = [settings.components["t_max"], settings.components["t_min"]]
-    shown.change(
-        _show, [shown, *fractions], [panel, strip, plot], trigger_mode="always_last", **IN_ORDER
-    )
+    shown = [results, *fractions]
+    results.change(_show, shown, list(view), trigger_mode="always_last", **IN_ORDER)
     gr.on(
         [fraction.change for fraction in fractions],
         _marked,
-        [shown, *fractions],
+        shown,
         plot,
         trigger_mode="always_last",
         **LIGHT,
     )
     moved = [*fractions, settings.settled]
     # Every one: of those that wait, Gradio's "always_last" may take one that is not the last.
-    plot.input(_dragged, [shown, *moved], [*moved, plot], trigger_mode="multiple", **IN_ORDER)
-
-    chosen = [seed, *settings.values()]
-    wire_tab_run(engine, STUDY, subject, shown, chosen, buttons, status)
+    plot.input(_dragged, [results, *moved], [*moved, plot], trigger_mode="multiple", **IN_ORDER)
 
 
-def read_run(values: Sequence[Any]) -> tuple[SamplingConfig, int]:
+def read_query(values: Sequence[Any]) -> Query:
     """Settings and seed, from the seed and the values of the settings.
 
     Raises:
@@ -173,25 +185,19 @@ def read_run(values: Sequence[Any]) -> tuple[SamplingConfig, int]:
     return read_config(rest), read_whole(SEED, seed)
 
 
-def estimates(
-    engine: Engine,
-    session_picture: SessionPicture,
-    query: tuple[SamplingConfig, int],
-    reference_path: str | None,
-) -> Iterator[Progress | Trajectory]:
+def decode_estimates(job: Job[Query, Trajectory]) -> Iterator[Progress | Trajectory]:
     """Make the estimates of a run that are missing, then decode them one by one."""
-    config, seed = query
-    picture = read_picture(session_picture.path)
-    reference = read_reference(reference_path, picture, config)
-    scorer = scorer_for(picture, reference)
-    yield from session_picture.explorer.refine(config, seed)
-    steps = spread_out(session_picture.explorer.steps(config, seed), SHOWN_ESTIMATES)
-    trajectory = Trajectory(new_folder(), len(steps), config)
+    config, seed = job.query
+    info, session, picture = job.engine.info, job.source.session, job.source.picture
+    scorer = scorer_for(picture, read_reference(job.reference, picture, config))
+    yield from session.refine(config, seed)
+    steps = spread_out(session.steps(config, seed), SHOWN_ESTIMATES)
+    trajectory = Trajectory(new_folder(), len(steps), config, info.loop_start)
     for step in steps:
-        result = session_picture.explorer.restore(config, seed, step).picture
+        result = session.restore(config, seed, step).picture
         path = trajectory.folder / f"t-{step.timestep:03d}.png"
-        ending = ending_at(config, step.evaluation, engine.info.loop_start)
-        save_png(path, result, settings_text(ending, seed, engine.info) if ending else {})
+        ending = ending_at(config, step.evaluation, info.loop_start)
+        save_png(path, result, settings_text(ending, seed, info) if ending else {})
         trajectory = dataclasses.replace(
             trajectory,
             timesteps=(*trajectory.timesteps, step.timestep),
@@ -230,7 +236,7 @@ def plot_of(trajectory: Trajectory, t_max: float, t_min: float) -> str:
     alt = f"{names} of {len(trajectory.timesteps)} estimates against the timestep"
     figure = _figure(trajectory, t_max, t_min)
     drawing = svg(figure, alt)
-    for name, timestep in marked_timesteps(trajectory.config, t_max, t_min).items():
+    for name, timestep in _marks(trajectory, t_max, t_min).items():
         label = f"{name}, moved by the arrow keys"
         drawing = reachable(drawing, f"mark-{name}-0", "slider", label, timestep)
     first, last = (fraction_across(figure, timestep) for timestep in (999, 0))
@@ -238,8 +244,12 @@ def plot_of(trajectory: Trajectory, t_max: float, t_min: float) -> str:
 
 
 def _figure(trajectory: Trajectory, t_max: float, t_min: float) -> Figure:
-    marks = marked_timesteps(trajectory.config, t_max, t_min)
+    marks = _marks(trajectory, t_max, t_min)
     return trajectory_figure(trajectory.timesteps, _scores(trajectory), marks)
+
+
+def _marks(trajectory: Trajectory, t_max: float, t_min: float) -> dict[str, int]:
+    return marked_timesteps(trajectory.config, t_max, t_min, trajectory.loop_start)
 
 
 def _scores(trajectory: Trajectory) -> dict[str, list[float]]:
@@ -248,9 +258,18 @@ def _scores(trajectory: Trajectory) -> dict[str, list[float]]:
     return {SCORE_LABELS[name]: [row[name] for row in trajectory.scores] for name in names}
 
 
-def marked_timesteps(config: SamplingConfig, t_max: float, t_min: float) -> dict[str, int]:
-    """Where t_max and t_min lie; none for V1, a run without refinement, or an empty box."""
-    if config.variant == "v1" or not timestep_plan(config).indices:
+def marked_timesteps(
+    config: SamplingConfig, t_max: float, t_min: float, loop_start: LoopStart = "paper"
+) -> dict[str, int]:
+    """Timesteps of t_max and t_min; none for V1, a run without refinement, or an empty box.
+
+    Args:
+        config: Settings of the run.
+        t_max: On the page now, NaN if its box is empty.
+        t_min: The same.
+        loop_start: The model's.
+    """
+    if config.variant == "v1" or not timestep_plan(config, loop_start).indices:
         return {}
     fractions = {"t_max": t_max, "t_min": t_min}
     return {name: round(999 * x) for name, x in fractions.items() if not math.isnan(x)}
@@ -261,10 +280,10 @@ def _dragged(
 ) -> tuple[Any, ...]:
     """Values of t_max and t_min, the count of values received at once, and the plot anew.
 
-    Anew even if the values are at their limits and stay: the browser has moved the mark.
+    The plot changes even if the values stay at their limits: the browser has moved the mark.
     """
     if trajectory is None:
-        # Values, never gr.skip(): see `ui.memory`.
+        # Values, never gr.skip(): see `ui.browser_storage`.
         return blank(t_max), blank(t_min), count, None
     figure = _figure(trajectory, t_max, t_min)
     fraction = round(min(max(timesteps_across(figure, event.across) / 999, 0), 1), 4)
@@ -276,4 +295,4 @@ def _dragged(
     return blank(t_max), blank(t_min), count + 1, drawing
 
 
-STUDY = TabRun("estimate", read_run, estimates)
+TAB_RUN = TabRun(read_query, decode_estimates, noun="estimate")

@@ -1,9 +1,9 @@
 """The tab that upscales one picture with one seed."""
 
 import dataclasses
+import functools
 import random
-import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,47 +13,31 @@ from ccsr.config import DEFAULT_SEED, MAX_SEED, SEED, SamplingConfig
 from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.evaluation.report import settings_text
 from ccsr.images.writing import save_png
-from ccsr.inference.events import Engine, Progress, Restored
+from ccsr.inference.events import Engine, ModelInfo, Progress, Restored
 from ccsr.inference.pipeline import target_size
 from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
+from ccsr.ui.event_options import IN_ORDER, LIGHT
 from ccsr.ui.files import (
     new_folder,
     remove_files_beside,
     result_name,
     write_bicubic,
-    write_look,
+    write_preview,
 )
-from ccsr.ui.inputs import (
-    Settings,
-    errors_shown,
-    number_box,
-    read_config,
-    read_named,
-    read_picture,
-    read_whole,
-)
-from ccsr.ui.run_controller import (
-    IN_ORDER,
-    LIGHT,
-    UNFINISHED,
-    Frame,
-    Rerun,
-    run_buttons,
-    running,
-    wire_run,
-)
-from ccsr.ui.sessions import SessionPicture, session_picture
-from ccsr.ui.tab_run import Inputs
+from ccsr.ui.inputs import Settings, errors_shown, number_box, read_config, read_named, read_whole
+from ccsr.ui.pairs import Pair, pair_slider, slider_update
+from ccsr.ui.run_events import Rerun, RunComponents, run_buttons, wire_tab_run
+from ccsr.ui.sessions import open_picture
+from ccsr.ui.tab_run import Inputs, Job, Preview, TabRun, closed_at_end, results_state
 
 HINT = snippets.hint(
     "The result appears here",
     "beside the same picture enlarged bicubically. Drag the handle to compare them.",
 )
-PREVIEW_LEFT = (
-    "Stopped. This is a small preview of the estimate so far; another run of this picture goes on "
-    "from there."
-)
+
+Query = tuple[SamplingConfig, int]
+"""Settings and seed."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,208 +48,211 @@ class Upscaled:
     """Path of the picture that was upscaled."""
     config: SamplingConfig
     seed: int
-    before: Path
-    after: Path
+    bicubic: Path
+    """The picture enlarged bicubically."""
+    result: Path
     facts: dict[str, str]
     notes: tuple[str, ...]
     details: dict[str, Any]
+    """The facts for programs."""
+    total: int = 1
+
+    def __len__(self) -> int:
+        """The number of results."""
+        return 1
+
+    @property
+    def folder(self) -> Path:
+        """Where the result is; the enlargement may be of an earlier run."""
+        return self.result.parent
+
+    @property
+    def pair(self) -> Pair:
+        """The pictures of the slider."""
+        return self.bicubic, self.result
 
 
-def build_upscale_tab(engine: Engine, subject: Inputs, settings: Settings) -> gr.Number:
-    """Lay out the tab and connect it; the seed."""
+@dataclasses.dataclass(frozen=True)
+class _ResultView:
+    """The components that show a result."""
+
+    pair: gr.ImageSlider
+    below: gr.Row
+    facts: gr.HTML
+    download: gr.DownloadButton
+    again: gr.Accordion
+    command: gr.Textbox
+    code: gr.Textbox
+
+    def components(self) -> list[Any]:
+        """All of them, in the order of `_show`."""
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
+
+
+def build_upscale_tab(engine: Engine, inputs: Inputs, settings: Settings) -> gr.Number:
+    """Lay out the tab and connect it; the box of its seed."""
     with gr.Row(elem_classes="actions"):
-        with gr.Row(elem_classes="with-dice"):
-            seed = number_box(SEED, DEFAULT_SEED)
-            dice = gr.Button("⚄ Random", elem_classes="dice", min_width=100)
+        seed = _seed_box()
         with gr.Row(elem_classes="run-buttons"):
             buttons = run_buttons("Upscale")
     status = gr.HTML(HINT, elem_id="upscale-status")
-    result = gr.ImageSlider(
-        label="Bicubic | CCSR",
-        format="png",
-        type="filepath",
-        image_mode=None,
-        interactive=False,
-        visible=False,
-        buttons=["fullscreen"],
-        max_height=460,
-        elem_id="upscale-result",
+    view = _result_view()
+    results = results_state(_release)
+    results.change(_show, results, view.components(), **IN_ORDER)
+    wire_tab_run(
+        engine,
+        TAB_RUN,
+        inputs,
+        RunComponents(*buttons, status, results, view.pair),
+        [seed, *settings.values()],
+        Rerun(settings.chosen(), _shows_another_setting),
     )
-    with gr.Row(visible=False, elem_classes="below-result") as below:
-        about = gr.HTML(elem_id="upscale-facts")
-        download = gr.DownloadButton("Download PNG", size="md", min_width=160, scale=0)
-    with gr.Accordion("Make it again", open=False, visible=False) as again:
-        command = gr.Textbox(
-            label="On the command line", buttons=["copy"], interactive=False, elem_id="command"
-        )
-        code = gr.Textbox(
-            label="In Python", buttons=["copy"], lines=5, interactive=False, elem_id="code"
-        )
-
-    finished = gr.State(None, delete_callback=_forget)
-    shown = [result, below, about, download, again, command, code]
-    finished.change(_show, finished, shown, **IN_ORDER)
-
-    run_inputs = [finished, subject.picture, seed, *settings.values()]
-    run_outputs = [status, result, finished]
-
-    def check(_: Any, path: str | None, seed: float, *values: Any) -> None:  # noqa: ANN401
-        with errors_shown():
-            read_picture(path)
-            read_whole(SEED, seed)
-            read_config(values)
-
-    def work(
-        visitor: str | None,
-        shown: Upscaled | None,
-        path: str,
-        seed: float,
-        *values: Any,  # noqa: ANN401
-    ) -> Generator[Frame]:
-        started = time.perf_counter()
-        # What is shown of the same picture stays until there is something better.
-        earlier = shown
-        shown = shown if shown is not None and shown.source == path else None
-        pair = (shown.before, shown.after) if shown else None
-        try:
-            with errors_shown():
-                config, number = read_config(values), read_whole(SEED, seed)
-                # It is the same picture at every setting.
-                same = shown is not None and shown.config.scale == config.scale
-                before = shown.before if shown is not None and same else None
-                with subject.sessions.lent(visitor, path) as kept:
-                    for event in upscaled(engine, kept, config, number, before):
-                        if isinstance(event, Upscaled):
-                            _forget(earlier, event.before)
-                            pair = event.before, event.after
-                            yield Frame(("", _slider(pair), event), ended=True)
-                            continue
-                        progress, look = event
-                        pair = pair if shown else look or pair
-                        line = snippets.progress(progress, time.perf_counter() - started)
-                        yield Frame((line, _slider(pair), shown))
-        except gr.Error:
-            yield Frame((UNFINISHED, _slider(pair if shown else None), shown), ended=True)
-            raise
-
-    def stopped(last: Frame | None) -> Frame:
-        if last is None:
-            return Frame((snippets.line("Stopped.", "quiet"), *[gr.skip()] * 2))
-        _, pair, shown = last.values
-        text = "Stopped. The earlier result is shown."
-        if shown is None:
-            text = PREVIEW_LEFT if pair["visible"] else "Stopped."
-        return Frame((snippets.line(text, "quiet"), pair, shown))
-
-    def shows_another_setting(
-        shown: Upscaled | None,
-        path: str | None,
-        seed: float,
-        *values: Any,  # noqa: ANN401
-    ) -> bool:
-        if shown is None or shown.source != path:
-            return False
-        with errors_shown():
-            return shown.config != read_config(values)
-
-    rerun = Rerun(settings.chosen(), shows_another_setting)
-    wire_run(buttons, check, work, stopped, run_inputs, run_outputs, rerun)
-    dice.click(lambda: random.randint(0, MAX_SEED), None, seed, **LIGHT)
-    _add_endpoint(engine, subject.picture, seed, settings)
+    _add_endpoint(engine, inputs.picture, seed, settings)
     return seed
 
 
-def _forget(result: Upscaled | None, kept: Path | None = None) -> None:
-    """Remove the files of a result, but for one that serves the next, too."""
-    if result is not None:
-        for folder in {result.before.parent, result.after.parent}:
-            remove_files_beside(kept, folder)
+def _seed_box() -> gr.Number:
+    """Lay out the seed with the button that draws one at random."""
+    with gr.Row(elem_classes="with-dice"):
+        seed = number_box(SEED, DEFAULT_SEED)
+        dice = gr.Button("⚄ Random", elem_classes="dice", min_width=100)
+    dice.click(lambda: random.randint(0, MAX_SEED), None, seed, **LIGHT)
+    return seed
 
 
-def _slider(pair: tuple[Path, Path] | None) -> Any:  # noqa: ANN401
-    return gr.update(value=pair, visible=pair is not None)
+def _result_view() -> _ResultView:
+    """Lay out the result and what is below it."""
+    pair = pair_slider("upscale-result", 460, "Bicubic | CCSR", visible=False)
+    with gr.Row(visible=False, elem_classes="below-result") as below:
+        facts = gr.HTML(elem_id="upscale-facts")
+        download = gr.DownloadButton("Download PNG", size="md", min_width=160, scale=0)
+    copied = functools.partial(gr.Textbox, buttons=["copy"], interactive=False)
+    with gr.Accordion("Make it again", open=False, visible=False) as again:
+        command = copied(label="On the command line", elem_id="command")
+        code = copied(label="In Python", lines=5, elem_id="code")
+    return _ResultView(pair, below, facts, download, again, command, code)
 
 
-def _show(result: Upscaled | None) -> tuple[Any, ...]:
-    """Show the result, or clear away what is said of an earlier one."""
-    if result is None:
+def _show(upscaled: Upscaled | None) -> tuple[Any, ...]:
+    """Updates that show the result, or hide what belongs to an earlier one."""
+    if upscaled is None:
         hidden = gr.update(visible=False)
         return gr.skip(), hidden, "", None, hidden, "", ""
-    source, model = Path(result.source).name, result.details["model"]["name"]
+    source, model = Path(upscaled.source).name, upscaled.details["model"]["name"]
     return (
-        _slider((result.before, result.after)),
+        slider_update(upscaled.pair),
         gr.update(visible=True),
-        snippets.facts(result.facts, result.notes),
-        result.after,
+        snippets.facts(upscaled.facts, upscaled.notes),
+        upscaled.result,
         gr.update(visible=True),
-        snippets.command_line(source, result.config, result.seed, model),
-        snippets.python_code(source, result.config, result.seed, model),
+        snippets.command_line(source, upscaled.config, upscaled.seed, model),
+        snippets.python_code(source, upscaled.config, upscaled.seed, model),
     )
 
 
-def upscaled(
-    engine: Engine,
-    session_picture: SessionPicture,
-    config: SamplingConfig,
-    seed: int,
-    before: Path | None = None,
-) -> Iterator[tuple[Progress, tuple[Path, Path] | None] | Upscaled]:
-    """Upscale a file: progress with what can be looked at, and at last the result.
+def _shows_another_setting(
+    upscaled: Upscaled | None,
+    path: str | None,
+    seed: float,
+    *values: Any,  # noqa: ANN401
+) -> bool:
+    """Whether the result is of this picture and not of these settings, whatever the seed."""
+    if upscaled is None or upscaled.source != path:
+        return False
+    with errors_shown():
+        return upscaled.config != read_config(values)
 
-    Args:
-        engine: The model.
-        session_picture: The picture.
-        config: Settings.
-        seed: Of the run.
-        before: The picture as plainly enlarged, if it is written already.
+
+def _of_picture(upscaled: Upscaled, path: str) -> bool:
+    return upscaled.source == path
+
+
+def _release(upscaled: Upscaled | None, following: Upscaled | None = None) -> None:
+    """Remove the files of a result but for an enlargement that the following one shares."""
+    if upscaled is not None:
+        for folder in {upscaled.bicubic.parent, upscaled.folder}:
+            remove_files_beside(following.bicubic if following else None, folder)
+
+
+def read_query(values: Sequence[Any]) -> Query:
+    """Settings and seed, from the seed and the values of the settings.
+
+    Raises:
+        ValueError: If a value is missing or out of its range.
     """
-    picture = read_picture(session_picture.path)
+    seed, *rest = values
+    return read_config(rest), read_whole(SEED, seed)
+
+
+def upscale(job: Job[Query, Upscaled]) -> Iterator[Preview | Progress | Upscaled]:
+    """Upscale a picture: progress with previews, and at last the result."""
+    (config, seed), before = job.query, job.before
     folder = new_folder()
-    if before is None or not before.exists():
-        before = write_bicubic(folder, picture, target_size(picture, config))
+    # The enlargement is the same at every setting of one scale.
+    if before is not None and before.config.scale == config.scale and before.bicubic.exists():
+        bicubic = before.bicubic
+    else:
+        bicubic = write_bicubic(folder, job.source.picture, target_size(job.source.picture, config))
     evaluations = 0
-    with running(session_picture.explorer.run(config, seed, preview=True)) as events:
+    with closed_at_end(job.source.session.run(config, seed, preview=True)) as events:
         for event in events:
             if isinstance(event, Progress):
                 evaluations += 1
-                look = None
                 if event.preview is not None:
-                    name = f"preview-{event.evaluation}.png"
-                    look = before, write_look(folder / name, event.preview)
-                yield event, look
+                    path = folder / f"preview-{event.evaluation}.png"
+                    yield Preview((bicubic, write_preview(path, event.preview)))
+                yield event
             else:
-                after = folder / result_name(session_picture.path, config.scale, seed)
-                save_png(after, event.picture, settings_text(config, seed, engine.info))
-                facts, details = _told(engine, event, evaluations)
-                notes = event.picture.notes
-                source = session_picture.path
-                yield Upscaled(source, config, seed, before, after, facts, notes, details)
+                result = folder / result_name(job.source.path, config.scale, seed)
+                save_png(result, event.picture, settings_text(config, seed, job.engine.info))
+                yield _upscaled(job, event, evaluations, (bicubic, result))
 
 
-def _told(engine: Engine, event: Restored, made: int) -> tuple[dict[str, str], dict[str, Any]]:
-    """Facts for people and details for programs.
+def _upscaled(job: Job[Query, Upscaled], event: Restored, evaluations: int, pair: Pair) -> Upscaled:
+    config, seed = job.query
+    return Upscaled(
+        job.source.path,
+        config,
+        seed,
+        *pair,
+        result_facts(event, evaluations, job.engine.info),
+        event.picture.notes,
+        result_details(event, job.engine.info),
+    )
+
+
+def result_facts(event: Restored, evaluations: int, info: ModelInfo) -> dict[str, str]:
+    """Names and values to read, of a result.
 
     Args:
-        engine: What made the result.
         event: The result.
-        made: Network evaluations made for it; others were there from earlier runs.
+        evaluations: Network evaluations made for it; others were kept from earlier runs.
+        info: The model.
     """
-    total = timestep_plan(event.config).num_evaluations
-    facts = {
+    total = timestep_plan(event.config, info.loop_start).num_evaluations
+    return {
         "Size": str(event.picture.size),
         "Time": snippets.duration(event.seconds),
         "Seed": str(event.seed),
-        "Evaluations": str(total) if made == total else f"{made} new of {total}",
+        "Network evaluations": str(total)
+        if evaluations == total
+        else f"{evaluations} new of {total}",
     }
-    details = {
+
+
+def result_details(event: Restored, info: ModelInfo) -> dict[str, Any]:
+    """The same for programs, with settings and model."""
+    return {
         "size": str(event.picture.size),
         "seconds": round(event.seconds, 3),
         "seed": event.seed,
         "config": dataclasses.asdict(event.config),
-        "model": dataclasses.asdict(engine.info),
+        "model": dataclasses.asdict(info),
         "notes": list(event.picture.notes),
     }
-    return facts, details
+
+
+TAB_RUN = TabRun(read_query, upscale, measures=False, stays=_of_picture, release=_release)
 
 
 def _add_endpoint(engine: Engine, picture: gr.Image, seed: gr.Number, settings: Settings) -> None:
@@ -273,18 +260,18 @@ def _add_endpoint(engine: Engine, picture: gr.Image, seed: gr.Number, settings: 
     result = gr.File(label="Result", visible=False)
     details = gr.JSON(label="Details", visible=False)
 
-    def upscale(
+    def run_endpoint(
         picture: str,
         seed: float,
         **values: Any,  # noqa: ANN401
     ) -> Iterator[tuple[str | None, dict[str, Any]]]:
         """Upscale a picture: a PNG with its settings inside, and details of the run."""
-        config, number = read_named(values), read_whole(SEED, seed)
-        for event in upscaled(engine, session_picture(engine, picture), config, number):
+        query = read_named(values), read_whole(SEED, seed)
+        for event in upscale(Job(engine, open_picture(engine, picture), query)):
             if isinstance(event, Upscaled):
-                yield str(event.after), event.details
-            else:
-                yield None, {"evaluation": event[0].evaluation, "total": event[0].total}
+                yield str(event.result), event.details
+            elif isinstance(event, Progress):
+                yield None, {"evaluation": event.evaluation, "total": event.total}
 
-    inputs = {"picture": picture, "seed": seed, **settings.named()}
-    add_endpoint("upscale", upscale, inputs, [result, details])
+    parameters = {"picture": picture, "seed": seed, **settings.named()}
+    add_endpoint("upscale", run_endpoint, parameters, [result, details])

@@ -24,18 +24,17 @@ from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.writing import save_png
 from ccsr.inference.events import Decoded, Engine, Progress, Restored, Session
 from ccsr.ui import snippets
-from ccsr.ui.files import new_folder, write_look
+from ccsr.ui.event_options import IN_ORDER
+from ccsr.ui.files import new_folder, write_preview
 from ccsr.ui.inputs import (
     Settings,
     number_slider,
     read_config,
-    read_picture,
     read_reference,
     read_whole,
 )
-from ccsr.ui.run_controller import IN_ORDER, run_buttons
-from ccsr.ui.sessions import SessionPicture
-from ccsr.ui.tab_run import Inputs, TabRun, results_state, wire_tab_run
+from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
+from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, results_state
 
 HINT = snippets.hint(
     "The variants appear here side by side",
@@ -46,12 +45,15 @@ HELP = (
     "share one colour scale. " + L_STD_HELP
 )
 ROWS = ("best", "worst", "L-STD")
-"""What is shown of each variant."""
+"""Rows of the gallery; each variant has a column."""
+
+Query = tuple[SamplingConfig, Sequence[int]]
+"""Settings, whatever their variant, and seeds."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Ablation:
-    """What one variant gave."""
+class VariantResult:
+    """The results of one variant over the seeds."""
 
     variant: Variant
     best: Path
@@ -64,24 +66,24 @@ class Ablation:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Compared:
+class Ablation:
     """The variants that are done."""
 
     folder: Path
     total: int
-    ablations: tuple[Ablation, ...] = ()
+    variants: tuple[VariantResult, ...] = ()
     maps: tuple[Path, ...] = ()
     """One a variant, on one scale."""
 
     def __len__(self) -> int:
-        """Variants that are done."""
-        return len(self.ablations)
+        """The number of variants that are done."""
+        return len(self.variants)
 
 
-def build_variants_tab(engine: Engine, subject: Inputs, settings: Settings) -> None:
+def build_variants_tab(engine: Engine, inputs: Inputs, settings: Settings) -> None:
     """Lay out the tab and connect it.
 
-    The variant among the settings does not count here.
+    The variant among the settings has no effect here.
     """
     with gr.Row(elem_classes="actions"):
         seeds = number_slider(NUM_VARIANT_SEEDS, DEFAULT_SWEEP_SEEDS)
@@ -102,14 +104,13 @@ def build_variants_tab(engine: Engine, subject: Inputs, settings: Settings) -> N
         )
         table = gr.HTML(elem_id="variants-table")
         gr.HTML(snippets.line(HELP, "quiet"))
-    shown = results_state()
-    shown.change(_show, shown, [panel, gallery, table], trigger_mode="always_last", **IN_ORDER)
+    results = results_state()
+    results.change(_show, results, [panel, gallery, table], trigger_mode="always_last", **IN_ORDER)
+    components = RunComponents(*buttons, status, results)
+    wire_tab_run(engine, TAB_RUN, inputs, components, [seeds, *settings.values()])
 
-    chosen = [seeds, *settings.values()]
-    wire_tab_run(engine, STUDY, subject, shown, chosen, buttons, status)
 
-
-def read_ablation(values: Sequence[Any]) -> tuple[SamplingConfig, Sequence[int]]:
+def read_query(values: Sequence[Any]) -> Query:
     """Settings and seeds, from the number of seeds and the values of the settings.
 
     Raises:
@@ -120,51 +121,70 @@ def read_ablation(values: Sequence[Any]) -> tuple[SamplingConfig, Sequence[int]]
     return read_config(rest), range(DEFAULT_SEED, last)
 
 
-def ablated(
-    engine: Engine,
-    session_picture: SessionPicture,
-    query: tuple[SamplingConfig, Sequence[int]],
-    reference_path: str | None,
-) -> Iterator[Progress | Decoded | Compared]:
-    """Run every variant with every seed: progress, and what there is after each variant."""
-    config, seeds = query
-    picture = read_picture(session_picture.path)
-    reference = read_reference(reference_path, picture, config)
-    scorer = scorer_for(picture, reference)
-    configs = [dataclasses.replace(config, variant=v) for v in reversed(engine.info.variants)]
-    compared = Compared(new_folder(), len(configs))
-    done, total = 0, _missing(session_picture.explorer, configs, seeds)
-    decoded = 0
+def compare_variants(job: Job[Query, Ablation]) -> Iterator[Progress | Decoded | Ablation]:
+    """Run every variant with every seed: progress, and all variants so far after each."""
+    config, seeds = job.query
+    picture, session, info = job.source.picture, job.source.session, job.engine.info
+    scorer = scorer_for(picture, read_reference(job.reference, picture, config))
+    configs = [dataclasses.replace(config, variant=v) for v in reversed(info.variants)]
+    ablation = Ablation(new_folder(), len(configs))
+    total = _num_evaluations(session, configs, seeds)
+    done = decoded = 0
     for chosen in configs:
         report = StabilityReport(chosen)
         files: list[Path] = []
-        for seed in seeds:
-            for event in session_picture.explorer.run(chosen, seed):
-                if isinstance(event, Restored):
-                    report.add(seed, event.picture.rgb, scorer(event.picture.rgb))
-                    files.append(compared.folder / f"{chosen.variant}-seed-{seed}.png")
-                    save_png(files[-1], event.picture, settings_text(chosen, seed, engine.info))
-                    decoded += 1
-                    yield Decoded(decoded, len(configs) * len(seeds))
-                    continue
+        for event in _runs(session, chosen, seeds):
+            if isinstance(event, Progress):
                 done += 1
                 yield dataclasses.replace(event, evaluation=done, total=max(total, done))
-        numbers = compared.folder / f"{chosen.variant}-l_std.npy"
-        np.save(numbers, report.pixels.l_std_map)
-        compared = _with_maps(compared, _ablation(report, files, numbers))
-        yield compared
+                continue
+            report.add(event.seed, event.picture.rgb, scorer(event.picture.rgb))
+            files.append(ablation.folder / f"{chosen.variant}-seed-{event.seed}.png")
+            save_png(files[-1], event.picture, settings_text(chosen, event.seed, info))
+            decoded += 1
+            yield Decoded(decoded, len(configs) * len(seeds))
+        ablation = _with_variant(ablation, report, files)
+        yield ablation
 
 
-def _missing(explorer: Session, configs: Sequence[SamplingConfig], seeds: Sequence[int]) -> int:
+def _runs(
+    session: Session, config: SamplingConfig, seeds: Sequence[int]
+) -> Iterator[Progress | Restored]:
+    for seed in seeds:
+        with closed_at_end(session.run(config, seed)) as events:
+            yield from events
+
+
+def _num_evaluations(
+    session: Session, configs: Sequence[SamplingConfig], seeds: Sequence[int]
+) -> int:
     """Network evaluations to come; V2 and CCSR share theirs."""
     apart = [c for c in configs if c.variant != "v2" or len(configs) == 1]
-    return sum(explorer.num_evaluations(c, seed) for c in apart for seed in seeds)
+    return sum(session.num_evaluations(c, seed) for c in apart for seed in seeds)
 
 
-def _ablation(report: StabilityReport, files: Sequence[Path], numbers: Path) -> Ablation:
-    fidelity = next(iter(report.scores.values()))
-    return Ablation(
-        report.config.variant,
+def _with_variant(ablation: Ablation, report: StabilityReport, files: Sequence[Path]) -> Ablation:
+    """The comparison with one more variant; all maps are drawn again on one scale."""
+    variants = (*ablation.variants, _variant_result(ablation.folder, report, files))
+    numbers = [np.load(variant.l_std_numbers) for variant in variants]
+    maximum = max(map(heatmap.nice_maximum, numbers))
+    maps = tuple(
+        # A browser caches files by name.
+        write_preview(
+            ablation.folder / f"{variant.variant}-l_std-of-{len(variants)}.png",
+            heatmap.with_scale(l_std_map, maximum),
+        )
+        for variant, l_std_map in zip(variants, numbers, strict=True)
+    )
+    return dataclasses.replace(ablation, variants=variants, maps=maps)
+
+
+def _variant_result(folder: Path, report: StabilityReport, files: Sequence[Path]) -> VariantResult:
+    variant, fidelity = report.config.variant, next(iter(report.scores.values()))
+    numbers = folder / f"{variant}-l_std.npy"
+    np.save(numbers, report.pixels.l_std_map)
+    return VariantResult(
+        variant,
         files[int(np.argmax(fidelity))],
         files[int(np.argmin(fidelity))],
         numbers,
@@ -173,45 +193,29 @@ def _ablation(report: StabilityReport, files: Sequence[Path], numbers: Path) -> 
     )
 
 
-def _with_maps(compared: Compared, ablation: Ablation) -> Compared:
-    """What there is with one more variant; all maps are drawn again on one scale."""
-    ablations = (*compared.ablations, ablation)
-    numbers = [np.load(a.l_std_numbers) for a in ablations]
-    maximum = max(map(heatmap.nice_maximum, numbers))
-    maps = tuple(
-        # A browser keeps what it has seen under a name.
-        write_look(
-            compared.folder / f"{a.variant}-l_std-of-{len(ablations)}.png",
-            heatmap.with_scale(l_std_map, maximum),
-        )
-        for a, l_std_map in zip(ablations, numbers, strict=True)
-    )
-    return dataclasses.replace(compared, ablations=ablations, maps=maps)
-
-
-def _show(compared: Compared | None) -> tuple[Any, ...]:
-    if compared is None or not compared.ablations:
+def _show(ablation: Ablation | None) -> tuple[Any, ...]:
+    if ablation is None or not ablation.variants:
         return gr.update(visible=False), gr.skip(), gr.skip()
-    ablations = compared.ablations
-    files = ([a.best for a in ablations], [a.worst for a in ablations], compared.maps)
+    variants = ablation.variants
+    files = ([v.best for v in variants], [v.worst for v in variants], ablation.maps)
     pictures = [
-        (path, f"{ablation.variant}, {row}")
+        (path, f"{result.variant}, {row}")
         for row, paths in zip(ROWS, files, strict=True)
-        for ablation, path in zip(ablations, paths, strict=True)
+        for result, path in zip(variants, paths, strict=True)
     ]
-    gallery = gr.update(value=pictures, columns=len(ablations))
-    return gr.update(visible=True), gallery, variants_table(ablations)
+    gallery = gr.update(value=pictures, columns=len(variants))
+    return gr.update(visible=True), gallery, variants_table(variants)
 
 
-def variants_table(ablations: Sequence[Ablation]) -> str:
+def variants_table(variants: Sequence[VariantResult]) -> str:
     """Mean scores, their G-STD, and the L-STD of each variant."""
-    names = list(ablations[0].scores)
+    names = list(variants[0].scores)
     labels = [SCORE_LABELS[name] for name in names]
     heads = ["", *(h for label in labels for h in (label, f"G-STD of {label}")), "L-STD"]
     rows = [
-        (a.variant, [x for name in names for x in a.scores[name]] + [a.l_std]) for a in ablations
+        (v.variant, [x for name in names for x in v.scores[name]] + [v.l_std]) for v in variants
     ]
     return snippets.table(heads, rows)
 
 
-STUDY = TabRun("variant", read_ablation, ablated)
+TAB_RUN = TabRun(read_query, compare_variants, noun="variant")

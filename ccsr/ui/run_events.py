@@ -1,0 +1,261 @@
+"""The events of the page that start, follow and stop the run of a tab."""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic
+
+import gradio as gr
+from gradio.components.base import Component
+
+from ccsr.config import MAX_RESULT_PIXELS
+from ccsr.inference.events import Engine
+from ccsr.ui import snippets
+from ccsr.ui.compute_thread import computing
+from ccsr.ui.event_options import LIGHT, MODEL, PRIVATE, Block
+from ccsr.ui.inputs import errors_shown, read_picture
+from ccsr.ui.pairs import slider_update
+from ccsr.ui.run_controller import Press, RunController, RunState
+from ccsr.ui.sessions import Sessions
+from ccsr.ui.tab_run import (
+    Frame,
+    Inputs,
+    Job,
+    Made,
+    Query,
+    RunEvent,
+    RunView,
+    TabRun,
+    closed_at_end,
+)
+
+
+@dataclass(frozen=True)
+class RunComponents:
+    """The components that start, stop and show a run."""
+
+    start: gr.Button
+    stop: gr.Button
+    status: gr.HTML
+    results: gr.State
+    """Holds the results; its change shows them."""
+    preview: gr.ImageSlider | None = None
+    """Shows previews while there are no results."""
+
+    @property
+    def buttons(self) -> list[gr.Button]:
+        """Start and stop."""
+        return [self.start, self.stop]
+
+    @property
+    def outputs(self) -> list[Component]:
+        """What each frame has values for."""
+        preview = [self.preview] if self.preview else []
+        return [self.status, self.results, *preview]
+
+
+def run_buttons(label: str) -> tuple[gr.Button, gr.Button]:
+    """Make the buttons that start and stop a run."""
+    start = gr.Button(label, variant="primary", min_width=120, scale=3)
+    stop = gr.Button("Stop", variant="stop", interactive=False, min_width=80, scale=1)
+    return start, stop
+
+
+def button_updates(state: RunState) -> tuple[Any, Any]:
+    """How the buttons that start and stop a run look in a state."""
+    ends = state in (RunState.IDLE, RunState.DONE, RunState.FAILED)
+    stop = "Stopping" if state is RunState.STOPPING else "Stop"
+    stoppable = state in (RunState.QUEUED, RunState.RUNNING)
+    return gr.update(interactive=ends), gr.update(value=stop, interactive=stoppable)
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """When a run starts without its button."""
+
+    triggers: Sequence[Callable[..., Any]]
+    """Events that may start it."""
+    wanted: Callable[..., bool]
+    """Whether they do, given the results, the path of the picture and the tab's values."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Handlers(Generic[Query, Made]):
+    """The event handlers of a run.
+
+    `values` are those of the results, the picture, the reference, and what `TabRun.read` reads.
+    """
+
+    engine: Engine
+    sessions: Sessions
+    tab_run: TabRun[Query, Made]
+    rerun: Rerun | None
+    num_outputs: int
+    """Of a frame: status, results, and the preview where there is one."""
+
+    def press(
+        self,
+        request: gr.Request,
+        controller: RunController,
+        *values: Any,  # noqa: ANN401
+    ) -> tuple[Any, ...]:
+        """Start and stop button, status, and the number of presses, whose change starts a run."""
+        self._check(*values)
+        presses = controller.press(Press(request.session_hash, values))
+        return *button_updates(RunState.QUEUED), snippets.waiting(), presses
+
+    def press_if_wanted(
+        self,
+        request: gr.Request,
+        controller: RunController,
+        *values: Any,  # noqa: ANN401
+    ) -> tuple[Any, ...]:
+        """As `press`, if the rerun is wanted."""
+        results, path, _, *chosen = values
+        assert self.rerun is not None
+        if not self.rerun.wanted(results, path, *chosen):
+            return (gr.skip(),) * 4
+        return self.press(request, controller, *values)
+
+    @computing
+    def follow(
+        self,
+        controller: RunController,
+        now: Made | None,
+        *_: Any,  # noqa: ANN401
+    ) -> Generator[tuple[Any, ...]]:
+        """Start and stop button and the outputs of each frame.
+
+        Results are those of now: while the run waited, another may have made new ones.
+        """
+        press = controller.start()
+        if press is None:
+            # Without any values Gradio would empty all outputs.
+            yield (gr.skip(),) * (2 + self.num_outputs)
+            return
+        path = press.values[1]
+        if now is not None and not self.tab_run.stays(now, path):
+            self.tab_run.release(now, None)
+            now = None
+        view = RunView(self.tab_run, now)
+        for frame in controller.follow(press, view.frames(self._events(press, now)), view.ending):
+            yield self._outputs(controller.state, frame)
+
+    def stop(self, controller: RunController) -> tuple[Any, ...]:
+        """Start and stop button, and the status."""
+        if not controller.stop():
+            return (gr.skip(),) * 3
+        waited = controller.state is RunState.IDLE
+        line = snippets.line("Stopped before it began.", "quiet")
+        return *button_updates(controller.state), line if waited else gr.skip()
+
+    def _check(
+        self,
+        _: Made | None,
+        path: str | None,
+        reference: str | None,
+        *chosen: Any,  # noqa: ANN401
+    ) -> None:
+        """Refuse inputs before they wait for the model.
+
+        Raises:
+            gr.Error: If they cannot be used.
+        """
+        with errors_shown():
+            read_picture(path)
+            if reference and self.tab_run.measures:
+                read_picture(reference, MAX_RESULT_PIXELS)
+            self.tab_run.read(chosen)
+
+    def _events(self, press: Press, before: Made | None) -> Generator[RunEvent | Made]:
+        _, path, reference, *chosen = press.values
+        query = self.tab_run.read(chosen)
+        with self.sessions.open(press.visitor, path) as source:
+            job = Job(self.engine, source, query, reference, before)
+            with closed_at_end(self.tab_run.work(job)) as events:
+                yield from events
+
+    def _outputs(self, state: RunState, frame: Frame[Made] | None) -> tuple[Any, ...]:
+        skipped = gr.skip(), gr.skip()
+        if frame is None:
+            return *skipped, *(gr.skip(),) * self.num_outputs
+        # While it runs, the press and Stop have set the buttons; a frame that was sent before
+        # Stop must not undo that.
+        under_way = state in (RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
+        buttons = skipped if under_way else button_updates(state)
+        # Results are shown by the change of their state.
+        preview = gr.skip() if frame.results is not None else slider_update(frame.preview)
+        return *buttons, *(frame.status, frame.results, preview)[: self.num_outputs]
+
+
+def wire_tab_run(
+    engine: Engine,
+    tab_run: TabRun[Query, Made],
+    inputs: Inputs,
+    components: RunComponents,
+    chosen: Sequence[Block],
+    rerun: Rerun | None = None,
+) -> None:
+    """Connect the components of a tab with its run.
+
+    A run ends itself after Stop, with a last frame. Gradio's own cancelling would let it go on for
+    a while, and show what it still yields.
+
+    Args:
+        engine: The model.
+        tab_run: The run.
+        inputs: Its picture and reference.
+        components: Buttons, status and results.
+        chosen: The components that `tab_run.read` reads.
+        rerun: What else starts the run; it supersedes one that is under way.
+    """
+    handlers = _Handlers(engine, inputs.sessions, tab_run, rerun, len(components.outputs))
+    controller, presses = gr.State(RunController()), gr.State(0)
+    values = [controller, components.results, inputs.picture, inputs.reference, *chosen]
+    pressed = [*components.buttons, components.status, presses]
+    _wire_press(values, pressed, handlers.press, [components.start.click])
+    if rerun is not None:
+        _wire_press(values, pressed, handlers.press_if_wanted, rerun.triggers)
+    # Not after a refused press, which is to take no place in the queue.
+    presses.change(
+        handlers.follow,
+        values,
+        [*components.buttons, *components.outputs],
+        api_visibility="private",
+        show_progress="minimal",
+        show_progress_on=components.status,
+        trigger_mode="multiple",  # a run that supersedes another begins before that has ended
+        **MODEL,
+    )
+    _wire_stop(handlers.stop, controller, components)
+
+
+def _wire_press(
+    values: Sequence[Block],
+    outputs: Sequence[Block],
+    handler: Callable[..., tuple[Any, ...]],
+    triggers: Sequence[Callable[..., Any]],
+) -> None:
+    gr.on(
+        triggers,
+        handler,
+        values,
+        outputs,
+        # In the queue, unlike LIGHT: only there does an error reach the page as a message.
+        concurrency_limit=None,
+        trigger_mode="multiple",
+        **PRIVATE,
+    )
+
+
+def _wire_stop(
+    handler: Callable[..., tuple[Any, ...]], controller: gr.State, components: RunComponents
+) -> None:
+    stopped = components.stop.click(
+        handler, controller, [*components.buttons, components.status], **LIGHT
+    )
+    # The run may have ended, and set the buttons, before the answer to Stop arrived.
+    stopped.then(_buttons_now, controller, components.buttons, **LIGHT)
+
+
+def _buttons_now(controller: RunController) -> tuple[Any, Any]:
+    return button_updates(controller.state)

@@ -1,0 +1,80 @@
+import dataclasses
+import math
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from ccsr.config import NUM_SEEDS, SEED, SamplingConfig, StartPoint
+from ccsr.images.picture import Picture, PictureError
+from ccsr.ui import files
+from ccsr.ui.inputs import (
+    FIELDS,
+    blank,
+    read_config,
+    read_picture,
+    read_reference,
+    read_whole,
+    settings_controls,
+)
+from tests.fakes import FakeEngine
+
+DEFAULTS = tuple(getattr(SamplingConfig(), name) for name in FIELDS)
+
+
+def changed(**values: object) -> list[object]:
+    return [values.get(name, value) for name, value in zip(FIELDS, DEFAULTS, strict=True)]
+
+
+def test_the_values_of_the_controls_make_the_settings() -> None:
+    assert read_config(DEFAULTS) == SamplingConfig()
+    assert read_config(changed(num_steps=30.0)).num_steps == 30
+
+
+@pytest.mark.parametrize("empty", [None, math.nan])
+def test_an_empty_number_is_named_in_the_message(empty: float | None) -> None:
+    with pytest.raises(ValueError, match="t_max is empty"):
+        read_config(changed(t_max=empty))
+    with pytest.raises(ValueError, match="Seed is empty"):
+        read_whole(SEED, empty)
+
+
+def test_numbers_out_of_range_and_fractions_are_refused() -> None:
+    with pytest.raises(ValueError, match="Number of seeds must be from 2 to 50, got 51"):
+        read_whole(NUM_SEEDS, 51)
+    with pytest.raises(ValueError, match=r"Seed must be a whole number, got 1\.5"):
+        read_whole(SEED, 1.5)
+    with pytest.raises(ValueError, match="Seed must be a number"):
+        read_whole(SEED, "many")
+
+
+def test_reference_too_small_to_measure_is_refused_when_it_is_read(picture_file: Path) -> None:
+    small = Picture(np.zeros((24, 30, 3), np.float32))
+    files.write_preview(picture_file, small.rgb)
+    config = SamplingConfig(scale=1.0)
+    with pytest.raises(PictureError, match="at least 40 pixels a side"):
+        read_reference(str(picture_file), small, config)
+    assert read_reference(None, small, config) is None
+
+
+def test_no_picture_is_a_clear_message() -> None:
+    with pytest.raises(ValueError, match="Choose a picture first"):
+        read_picture(None)
+
+
+@pytest.mark.parametrize(("start_point", "offered"), [("noise", False), ("lr", True)])
+def test_presets_of_v2_are_offered_for_its_models_only(
+    start_point: StartPoint, offered: bool
+) -> None:
+    info = dataclasses.replace(FakeEngine().info, start_point=start_point)
+    with gr.Blocks() as page:
+        settings_controls(info)
+    (preset,) = (b for b in page.blocks.values() if getattr(b, "elem_id", None) == "preset")
+    assert isinstance(preset, gr.Dropdown)
+    assert ("v2" in {value for _, value in preset.choices}) == offered
+
+
+def test_value_that_was_empty_is_empty_again() -> None:
+    assert blank(math.nan) is None
+    assert [blank(value) for value in (0.0, 0.5, "ccsr", None)] == [0.0, 0.5, "ccsr", None]

@@ -1,0 +1,131 @@
+from collections.abc import Generator
+
+import pytest
+
+from ccsr.ui.run_controller import Action, Press, RunController, RunState
+
+PRESS = Press("a", ())
+
+
+def started() -> tuple[RunController, Press]:
+    controller, press = RunController(), Press("a", (1,))
+    controller.press(press)
+    assert controller.start() is press
+    return controller, press
+
+
+def work(count: int, closed: list[str] | None = None) -> Generator[int]:
+    try:
+        yield from range(count)
+    finally:
+        if closed is not None:
+            closed.append("closed")
+
+
+def end_of(state: RunState) -> str:
+    return state.value
+
+
+@pytest.mark.parametrize("state", RunState)
+@pytest.mark.parametrize("action", Action)
+def test_actions_change_the_state_where_they_apply(action: Action, state: RunState) -> None:
+    expected = {
+        (Action.START, RunState.QUEUED): RunState.RUNNING,
+        (Action.STOP, RunState.QUEUED): RunState.IDLE,
+        (Action.STOP, RunState.RUNNING): RunState.STOPPING,
+        (Action.FINISH, RunState.RUNNING): RunState.DONE,
+        (Action.FINISH, RunState.STOPPING): RunState.IDLE,
+        (Action.FAIL, RunState.RUNNING): RunState.FAILED,
+        (Action.FAIL, RunState.STOPPING): RunState.FAILED,
+    }.get((action, state), RunState.QUEUED if action is Action.PRESS else state)
+    controller = RunController()
+    controller.press(PRESS)
+    controller.state = state
+    match action:
+        case Action.PRESS:
+            controller.press(Press("a", ()))
+        case Action.START:
+            assert (controller.start() is PRESS) == (state is RunState.QUEUED)
+        case Action.STOP:
+            assert controller.stop() == (state in (RunState.QUEUED, RunState.RUNNING))
+        case Action.FINISH | Action.FAIL:
+            controller.end(PRESS, action)
+    assert controller.state is expected
+
+
+def test_run_shows_its_frames_and_its_end() -> None:
+    controller, press = started()
+    assert list(controller.follow(press, work(3), end_of)) == [0, 1, 2, "done"]
+    assert controller.state is RunState.DONE
+
+
+def test_stop_ends_the_work_and_has_the_last_word() -> None:
+    controller, press = started()
+    closed: list[str] = []
+    frames = controller.follow(press, work(9, closed), end_of)
+    assert next(frames) == 0
+    assert controller.stop()
+    assert controller.state is RunState.STOPPING
+    assert list(frames) == ["idle"]
+    assert closed == ["closed"]
+    assert controller.state is RunState.IDLE
+    assert not controller.stop()
+
+
+def test_stopped_before_its_turn_does_not_start() -> None:
+    controller = RunController()
+    controller.press(PRESS)
+    assert controller.stop()
+    assert controller.state is RunState.IDLE
+    assert controller.start() is None
+
+
+def test_of_two_turns_the_first_takes_the_latest_press() -> None:
+    controller, again = RunController(), Press("a", (2,))
+    controller.press(PRESS)
+    controller.stop()
+    controller.press(again)
+    assert controller.start() is again
+    assert controller.start() is None
+
+
+def test_superseded_run_ends_and_shows_nothing_more() -> None:
+    controller, press = started()
+    closed: list[str] = []
+    frames = controller.follow(press, work(9, closed), end_of)
+    assert next(frames) == 0
+    assert controller.press(PRESS) == 2
+    assert list(frames) == [None]
+    assert closed == ["closed"]
+    assert controller.state is RunState.QUEUED
+    assert controller.start() is PRESS
+
+
+def test_run_superseded_at_its_end_leaves_the_next_one_its_state() -> None:
+    controller, press = started()
+    frames = controller.follow(press, work(1), end_of)
+    assert next(frames) == 0
+    controller.press(PRESS)
+    controller.stop()
+    assert list(frames) == [None]
+    assert controller.state is RunState.IDLE
+
+
+def test_error_comes_after_the_last_frame() -> None:
+    def failing() -> Generator[int]:
+        yield 0
+        raise ValueError("no")
+
+    controller, press = started()
+    frames = controller.follow(press, failing(), end_of)
+    assert [next(frames), next(frames)] == [0, "failed"]
+    with pytest.raises(ValueError, match="no"):
+        next(frames)
+    assert controller.state is RunState.FAILED
+    controller.press(press)
+    assert controller.start() is press
+
+
+def test_every_press_has_another_number() -> None:
+    controller = RunController()
+    assert [controller.press(PRESS) for _ in range(3)] == [1, 2, 3]

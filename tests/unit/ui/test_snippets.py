@@ -1,0 +1,63 @@
+import shlex
+from pathlib import Path
+
+from ccsr.cli import parser
+from ccsr.config import SamplingConfig
+from ccsr.inference.events import Progress
+from ccsr.ui import snippets
+from ccsr.ui.inputs import (
+    FIELDS,
+)
+
+
+def test_the_cost_of_a_setting_is_told() -> None:
+    assert "15 refinement steps, 16 network evaluations" in snippets.cost_line(SamplingConfig())
+    same = SamplingConfig(t_max=0.5, t_min=0.5)
+    assert "no refinement: 1 network evaluation<" in snippets.cost_line(same)
+    assert "Uniform diffusion: 16" in snippets.cost_line(SamplingConfig(variant="v1"))
+
+
+def test_progress_tells_what_is_left_once_it_is_known() -> None:
+    first = Progress(1, 16, 999, (3,), None)
+    assert "left" not in snippets.progress(first, 4.0)
+    middle = Progress(8, 16, 500, (3,), None)
+    assert "about 4.0 s left" in snippets.progress(middle, 4.0)
+    assert 'aria-valuenow="50.0"' in snippets.progress(middle, 4.0)
+    # With many results, those that are there foretell the rest.
+    assert "left" not in snippets.progress(middle, 4.0, share_done=0)
+    assert "about 12 s left" in snippets.progress(middle, 4.0, share_done=0.25)
+
+
+def test_texts_of_others_are_escaped() -> None:
+    assert "<b>" not in snippets.line("<b>bold</b>")
+    assert "<b>" not in snippets.facts({"<b>": "<b>"}, ["<b>"])
+
+
+def test_the_curve_has_a_point_for_every_number_of_seeds_from_two() -> None:
+    assert snippets.curve([0.0]) == ""
+    assert snippets.curve([0.0, 0.01, 0.02]).count("<circle") == 2
+    assert "nan" not in snippets.curve([0.0, 0.0])
+
+
+def test_command_holds_what_differs_from_the_defaults() -> None:
+    plain = snippets.command_line("a b.png", SamplingConfig(), 0, "compact")
+    assert plain == "python -m ccsr upscale 'a b.png' --output results"
+    config = SamplingConfig(t_max=0.8, variant="v2")
+    changed = snippets.command_line("cat.png", config, 3, "owner/model")
+    assert changed.endswith(
+        "--output results --model owner/model --seed 3 --variant v2 --t-max 0.8"
+    )
+
+
+def test_command_is_one_that_the_command_line_takes() -> None:
+    config = SamplingConfig(t_max=0.8, t_min=0.1, num_steps=30, color="none", scale=2.0)
+    command = snippets.command_line("my cat.png", config, 3, "compact")
+    options = parser().parse_args(shlex.split(command)[3:])
+    assert SamplingConfig(**{name: getattr(options, name) for name in FIELDS}) == config
+    assert (options.inputs, options.seed) == ([Path("my cat.png")], 3)
+
+
+def test_python_code_compiles_and_names_the_settings() -> None:
+    code = snippets.python_code("cat.png", SamplingConfig(t_min=0.2), 3, "compact")
+    compile(code, "snippet", "exec")
+    assert "SamplingConfig(t_min=0.2), seeds=(3,)" in code

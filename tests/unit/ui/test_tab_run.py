@@ -1,0 +1,116 @@
+import dataclasses
+from collections.abc import Generator
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from ccsr.inference.events import Decoded, Progress
+from ccsr.ui.run_controller import RunState
+from ccsr.ui.tab_run import Preview, RunEvent, RunView, TabRun
+
+PAIR = Path("bicubic.png"), Path("preview.png")
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    folder: Path
+    count: int
+    total: int = 3
+    finished: bool = False
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def tab_run(noun: str = "seed") -> TabRun[None, Made]:
+    def finish(made: Made) -> Made:
+        return dataclasses.replace(made, finished=True)
+
+    return TabRun(lambda _: None, lambda _: iter(()), noun=noun, finish=finish)
+
+
+def progress(evaluation: int) -> Progress:
+    return Progress(evaluation, 4, 999, (0,), None)
+
+
+def events(*given: RunEvent | Made, error: Exception | None = None) -> Generator[RunEvent | Made]:
+    yield from given
+    if error:
+        raise error
+
+
+def test_earlier_results_stay_until_there_are_new_ones(tmp_path: Path) -> None:
+    before, made = Made(tmp_path / "before", 3), Made(tmp_path / "made", 1)
+    before.folder.mkdir()
+    view = RunView(tab_run(), before)
+    frames = view.frames(events(progress(1), made, progress(2)))
+    assert next(frames).results is before
+    assert before.folder.exists()
+    assert next(frames).results is made
+    assert not before.folder.exists()
+    last = next(frames)
+    assert last.results is made
+    assert "1 of 3 seeds done" in last.status
+
+
+def test_status_follows_the_progress(tmp_path: Path) -> None:
+    view = RunView(tab_run(), None)
+    given = progress(2), Decoded(5, 6), Made(tmp_path, 2)
+    statuses = [frame.status for frame in view.frames(events(*given))]
+    assert "Network evaluation 2 of 4" in statuses[0]
+    assert "Decoded 5 of 6" in statuses[1]
+    assert "2 of 3 seeds done" in statuses[2]
+
+
+def test_preview_is_shown_with_the_progress_that_follows() -> None:
+    view = RunView(tab_run(""), None)
+    frames = list(view.frames(events(progress(1), Preview(PAIR), progress(2))))
+    assert [frame.preview for frame in frames] == [None, PAIR]
+
+
+def test_finished_run_has_its_results_and_no_status(tmp_path: Path) -> None:
+    view = RunView(tab_run(), None, Made(tmp_path, 3))
+    frame = view.ending(RunState.DONE)
+    assert frame.status == ""
+    assert frame.results
+    assert frame.results.finished
+
+
+@pytest.mark.parametrize(
+    ("before", "made", "preview", "status"),
+    [
+        (None, None, None, "Stopped.<"),
+        (None, None, PAIR, "small preview of the estimate"),
+        (3, None, None, "The earlier result is shown."),
+        (3, 1, None, "Stopped. 1 of 3 seeds kept."),
+    ],
+)
+def test_stopped_run_says_what_is_shown(
+    before: int | None, made: int | None, preview: tuple[Path, Path] | None, status: str
+) -> None:
+    earlier, new = (Made(Path(), n) if n else None for n in (before, made))
+    frame = RunView(tab_run(), earlier, new, preview=preview).ending(RunState.IDLE)
+    assert status in frame.status
+    assert frame.preview == preview
+    if new:
+        assert frame.results == dataclasses.replace(new, finished=True)
+    else:
+        assert frame.results is earlier
+
+
+def test_run_that_is_complete_when_it_is_stopped_is_a_finished_one() -> None:
+    assert RunView(tab_run(), None, Made(Path(), 3)).ending(RunState.IDLE).status == ""
+
+
+def test_failed_run_keeps_its_results_and_no_preview() -> None:
+    frame = RunView(tab_run(), None, Made(Path(), 1), preview=PAIR).ending(RunState.FAILED)
+    assert "did not finish" in frame.status
+    assert frame.results
+    assert frame.preview is None
+
+
+def test_error_of_the_work_is_a_message() -> None:
+    view = RunView(tab_run(), None)
+    with pytest.raises(gr.Error, match="too large"):
+        list(view.frames(events(error=ValueError("too large"))))
