@@ -1,5 +1,5 @@
-"""The authors' weights, v1 checkpoints and v2 folders, turned into model folders.
+"""The authors' weights, v1 checkpoints and v2 folders, converted to model folders.
 
-Takes files of weights, reads names and shapes first, and writes a folder in diffusers layout.
-`python -m ccsr convert` runs it.
+Names and shapes decide where each weight goes, before any weight is read; the result is a folder in
+diffusers layout. `python -m ccsr convert` runs it, and `inference` loads the folder.
 """

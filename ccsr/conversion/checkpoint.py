@@ -1,6 +1,6 @@
 """Files of weights, read safely: one checkpoint, or the folders of components.
 
-Only names and shapes are read at first; a weight is read when it is asked for.
+Opening reads names and shapes only; a weight is read at each access.
 """
 
 import functools
@@ -20,18 +20,18 @@ COMPONENTS = {
     "vae": "diffusion_pytorch_model",
     "text_encoder": "model",
 }
-"""Folders of v2, and what their files of weights are called."""
+"""Component folders of v2 -> the stem of their files of weights."""
 VARIANTS = ("", ".fp16")
-"""Of files of weights, the preferred one first."""
+"""Suffixes of the stem, the preferred one first."""
 MAX_NAMED = 20
-"""Names that a message lists at most."""
+"""Most names that a message lists."""
 
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 class CheckpointError(ValueError):
-    """A file or folder does not hold the weights that it should."""
+    """A file or folder does not hold the expected weights."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Stored:
 
 
 class Weights(Mapping[str, torch.Tensor]):
-    """Weights in files by name, each read when it is asked for."""
+    """Weights in files by name, each read at access."""
 
     def __init__(self, stored: Mapping[str, Stored]) -> None:
         self._stored = stored
@@ -66,7 +66,7 @@ class Checkpoint(Weights):
         path: A .safetensors file, or a .ckpt or .pt file, which is read as weights only.
 
     Raises:
-        CheckpointError: If it is no such file.
+        CheckpointError: If it is no such file, or cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -130,7 +130,7 @@ def _opened_safetensors(path: Path) -> dict[str, Stored]:
 
 
 def _opened_pickle(path: Path) -> dict[str, Stored]:
-    # Mapped into memory: what is not asked for is not read.
+    # Mapped into memory: only weights that are accessed are read.
     tree = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     weights = tree.get("state_dict", tree) if isinstance(tree, dict) else {}
     tensors = {name: w for name, w in weights.items() if isinstance(w, torch.Tensor)}
@@ -143,7 +143,7 @@ def _opened_pickle(path: Path) -> dict[str, Stored]:
 
 
 def _weight_files(folder: Path, stem: str) -> list[Path]:
-    """The .safetensors of a component, in full precision if they are there."""
+    """The .safetensors of a component, preferably in full precision."""
     for variant in VARIANTS:
         single = folder / f"{stem}{variant}.safetensors"
         index = folder / f"{stem}.safetensors.index{variant}.json"

@@ -18,15 +18,10 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from ccsr.cli import main
 from ccsr.config import LoadingConfig, SamplingConfig
 from ccsr.conversion.checkpoint import Checkpoint, CheckpointError, Shapes
-from ccsr.conversion.convert import (
-    BASE_FOLDER,
-    CONDITION_ENCODER,
-    INPUT_CONVOLUTION,
-    TOKENIZER,
-    UNET,
-    VAE,
-    plan_conversion,
-)
+from ccsr.conversion.convert import TOKENIZER
+from ccsr.conversion.plan import converted_names
+from ccsr.conversion.v1 import CONDITION_ENCODER, INPUT_CONVOLUTION, UNET, VAE, plan_v1
+from ccsr.conversion.v2 import BASE_FOLDER
 from ccsr.evaluation.metrics import psnr
 from ccsr.evaluation.report import read_settings
 from ccsr.images.picture import picture_from_array
@@ -103,9 +98,8 @@ def rewrite_json(path: Path, **changes: object) -> None:
 
 
 def test_every_weight_of_the_full_size_is_converted_or_left_out_for_a_reason(full: Shapes) -> None:
-    plan = plan_conversion(full)
-    networks = (*plan.networks.values(), plan.text)
-    converted = {source.name for network in networks for source in network.sources.values()}
+    plan = plan_v1(full)
+    converted = converted_names({**plan.networks, "text_encoder": plan.text_encoder})
     assert converted | plan.left_out.keys() == full.keys()
     assert converted.isdisjoint(plan.left_out)
     parameters = sum(p.numel() for p in plan.networks["unet"].model.parameters())
@@ -170,17 +164,17 @@ def test_condition_counts_as_in_the_convolution_over_both(
 def test_either_encoder_may_be_absent(small: dict[str, torch.Tensor]) -> None:
     shapes = shapes_of(small)
     without_second = {k: s for k, s in shapes.items() if not k.startswith(CONDITION_ENCODER)}
-    sources = plan_conversion(without_second).networks["vae"].sources
+    sources = plan_v1(without_second).networks["vae"].sources
     assert sources["encoder.conv_in.weight"].name == VAE + "encoder.conv_in.weight"
     first = (VAE + "encoder.", VAE + "quant_conv.")
     without_first = {k: s for k, s in shapes.items() if not k.startswith(first)}
-    sources = plan_conversion(without_first).networks["vae"].sources
+    sources = plan_v1(without_first).networks["vae"].sources
     assert sources["encoder.conv_in.weight"].name == CONDITION_ENCODER + "encoder.conv_in.weight"
 
 
 def test_training_leftovers_of_stage_2_are_left_out(small: dict[str, torch.Tensor]) -> None:
     more = {"decoder_loss.discriminator.main.0.weight": (64, 3, 4, 4), "betas_inter": (45,)}
-    assert plan_conversion(shapes_of(small) | more).left_out.keys() >= more.keys()
+    assert plan_v1(shapes_of(small) | more).left_out.keys() >= more.keys()
 
 
 @pytest.mark.parametrize(
@@ -202,16 +196,16 @@ def test_what_does_not_fit_is_named(
 ) -> None:
     shapes = {k: s for k, s in (shapes_of(small) | change).items() if s is not None}
     with pytest.raises(CheckpointError, match=message):
-        plan_conversion(shapes)
+        plan_v1(shapes)
 
 
 def test_other_checkpoints_are_refused_with_the_reason(small: dict[str, torch.Tensor]) -> None:
     shapes = shapes_of(small)
     plain = {k: s for k, s in shapes.items() if not k.startswith("control_model.")}
     with pytest.raises(CheckpointError, match=r"checkpoint of Stable Diffusion.*no control_model"):
-        plan_conversion(plain)
+        plan_v1(plain)
     with pytest.raises(CheckpointError, match="no checkpoint of CCSR v1: it has layer"):
-        plan_conversion({"layer.weight": (1,)})
+        plan_v1({"layer.weight": (1,)})
 
 
 def test_wrapped_file_of_the_older_kind_is_read(tmp_path: Path) -> None:
@@ -639,7 +633,8 @@ def test_components_of_several_models_are_refused(
     rewrite_json(source / BASE_FOLDER / "text_encoder" / "config.json", hidden_size=24)
     message = refusal(source, tmp_path / "model", capsys)
     assert (
-        "widths of the text states are 16 in unet, 16 in controlnet, 24 in text_encoder" in message
+        "widths of the prompt embeddings are 16 in unet, 16 in controlnet, 24 in text_encoder"
+        in message
     )
 
 

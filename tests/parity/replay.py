@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from ccsr.config import TilingConfig
 from ccsr.conversion.checkpoint import Checkpoint
-from ccsr.conversion.convert import load, plan_conversion
+from ccsr.conversion.v1 import plan_v1
 from ccsr.diffusion.sampler import Predict, sample
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import non_uniform_plan
@@ -76,9 +76,9 @@ def pipeline_of(weights: Path, meta: dict[str, Any]) -> CCSRPipeline:
     """The pipeline of a recorded state dict, in float32."""
     checkpoint = Checkpoint(weights)
     head_channels = meta.get("reduced_size", {}).get("num_head_channels", HEAD_CHANNELS)
-    plan = plan_conversion(checkpoint.shapes, head_channels)
+    plan = plan_v1(checkpoint.shapes, head_channels)
     parts: dict[str, Any] = {
-        name: load(network, checkpoint, torch.float32) for name, network in plan.networks.items()
+        name: network.load(checkpoint, torch.float32) for name, network in plan.networks.items()
     }
     # The text states are those of the trace.
     prompt = EmptyPrompt(width=parts["unet"].config["cross_attention_dim"])
