@@ -17,6 +17,9 @@ T = TypeVar("T")
 Perceptual = Literal["vgg", "alex", "both", "all"]
 """LPIPS of VGG16, of AlexNet, of both in turn, or these and DISTS in turn."""
 
+Chain = Literal["real-esrgan", "bsrgan", "bicubic"]
+"""How HR is degraded to LR, see `training/degradation/`."""
+
 COMPRESSION = 8
 """Pixels per latent along each side, of the compact autoencoder and of Stable Diffusion's."""
 
@@ -47,7 +50,8 @@ class DataConfig:
 
     scale: int = 4
     bicubic_share: float = 0.5
-    """Share of pairs degraded by bicubic reduction only; the others by the Real-ESRGAN chain."""
+    """Share of pairs degraded by bicubic reduction only; the others by `chain`."""
+    chain: Chain = "real-esrgan"
     smallest_reduction: float = 0.5
     """Pictures are reduced by a random factor between this and 1 before cropping."""
 

@@ -4,7 +4,6 @@ An example is a pure function of (seed, index). A resumed run therefore gets the
 uninterrupted one, with any number of processes. Pixels are RGB, [3,H,W] float32 in [0,1].
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ccsr.images.picture import Size
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import resize, to_uint8
 from training.config import DataConfig
+from training.draws import generator_for, random_float, random_int
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 MAX_TRAINING_PIXELS = 100_000_000
@@ -25,20 +25,16 @@ Example = dict[str, torch.Tensor]
 Degrade = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
-def generator_for(*key: int) -> torch.Generator:
-    """A CPU generator seeded by a hash of all numbers of `key`, such as (seed, index)."""
-    digest = hashlib.sha256(repr(key).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+def picture_paths(folder: Path) -> list[Path]:
+    """The pictures of a folder and its subfolders, sorted.
 
-
-def random_int(generator: torch.Generator, low: int, high: int) -> int:
-    """Uniform integer in [low, high]."""
-    return int(torch.randint(low, high + 1, (1,), generator=generator))
-
-
-def random_float(generator: torch.Generator, low: float, high: float) -> float:
-    """Uniform number in [low, high)."""
-    return low + (high - low) * float(torch.rand(1, generator=generator))
+    Raises:
+        ValueError: If there are none.
+    """
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not paths:
+        raise ValueError(f"no pictures ({', '.join(sorted(SUFFIXES))}) in {folder}")
+    return paths
 
 
 @dataclass
@@ -52,11 +48,7 @@ class PictureFolder:
     folder: Path
 
     def __post_init__(self) -> None:
-        self.paths = sorted(
-            p for p in self.folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()
-        )
-        if not self.paths:
-            raise ValueError(f"no pictures ({', '.join(sorted(SUFFIXES))}) in {self.folder}")
+        self.paths = picture_paths(self.folder)
         self._kept: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:

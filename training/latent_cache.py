@@ -18,7 +18,8 @@ from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import non_uniform_plan
 from ccsr.models.autoencoder import Autoencoder, encode
 from training.config import PairsConfig, Stage2Config
-from training.data import Example, generator_for, random_int
+from training.data import Example
+from training.draws import generator_for, random_int
 from training.network import Denoiser
 
 Compute = Callable[[list[Example], list[int]], dict[str, torch.Tensor]]

@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ccsr.inference.engine import cpu_computes_in_bfloat16
 from training.config import LoopConfig
-from training.data import Example, generator_for
+from training.data import Example
+from training.draws import generator_for
 
 KEPT_CHECKPOINTS = 2
 

@@ -33,8 +33,10 @@ from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Engine, Restored
 from ccsr.inference.memory import keep_freed
 from training.baselines import Baseline, installed_baselines
-from training.data import MAX_TRAINING_PIXELS, SUFFIXES, Degrade, generator_for
-from training.degradation import bicubic, real_esrgan
+from training.config import Chain
+from training.data import MAX_TRAINING_PIXELS, SUFFIXES
+from training.degradation.chains import draw
+from training.draws import generator_for
 from training.perceptual import DISTS
 
 Row = dict[str, float]
@@ -132,22 +134,13 @@ def _centre(picture: Picture, crop: int) -> np.ndarray:
 
 def samples(table: str, hrs: Sequence[np.ndarray]) -> list[Sample]:
     """HR pictures with their LR; the degradation of picture i depends on i alone."""
-    degrade: Degrade = real_esrgan_x4 if table == "real-esrgan" else bicubic_x4
-    reduced = [degrade(to_tensor(hr), generator_for(i)) for i, hr in enumerate(hrs)]
+    chain: Chain = "real-esrgan" if table == "real-esrgan" else "bicubic"
+    degradations = [draw(chain, SCALE, generator_for(i)) for i in range(len(hrs))]
+    reduced = [d.apply(to_tensor(hr)) for d, hr in zip(degradations, hrs, strict=True)]
     return [
         Sample(picture_from_array(to_uint8(to_array(lr))), hr)
         for lr, hr in zip(reduced, hrs, strict=True)
     ]
-
-
-def bicubic_x4(hr: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Bicubic reduction; `generator` is not used."""
-    return bicubic(hr, SCALE)
-
-
-def real_esrgan_x4(hr: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """The Real-ESRGAN chain."""
-    return real_esrgan(hr, SCALE, generator)
 
 
 def restorers(table: str, engine: Engine, seeds: Sequence[int]) -> dict[str, Restore]:

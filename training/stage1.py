@@ -13,7 +13,8 @@ from torch import nn
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.models.autoencoder import Autoencoder, decode
 from training.config import COMPRESSION, Stage1Config, UniformConfig
-from training.data import Example, random_int
+from training.data import Example
+from training.draws import random_int
 from training.latent_cache import LatentCache
 from training.losses import Stage1Noise, l_diff, noised_estimate, structure_refinement_loss
 from training.network import Denoiser

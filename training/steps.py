@@ -20,7 +20,7 @@ from ccsr.models.fusion import fuse_rms_norms
 from training.autoencoder import AutoencoderObjective
 from training.config import PairsConfig, Recipe
 from training.data import Crops, Pairs, PictureFolder
-from training.degradation import mixture
+from training.degradation.chains import mixture
 from training.fingerprint import Fingerprint, ensure_fingerprint, fingerprint_of
 from training.latent_cache import (
     Compute,
@@ -282,7 +282,7 @@ def _write_cache(
     """Write the latent cache of the step "pairs" or "rollouts"."""
     data = run.recipe.data
     crops = Crops(PictureFolder(run.pictures), config.crop_px, data, config.seed, config.count)
-    pairs = Pairs(crops, mixture(data.scale, data.bicubic_share))
+    pairs = Pairs(crops, mixture(data))
     # Caches are computed on the CPU.
     dtype = torch.bfloat16 if cpu_computes_in_bfloat16() else torch.float32
     folder = run.cache(step, config)

@@ -11,7 +11,7 @@ from training.config import (
     DataConfig,
 )
 from training.data import Crops, Pairs, PictureFolder, random_crop
-from training.degradation import mixture
+from training.degradation.chains import mixture
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_example_depends_on_seed_and_index_alone(folder: Path) -> None:
 
 
 def test_pairs_hold_the_lr_enlarged_to_the_size_of_hr(folder: Path) -> None:
-    pair = Pairs(crops(folder), mixture(4, 1.0))[3]
+    pair = Pairs(crops(folder), mixture(DataConfig(bicubic_share=1.0)))[3]
     assert pair["hr"].shape == pair["lr_up"].shape == (3, 64, 64)
     assert (pair["hr"] - pair["lr_up"]).abs().mean() < 0.1
 

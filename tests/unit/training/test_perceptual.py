@@ -6,7 +6,7 @@ from ccsr.evaluation.metrics import LPIPS
 from training.config import (
     Perceptual,
 )
-from training.data import generator_for
+from training.draws import generator_for
 from training.perceptual import DISTS, PerceptualLoss, distance_names
 
 

@@ -10,7 +10,7 @@ from training.config import (
     PairsConfig,
     Stage1Config,
 )
-from training.data import generator_for
+from training.draws import generator_for
 from training.stage1 import StructureRefinementLosses, random_timesteps
 
 

@@ -1,0 +1,94 @@
+import pytest
+import torch
+from skimage import data
+
+from training.config import Chain, DataConfig
+from training.degradation.chains import draw, mixture
+from training.draws import generator_for
+
+CHAINS: tuple[Chain, ...] = ("real-esrgan", "bsrgan", "bicubic")
+
+
+@pytest.fixture(scope="module")
+def hr() -> torch.Tensor:
+    return torch.from_numpy(data.coffee()[:128, :160].copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def degraded(hr: torch.Tensor, chain: Chain, *key: int) -> torch.Tensor:
+    return draw(chain, 4, generator_for(*key)).apply(hr)
+
+
+@pytest.mark.parametrize("chain", ["real-esrgan", "bsrgan"])
+def test_sample_is_a_function_of_seed_and_index(hr: torch.Tensor, chain: Chain) -> None:
+    keys = ((1, 0), (1, 0), (2, 0), (1, 1))
+    first, again, other_seed, other_index = (degraded(hr, chain, *key) for key in keys)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other_seed)
+    assert not torch.equal(first, other_index)
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_global_random_state_is_neither_read_nor_changed(hr: torch.Tensor, chain: Chain) -> None:
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    first = degraded(hr, chain, 0)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(1)
+    assert torch.equal(degraded(hr, chain, 0), first)
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_results_are_8_bit_pictures_a_quarter_as_large(hr: torch.Tensor, chain: Chain) -> None:
+    for seed in range(12):
+        lr = degraded(hr, chain, seed)
+        assert lr.shape == (1, 3, 32, 40)
+        assert lr.min() >= 0
+        assert lr.max() <= 1
+        torch.testing.assert_close(lr * 255, (lr * 255).round(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("shape", [(4, 4), (8, 40), (40, 40), (30, 5)])
+def test_small_pictures_are_degraded_too(chain: Chain, shape: tuple[int, int]) -> None:
+    hr = torch.rand(1, 3, *shape, generator=torch.Generator().manual_seed(0))
+    for seed in range(20):
+        lr = degraded(hr, chain, seed)
+        assert lr.shape == (1, 3, shape[0] // 4, shape[1] // 4)
+        assert lr.isfinite().all()
+
+
+@pytest.mark.parametrize(("chain", "most"), [("real-esrgan", 0.25), ("bsrgan", 0.3)])
+def test_chains_damage_more_than_bicubic_reduction_but_keep_the_picture(
+    hr: torch.Tensor, chain: Chain, most: float
+) -> None:
+    clean = degraded(hr, "bicubic", 0)
+    errors = [
+        float((degraded(hr, chain, seed) - clean).square().mean().sqrt()) for seed in range(12)
+    ]
+    assert min(errors) > 1 / 255
+    assert max(errors) < most
+
+
+@pytest.mark.parametrize("chain", ["real-esrgan", "bsrgan"])
+def test_mixture_takes_its_share_of_bicubic_reduction_and_the_chain(
+    hr: torch.Tensor, chain: Chain
+) -> None:
+    clean = degraded(hr, "bicubic", 0)
+    degrade = mixture(DataConfig(bicubic_share=0.3, chain=chain))
+    count = sum(torch.equal(degrade(hr, generator_for(seed)), clean) for seed in range(100))
+    assert 15 <= count <= 45
+    assert torch.equal(mixture(DataConfig(bicubic_share=1.0))(hr, generator_for(0)), clean)
+
+
+def test_mixture_draws_from_the_chain_of_the_recipe(
+    hr: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Chain, int]] = []
+
+    def recorded(chain: Chain, scale: int, generator: torch.Generator) -> object:
+        asked.append((chain, scale))
+        return draw("bicubic", scale, generator)
+
+    monkeypatch.setattr("training.degradation.chains.draw", recorded)
+    mixture(DataConfig(scale=2, bicubic_share=0.0, chain="bsrgan"))(hr, generator_for(0))
+    assert asked == [("bsrgan", 2)]
