@@ -28,18 +28,18 @@ from ccsr.config import (
     parse_seeds,
 )
 from ccsr.evaluation import tradeoff
-from ccsr.evaluation.metrics import check_measurable, measure, scorer_for
+from ccsr.evaluation.metrics import check_measurable, make_scorer, measure
 from ccsr.evaluation.plots import TRADEOFF_PLOT, tradeoff_figure, write_png
 from ccsr.evaluation.report import (
     REPORT_FILES,
-    agreed_name,
+    blended_name,
     picture_name,
     point_name,
     refuse_existing,
     settings_text,
     write_report,
 )
-from ccsr.evaluation.stability import StabilityReport, agreed
+from ccsr.evaluation.stability import StabilityReport, blend_with_mean
 from ccsr.evaluation.tradeoff import TRADEOFF_FILES, Point, PointResult, grid, write_points
 from ccsr.images.picture import Picture, PictureError
 from ccsr.images.reading import load_picture
@@ -237,11 +237,11 @@ def seeds(options: argparse.Namespace) -> int:
     """Write one picture a seed, and the report."""
     config = _config(options)
     chosen = parse_seeds(options.seeds)
-    faded = options.agreement is not None
-    if faded:
+    blended = options.agreement is not None
+    if blended:
         AGREEMENT.check("agreement", options.agreement)
     names = [*(picture_name(seed) for seed in chosen), *REPORT_FILES]
-    names += [agreed_name(seed) for seed in chosen if faded]
+    names += [blended_name(seed) for seed in chosen if blended]
     refuse_existing([options.output / name for name in names], options.overwrite)
     picture = load_picture(options.input)
     _tell_notes(options.input, picture)
@@ -256,23 +256,24 @@ def seeds(options: argparse.Namespace) -> int:
         report.add(seed, result.rgb, scores)
     write_report(options.output, report, overwrite=options.overwrite)
     print(summary(report))
-    if faded:
+    if blended:
         for seed in chosen:
-            print(_write_agreed(options, report, seed, reference))
+            print(_write_blended(options, report, seed, reference))
     return 0
 
 
-def _write_agreed(
+def _write_blended(
     options: argparse.Namespace, report: StabilityReport, seed: int, reference: Picture | None
 ) -> str:
-    """Write the result of a seed, faded where the seeds disagree; what to say of it."""
+    """Write the result of a seed, blended with the mean where the seeds disagree; its summary."""
     result = load_picture(options.output / picture_name(seed), max_pixels=MAX_RESULT_PIXELS)
-    faded = agreed(result.rgb, report.pixels.mean, report.pixels.l_std_map, options.agreement)
-    picture = dataclasses.replace(result, rgb=faded.rgb)
-    save_png(options.output / agreed_name(seed), picture, overwrite=options.overwrite)
-    scores = {} if reference is None else measure(faded.rgb, reference.rgb)
+    pixels = report.pixels
+    blended = blend_with_mean(result.rgb, pixels.mean, pixels.l_std_map, options.agreement)
+    picture = dataclasses.replace(result, rgb=blended.rgb)
+    save_png(options.output / blended_name(seed), picture, overwrite=options.overwrite)
+    scores = {} if reference is None else measure(blended.rgb, reference.rgb)
     numbers = "".join(f", {name} {value:.4f}" for name, value in scores.items())
-    return f"seed {seed}: {faded.share:.1%} faded{numbers}"
+    return f"seed {seed}: {blended.share:.1%} blended with the mean{numbers}"
 
 
 def sweep(options: argparse.Namespace) -> int:
@@ -287,7 +288,7 @@ def sweep(options: argparse.Namespace) -> int:
     reference = _reference(options, picture, config)
     engine = load_engine(options.model, loading_of(options))
     options.output.mkdir(parents=True, exist_ok=True)
-    scorer = scorer_for(picture, reference)
+    scorer = make_scorer(picture, reference)
     points: list[Point] = []
     with tqdm(desc=options.input.name, unit="eval", leave=False) as bar:
         events = tradeoff.sweep(
@@ -305,7 +306,7 @@ def sweep(options: argparse.Namespace) -> int:
             save_png(path, event.picture, text, overwrite=options.overwrite)
     write_points(options.output, points)
     write_png(tradeoff_figure(points), options.output / TRADEOFF_PLOT)
-    print(lines_of(points))
+    print(format_points(points))
     return 0
 
 
@@ -370,13 +371,13 @@ def summary(report: StabilityReport) -> str:
     """What a report says, in lines to read."""
     lines = [f"L-STD over {len(report.seeds)} seeds: {report.pixels.l_std:.4f}"]
     lines += [
-        f"{name}: mean {spread.mean:.4f}, G-STD {spread.g_std:.4f}"
-        for name, spread in report.spreads().items()
+        f"{name}: mean {score.mean:.4f}, G-STD {score.g_std:.4f}"
+        for name, score in report.score_statistics().items()
     ]
     return "\n".join(lines)
 
 
-def lines_of(points: Sequence[Point]) -> str:
+def format_points(points: Sequence[Point]) -> str:
     """The points of a sweep, in lines to read."""
     rows = [point.row() for point in points]
     lines = ["  ".join(f"{name:>11}" for name in rows[0])]

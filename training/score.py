@@ -201,11 +201,11 @@ def _row(restore: Restore, sample: Sample, scorer: Scorer) -> Row:
     report = StabilityReport(SamplingConfig())
     for seed, rgb in restore(sample.lr):
         report.add(seed, rgb, scorer(rgb, sample.hr))
-    spreads = report.spreads()
-    row = {name: spread.mean for name, spread in spreads.items()}
+    statistics = report.score_statistics()
+    row = {name: score.mean for name, score in statistics.items()}
     if len(report.seeds) > 1:
         row["l_std"] = report.pixels.l_std
-        row |= {f"g_std_{name}": spreads[name].g_std for name in METRICS}
+        row |= {f"g_std_{name}": statistics[name].g_std for name in METRICS}
     return row
 
 

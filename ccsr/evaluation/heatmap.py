@@ -78,7 +78,7 @@ def overlay(
     return mixed.astype(np.float32)
 
 
-def with_scale(l_std_map: np.ndarray, maximum: float | None = None) -> np.ndarray:
+def with_color_bar(l_std_map: np.ndarray, maximum: float | None = None) -> np.ndarray:
     """Colour the map [H,W] and put a colour bar below -> [H',W',3].
 
     Args:
@@ -86,10 +86,10 @@ def with_scale(l_std_map: np.ndarray, maximum: float | None = None) -> np.ndarra
         maximum: Upper end of the colour bar; `nice_maximum` by default.
     """
     maximum = nice_maximum(l_std_map) if maximum is None else maximum
-    return add_scale(heatmap(l_std_map, maximum), maximum)
+    return add_color_bar(heatmap(l_std_map, maximum), maximum)
 
 
-def add_scale(rgb: np.ndarray, maximum: float) -> np.ndarray:
+def add_color_bar(rgb: np.ndarray, maximum: float) -> np.ndarray:
     """Put a colour bar from 0 to `maximum` below rgb [H,W,3] -> [H',W',3].
 
     A picture narrower than the labels is enlarged by a whole factor; if it is very tall, margins

@@ -227,7 +227,7 @@ def no_reference_metrics(sr: np.ndarray, lr: np.ndarray) -> dict[str, float]:
     return scores if min(sr.shape[:2]) < SMALLEST_SIDE else scores | {"niqe": niqe(luma(sr))}
 
 
-def scorer_for(lr: Picture, hr: Picture | None) -> Scorer:
+def make_scorer(lr: Picture, hr: Picture | None) -> Scorer:
     """The metrics against the reference hr if there is one, else the no-reference metrics."""
     if hr is not None:
         return lambda sr: measure(sr, hr.rgb)

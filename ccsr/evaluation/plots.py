@@ -72,14 +72,14 @@ PERCEPTION = {
 """Vertical axes; the first that was measured is taken."""
 
 
-def axes_of(points: Sequence[Point]) -> tuple[PlotAxis, PlotAxis]:
+def tradeoff_axes(points: Sequence[Point]) -> tuple[PlotAxis, PlotAxis]:
     """Horizontal axis (distortion) and vertical axis (perception) for the scores of the points."""
     scores = points[0].scores
     horizontal = next(axis for name, axis in DISTORTION.items() if name in scores)
     return horizontal, next(axis for name, axis in PERCEPTION.items() if name in scores)
 
 
-def preset_of(point: Point) -> str | None:
+def preset_label(point: Point) -> str | None:
     """Label of the preset of the paper's Table 5 that a point has; None for others."""
     for preset in (PRESETS[name] for name in TABLE_5):
         if preset.apply(point.config) == point.config:
@@ -92,7 +92,7 @@ def tradeoff_figure(points: Sequence[Point]) -> Figure:
 
     The dot of points[i] has the group id "point-i" in the SVG, for clicks on a page.
     """
-    horizontal, vertical = axes_of(points)
+    horizontal, vertical = tradeoff_axes(points)
     l_stds = [GREY_LEVELS * (point.l_std or 0.0) for point in points]
     shades = ScalarMappable(Normalize(0, max(l_stds) or 1), COLORMAP)
     figure = _figure()
@@ -103,7 +103,7 @@ def tradeoff_figure(points: Sequence[Point]) -> Figure:
         color = shades.to_rgba(np.array(l_std))
         dot = axes.scatter([x], [y], s=90, color=color, edgecolors=TEXT_COLOR)
         dot.set_gid(f"point-{index}")
-        text = preset_of(point) or f"{point.config.t_max:g}, {point.config.t_min:g}"
+        text = preset_label(point) or f"{point.config.t_max:g}, {point.config.t_min:g}"
         labels.append(_annotation(axes, text, (x, y)))
     axes.set_xlabel(horizontal.label, color=TEXT_COLOR)
     axes.set_ylabel(vertical.label, color=TEXT_COLOR)
@@ -167,14 +167,14 @@ def trajectory_figure(
     return figure
 
 
-def timesteps_across(figure: Figure, fraction: float) -> float:
+def timestep_at(figure: Figure, fraction: float) -> float:
     """The timestep at a fraction of the width of a trajectory's figure."""
     figure.draw_without_rendering()
     x = fraction * figure.bbox.width
     return float(figure.axes[0].transData.inverted().transform((x, 0))[0])
 
 
-def fraction_across(figure: Figure, timestep: float) -> float:
+def fraction_at(figure: Figure, timestep: float) -> float:
     """Position of a timestep as a fraction of the width of a trajectory's figure."""
     figure.draw_without_rendering()
     return float(figure.axes[0].transData.transform((timestep, 0))[0] / figure.bbox.width)
@@ -249,7 +249,7 @@ def svg(figure: Figure, alt: str) -> str:
     )
 
 
-def reachable(drawing: str, group: str, role: str, label: str, value: float | None = None) -> str:
+def focusable(drawing: str, group: str, role: str, label: str, value: float | None = None) -> str:
     """An SVG in which the keyboard can focus a group of elements.
 
     Args:

@@ -66,7 +66,7 @@ def picture_name(seed: int) -> str:
     return f"seed-{seed}.png"
 
 
-def agreed_name(seed: int) -> str:
+def blended_name(seed: int) -> str:
     """File name of the result of a seed, blended with the mean where the seeds disagree."""
     return f"seed-{seed}-agreed.png"
 
@@ -89,7 +89,7 @@ def write_report(folder: Path, report: StabilityReport, *, overwrite: bool = Fal
     refuse_existing(paths, overwrite)
     mean, picture, numbers, statistics = paths
     save_png(mean, Picture(report.pixels.mean.astype(np.float32)), overwrite=overwrite)
-    save_png(picture, Picture(heatmap.with_scale(report.pixels.l_std_map)), overwrite=overwrite)
+    save_png(picture, Picture(heatmap.with_color_bar(report.pixels.l_std_map)), overwrite=overwrite)
     np.save(numbers, report.pixels.l_std_map.astype(np.float32))
     statistics.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     return paths

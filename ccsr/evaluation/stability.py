@@ -72,7 +72,7 @@ class PixelStatistics:
 
 
 @dataclass(frozen=True)
-class Agreed:
+class Blended:
     """A result blended with the mean of the seeds."""
 
     rgb: np.ndarray
@@ -81,14 +81,16 @@ class Agreed:
     """Mean weight of the mean picture over the pixels, in [0,1]."""
 
 
-AGREEMENT_RAMP = 2.0
+BLEND_RAMP = 2.0
 """The weight of the mean rises from 0 at the threshold to 1 at this multiple of it."""
-AGREEMENT_BLUR_PX = 1.0
+BLEND_BLUR_PX = 1.0
 """Standard deviation in pixels of the Gaussian that smooths the weights: the map of a few seeds is
 noisy."""
 
 
-def agreed(rgb: np.ndarray, mean: np.ndarray, l_std_map: np.ndarray, threshold: float) -> Agreed:
+def blend_with_mean(
+    rgb: np.ndarray, mean: np.ndarray, l_std_map: np.ndarray, threshold: float
+) -> Blended:
     """Blend the result of one seed with the mean of the seeds where their deviation is high.
 
     Args:
@@ -103,11 +105,11 @@ def agreed(rgb: np.ndarray, mean: np.ndarray, l_std_map: np.ndarray, threshold: 
     if not threshold >= 0:
         raise ValueError(f"the agreement threshold must be at least 0, got {threshold}")
     if threshold == 0:
-        return Agreed(mean.astype(np.float32), 1.0)
-    ramp = (l_std_map / threshold - 1) / (AGREEMENT_RAMP - 1)
-    weight = gaussian_filter(np.clip(ramp, 0, 1), AGREEMENT_BLUR_PX)[..., None]
+        return Blended(mean.astype(np.float32), 1.0)
+    ramp = (l_std_map / threshold - 1) / (BLEND_RAMP - 1)
+    weight = gaussian_filter(np.clip(ramp, 0, 1), BLEND_BLUR_PX)[..., None]
     blended = (1 - weight) * rgb + weight * mean
-    return Agreed(blended.astype(np.float32), float(weight.mean()))
+    return Blended(blended.astype(np.float32), float(weight.mean()))
 
 
 def inner_mean(values: np.ndarray) -> float:
@@ -116,7 +118,7 @@ def inner_mean(values: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class ScoreSpread:
+class ScoreStatistics:
     """Statistics of one score over the seeds."""
 
     mean: float
@@ -126,9 +128,9 @@ class ScoreSpread:
     """In the order of the seeds."""
 
 
-def score_spread(scores: list[float]) -> ScoreSpread:
+def score_statistics(scores: list[float]) -> ScoreStatistics:
     """Mean and G-STD of the scores of one picture, in the order of the seeds."""
-    return ScoreSpread(float(np.mean(scores)), float(np.std(scores)), tuple(scores))
+    return ScoreStatistics(float(np.mean(scores)), float(np.std(scores)), tuple(scores))
 
 
 @dataclass
@@ -151,9 +153,9 @@ class StabilityReport:
         for name, value in (scores or {}).items():
             self.scores.setdefault(name, []).append(value)
 
-    def spreads(self) -> dict[str, ScoreSpread]:
+    def score_statistics(self) -> dict[str, ScoreStatistics]:
         """Statistics of every score, by metric."""
-        return {name: score_spread(values) for name, values in self.scores.items()}
+        return {name: score_statistics(values) for name, values in self.scores.items()}
 
     def as_dict(self) -> dict[str, Any]:
         """Content of report.json."""
@@ -164,5 +166,7 @@ class StabilityReport:
             "config": dataclasses.asdict(self.config),
         }
         if self.scores:
-            report["metrics"] = {n: dataclasses.asdict(s) for n, s in self.spreads().items()}
+            report["metrics"] = {
+                n: dataclasses.asdict(s) for n, s in self.score_statistics().items()
+            }
         return report

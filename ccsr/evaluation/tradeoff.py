@@ -199,6 +199,6 @@ def _point(report: StabilityReport, loop_start: LoopStart) -> Point:
         report.config,
         timestep_plan(report.config, loop_start).num_evaluations,
         tuple(report.seeds),
-        {name: score.mean for name, score in report.spreads().items()},
+        {name: score.mean for name, score in report.score_statistics().items()},
         report.pixels.l_std if len(report.seeds) > 1 else None,
     )

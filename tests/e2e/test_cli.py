@@ -220,7 +220,7 @@ def test_seeds_fades_what_the_seeds_do_not_agree_on(
     )
     np.testing.assert_allclose(faded, mean, atol=1.1 / 255)
     assert np.abs(plain - mean).max() > 2 / 255
-    assert "seed 1: 100.0% faded" in capsys.readouterr().out
+    assert "seed 1: 100.0% blended with the mean" in capsys.readouterr().out
 
 
 def test_sweep_writes_a_picture_a_setting_and_a_table(

@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from ccsr.cli import parser
 from ccsr.config import L_STD_HELP, SamplingConfig
 from ccsr.diffusion.timesteps import timestep_plan
-from ccsr.evaluation.heatmap import with_scale
+from ccsr.evaluation.heatmap import with_color_bar
 from ccsr.evaluation.report import read_settings, settings_text
 from ccsr.images.picture import Picture
 from ccsr.images.reading import load_picture, read_png_text
@@ -712,7 +712,7 @@ def test_seeds_are_compared_and_their_spread_is_shown(
     expect(facts.locator("svg")).to_be_visible()
     expect(page.locator("#seeds-gallery img")).to_have_count(4)
     # The map has the colour bar below.
-    scaled = with_scale(np.zeros((160, 240)), 1.0)
+    scaled = with_color_bar(np.zeros((160, 240)), 1.0)
     expect_size(page.locator("#seeds-map img"), scaled.shape[1], scaled.shape[0])
     first = page.locator("#seeds-map img").get_attribute("src")
     page.get_by_label("Over the picture").check()

@@ -11,7 +11,7 @@ import numpy as np
 
 from ccsr.config import AGREEMENT, DEFAULT_AGREEMENT, MAX_RESULT_PIXELS
 from ccsr.evaluation.metrics import METRICS, measure
-from ccsr.evaluation.stability import agreed
+from ccsr.evaluation.stability import blend_with_mean
 from ccsr.images.reading import load_picture
 from ccsr.images.writing import save_png
 from ccsr.ui import snippets
@@ -98,7 +98,7 @@ def fade(run: SeedResults, source: Path, threshold: float) -> tuple[Path, str]:
     """
     AGREEMENT.check(AGREEMENT.label, threshold)
     picture, mean = (load_picture(p, max_pixels=MAX_RESULT_PIXELS) for p in (source, run.mean))
-    result = agreed(picture.rgb, mean.rgb, np.load(run.l_std_numbers), threshold)
+    result = blend_with_mean(picture.rgb, mean.rgb, np.load(run.l_std_numbers), threshold)
     for old in sorted(run.folder.glob("agreed-*"), key=_age)[:-KEPT_PICTURES]:
         old.unlink(missing_ok=True)
     name = f"agreed-{len(run.seeds)}-{threshold:g}-{source.name}"

@@ -22,7 +22,7 @@ from ccsr.config import (
 from ccsr.evaluation import heatmap
 from ccsr.evaluation.metrics import METRICS, measure
 from ccsr.evaluation.report import picture_name, settings_text, write_report
-from ccsr.evaluation.stability import ScoreSpread, StabilityReport
+from ccsr.evaluation.stability import ScoreStatistics, StabilityReport
 from ccsr.images.writing import save_png
 from ccsr.inference.events import Engine, Progress, Restored
 from ccsr.inference.pipeline import target_size
@@ -86,7 +86,9 @@ class SeedRun:
     """The L-STD map alone and over the picture; empty for a single seed."""
     l_std_by_count: tuple[float, ...] = ()
     """L-STD over the first 1, 2, ... seeds."""
-    spreads: dict[str, ScoreSpread] = dataclasses.field(default_factory=dict[str, ScoreSpread])
+    statistics: dict[str, ScoreStatistics] = dataclasses.field(
+        default_factory=dict[str, ScoreStatistics]
+    )
     """Mean and G-STD of each score; empty without a reference."""
     report: tuple[Path, ...] = ()
     """The files of the report."""
@@ -268,20 +270,20 @@ def facts(run: SeedRun) -> str:
 
 def scores_table(run: SeedRun) -> str:
     """Scores against the reference: mean, G-STD, bicubic, and each seed."""
-    if not run.spreads:
+    if not run.statistics:
         return ""
-    spreads = [run.spreads[name] for name in METRICS]
+    statistics = [run.statistics[name] for name in METRICS]
     heads = [
         f"{m.label}{f' ({m.unit})' if m.unit else ''} {'↑' if m.higher_is_better else '↓'}"
         for m in METRICS.values()
     ]
     rows: list[tuple[str, list[float]]] = [
-        ("Mean", [spread.mean for spread in spreads]),
-        ("G-STD", [spread.g_std for spread in spreads]),
+        ("Mean", [score.mean for score in statistics]),
+        ("G-STD", [score.g_std for score in statistics]),
         ("Bicubic", [run.baseline[name] for name in METRICS]),
     ]
     for index, seed in enumerate(run.seeds):
-        rows.append((f"Seed {seed}", [spread.per_seed[index] for spread in spreads]))
+        rows.append((f"Seed {seed}", [score.per_seed[index] for score in statistics]))
     helps = " ".join([G_STD_HELP, *(f"{m.label}: {m.help}" for m in METRICS.values())])
     return snippets.table(["", *heads], rows) + snippets.line(helps, "quiet")
 
@@ -363,7 +365,7 @@ def _with_seed(run: SeedRun, report: StabilityReport, event: Restored) -> SeedRu
         mean=folder / "mean.png",
         maps=_write_maps(folder, report) if count > 1 else {},
         l_std_by_count=tuple(report.l_std_by_count),
-        spreads=report.spreads(),
+        statistics=report.score_statistics(),
         report=tuple(files),
     )
 
@@ -373,7 +375,7 @@ def _write_maps(folder: Path, report: StabilityReport) -> dict[str, Path]:
     l_std_map = report.pixels.l_std_map
     maximum = heatmap.nice_maximum(l_std_map)
     overlay = heatmap.overlay(report.pixels.mean, l_std_map, maximum)
-    path = write_preview(folder / "overlay.png", heatmap.add_scale(overlay, maximum))
+    path = write_preview(folder / "overlay.png", heatmap.add_color_bar(overlay, maximum))
     return {MAP: folder / "l_std.png", OVERLAY: path}
 
 

@@ -19,14 +19,14 @@ from ccsr.config import (
 )
 from ccsr.diffusion.timesteps import LoopStart
 from ccsr.evaluation import tradeoff
-from ccsr.evaluation.metrics import scorer_for
+from ccsr.evaluation.metrics import make_scorer
 from ccsr.evaluation.plots import (
     SCORE_LABELS,
     TRADEOFF_PLOT,
-    axes_of,
-    preset_of,
-    reachable,
+    focusable,
+    preset_label,
     svg,
+    tradeoff_axes,
     tradeoff_figure,
     write_png,
 )
@@ -229,14 +229,14 @@ def _show(sweep: Sweep | None, left: str | None, right: str | None) -> tuple[Any
     if sweep is None or not sweep.points:
         return gr.update(visible=False), *[gr.skip()] * 6
     names = [name_of(point) for point in sweep.points]
-    first = next((n for n, p in zip(names, sweep.points, strict=True) if preset_of(p) == "CCSR"),
+    first = next((n for n, p in zip(names, sweep.points, strict=True) if preset_label(p) == "CCSR"),
                  names[0])  # fmt: skip
     left = left if left in names else first
     right = right if right in names else names[-1]
     alt = f"Fidelity against perception of {len(names)} settings"
     drawing = svg(tradeoff_figure(sweep.points), alt)
     for index, name in enumerate(names):
-        drawing = reachable(drawing, f"point-{index}", "button", name)
+        drawing = focusable(drawing, f"point-{index}", "button", name)
     return (
         gr.update(visible=True),
         drawing,
@@ -251,7 +251,7 @@ def _show(sweep: Sweep | None, left: str | None, right: str | None) -> tuple[Any
 def name_of(point: Point) -> str:
     """The name of a point in the choices: preset, t_max and t_min."""
     pair = f"t_max {point.config.t_max:g}, t_min {point.config.t_min:g}"
-    preset = preset_of(point)
+    preset = preset_label(point)
     return f"{preset}: {pair}" if preset else pair
 
 
@@ -274,7 +274,7 @@ def _pair(sweep: Sweep | None, left: str | None, right: str | None) -> Pair | No
 
 def points_table(points: Sequence[Point]) -> str:
     """The numbers of all points."""
-    across, upwards = axes_of(points)
+    across, upwards = tradeoff_axes(points)
     rows = [
         (name_of(point), [point.scores[name] for name in points[0].scores]
          + ([] if point.l_std is None else [point.l_std]))
@@ -305,7 +305,7 @@ def sweep_settings(job: Job[Query, Sweep]) -> Iterator[Progress | Decoded | Swee
     """Sweep over settings with seeds: progress, and all points so far after each setting."""
     configs, seeds = job.query
     picture = job.source.picture
-    scorer = scorer_for(picture, read_reference(job.reference, picture, configs[0]))
+    scorer = make_scorer(picture, read_reference(job.reference, picture, configs[0]))
     sweep, loop_start = Sweep(new_folder(), len(configs)), job.engine.info.loop_start
     work = tradeoff.sweep(job.source.session, configs, seeds, scorer, loop_start)
     with closed_at_end(work) as events:

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from ccsr.config import SEED, SamplingConfig
 from ccsr.diffusion.sampler import Step
 from ccsr.diffusion.timesteps import LoopStart, ending_at, timestep_plan
-from ccsr.evaluation.metrics import scorer_for
+from ccsr.evaluation.metrics import make_scorer
 from ccsr.evaluation.plots import (
     SCORE_LABELS,
-    fraction_across,
-    reachable,
+    focusable,
+    fraction_at,
     svg,
-    timesteps_across,
+    timestep_at,
     trajectory_figure,
 )
 from ccsr.evaluation.report import settings_text
@@ -189,7 +189,7 @@ def decode_estimates(job: Job[Query, Trajectory]) -> Iterator[Progress | Traject
     """Make the estimates of a run that are missing, then decode them one by one."""
     config, seed = job.query
     info, session, picture = job.engine.info, job.source.session, job.source.picture
-    scorer = scorer_for(picture, read_reference(job.reference, picture, config))
+    scorer = make_scorer(picture, read_reference(job.reference, picture, config))
     yield from session.refine(config, seed)
     steps = spread_out(session.steps(config, seed), SHOWN_ESTIMATES)
     trajectory = Trajectory(new_folder(), len(steps), config, info.loop_start)
@@ -238,8 +238,8 @@ def plot_of(trajectory: Trajectory, t_max: float, t_min: float) -> str:
     drawing = svg(figure, alt)
     for name, timestep in _marks(trajectory, t_max, t_min).items():
         label = f"{name}, moved by the arrow keys"
-        drawing = reachable(drawing, f"mark-{name}-0", "slider", label, timestep)
-    first, last = (fraction_across(figure, timestep) for timestep in (999, 0))
+        drawing = focusable(drawing, f"mark-{name}-0", "slider", label, timestep)
+    first, last = (fraction_at(figure, timestep) for timestep in (999, 0))
     return f'<div data-first="{first:.4f}" data-last="{last:.4f}">{drawing}</div>'
 
 
@@ -286,7 +286,7 @@ def _dragged(
         # Values, never gr.skip(): see `ui.browser_storage`.
         return blank(t_max), blank(t_min), count, None
     figure = _figure(trajectory, t_max, t_min)
-    fraction = round(min(max(timesteps_across(figure, event.across) / 999, 0), 1), 4)
+    fraction = round(min(max(timestep_at(figure, event.across) / 999, 0), 1), 4)
     if event.mark == "t_max":
         t_max = max(fraction, t_min)
     else:

@@ -17,7 +17,7 @@ from ccsr.config import (
     Variant,
 )
 from ccsr.evaluation import heatmap
-from ccsr.evaluation.metrics import scorer_for
+from ccsr.evaluation.metrics import make_scorer
 from ccsr.evaluation.plots import SCORE_LABELS
 from ccsr.evaluation.report import settings_text
 from ccsr.evaluation.stability import StabilityReport
@@ -125,7 +125,7 @@ def compare_variants(job: Job[Query, Ablation]) -> Iterator[Progress | Decoded |
     """Run every variant with every seed: progress, and all variants so far after each."""
     config, seeds = job.query
     picture, session, info = job.source.picture, job.source.session, job.engine.info
-    scorer = scorer_for(picture, read_reference(job.reference, picture, config))
+    scorer = make_scorer(picture, read_reference(job.reference, picture, config))
     configs = [dataclasses.replace(config, variant=v) for v in reversed(info.variants)]
     ablation = Ablation(new_folder(), len(configs))
     total = _num_evaluations(session, configs, seeds)
@@ -172,7 +172,7 @@ def _with_variant(ablation: Ablation, report: StabilityReport, files: Sequence[P
         # A browser caches files by name.
         write_preview(
             ablation.folder / f"{variant.variant}-l_std-of-{len(variants)}.png",
-            heatmap.with_scale(l_std_map, maximum),
+            heatmap.with_color_bar(l_std_map, maximum),
         )
         for variant, l_std_map in zip(variants, numbers, strict=True)
     )
@@ -189,7 +189,7 @@ def _variant_result(folder: Path, report: StabilityReport, files: Sequence[Path]
         files[int(np.argmin(fidelity))],
         numbers,
         report.pixels.l_std,
-        {name: (spread.mean, spread.g_std) for name, spread in report.spreads().items()},
+        {name: (score.mean, score.g_std) for name, score in report.score_statistics().items()},
     )
 
 

@@ -6,7 +6,7 @@ from ccsr.evaluation import heatmap
 
 
 def test_every_step_of_the_value_is_a_step_of_lightness() -> None:
-    """All 256 colours are told apart in grey, and equal differences stay about equal."""
+    """All 256 colours differ in grey, and equal differences stay about equal."""
     lightness = rgb2lab(heatmap.colors(np.linspace(0, 1, 256)))[:, 0]
     assert lightness[0] < 10
     assert lightness[-1] > 90
@@ -73,7 +73,7 @@ def test_a_scale_without_an_end_is_refused() -> None:
 
 @pytest.mark.parametrize("shape", [(64, 64), (64, 500), (500, 64), (300, 400), (2000, 1500)])
 def test_the_scale_stands_below_the_map_and_fits(shape: tuple[int, int]) -> None:
-    coloured = heatmap.with_scale(np.full(shape, 2.5 / 255), maximum=5 / 255)
+    coloured = heatmap.with_color_bar(np.full(shape, 2.5 / 255), maximum=5 / 255)
     height, width, _ = coloured.shape
     assert coloured.dtype == np.float32
     assert width >= max(shape[1], 240)
@@ -88,7 +88,7 @@ def test_the_scale_stands_below_the_map_and_fits(shape: tuple[int, int]) -> None
 
 def test_a_large_map_is_shown_as_it_is() -> None:
     l_std_map = np.random.default_rng(0).random((300, 400)) / 100
-    coloured = heatmap.with_scale(l_std_map, 0.01)
+    coloured = heatmap.with_color_bar(l_std_map, 0.01)
     np.testing.assert_array_equal(coloured[:300], heatmap.heatmap(l_std_map, 0.01))
 
 

@@ -12,9 +12,9 @@ from ccsr.evaluation.metrics import (
     consistency,
     lpips,
     luma,
+    make_scorer,
     measure,
     psnr,
-    scorer_for,
     sharpness,
     ssim,
 )
@@ -117,11 +117,11 @@ def test_sharpness_falls_with_blur_and_is_zero_where_nothing_changes() -> None:
     assert sharpness(np.full((8, 8, 3), 0.3)) == pytest.approx(0, abs=1e-9)
 
 
-def test_judge_needs_no_reference_and_tells_niqe_of_large_pictures_only() -> None:
+def test_scorer_without_reference_has_niqe_for_large_pictures_only() -> None:
     lr = picture_from_array(data.astronaut()[:64, :64])
     small, large = data.astronaut()[:128, :128] / 255, data.astronaut()[:256, :256] / 255
-    scorer = scorer_for(lr, None)
+    scorer = make_scorer(lr, None)
     assert set(scorer(small)) == {"consistency", "sharpness"}
     assert set(scorer(large)) == {"consistency", "sharpness", "niqe"}
     hr = picture_from_array(data.astronaut()[:256, :256])
-    assert set(scorer_for(lr, hr)(hr.rgb)) == set(METRICS)
+    assert set(make_scorer(lr, hr)(hr.rgb)) == set(METRICS)

@@ -36,7 +36,7 @@ def test_fit_finds_the_shape_and_scale_that_the_numbers_were_drawn_with(shape: f
     assert right == pytest.approx(0.5, rel=0.05)
 
 
-def test_fit_tells_the_sides_apart() -> None:
+def test_fit_separates_the_sides() -> None:
     x = np.random.default_rng(0).normal(size=200_000)
     x[x > 0] *= 3
     _, left, right = _asymmetric_gaussian(x)

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from ccsr.config import SamplingConfig
-from ccsr.evaluation.heatmap import with_scale
+from ccsr.evaluation.heatmap import with_color_bar
 from ccsr.evaluation.plots import (
-    fraction_across,
-    reachable,
+    focusable,
+    fraction_at,
     svg,
-    timesteps_across,
+    timestep_at,
     tradeoff_figure,
     trajectory_figure,
     write_png,
@@ -44,7 +44,7 @@ def test_plot_says_what_it_shows_and_takes_the_colour_of_the_text() -> None:
 
 
 def test_keyboard_reaches_what_is_made_reachable() -> None:
-    drawing = reachable(svg(tradeoff_figure(POINTS), "alt"), "point-1", "button", 'A "1"')
+    drawing = focusable(svg(tradeoff_figure(POINTS), "alt"), "point-1", "button", 'A "1"')
     assert drawing.count("tabindex") == 1
     assert '<g id="point-1" tabindex="0" role="button" aria-label="A &quot;1&quot;">' in drawing
 
@@ -74,11 +74,11 @@ def test_file_is_a_picture_on_white(tmp_path: Path) -> None:
 def test_place_in_a_trajectory_is_its_timestep() -> None:
     figure = trajectory_figure([999, 658, 341], {"PSNR": [25, 26, 27]}, {"t_max": 658})
     for timestep in (999, 658, 0):
-        place = fraction_across(figure, timestep)
-        assert timesteps_across(figure, place) == pytest.approx(timestep)
+        place = fraction_at(figure, timestep)
+        assert timestep_at(figure, place) == pytest.approx(timestep)
     figure.draw_without_rendering()
     x, _ = figure.axes[0].transData.transform((500, 26))
-    assert abs(timesteps_across(figure, x / figure.bbox.width) - 500) < 1e-6
+    assert abs(timestep_at(figure, x / figure.bbox.width) - 500) < 1e-6
 
 
 def test_labels_of_points_that_lie_close_do_not_cover_each_other() -> None:
@@ -99,7 +99,7 @@ def test_labels_of_points_that_lie_close_do_not_cover_each_other() -> None:
 def drawings() -> list[str]:
     """Everything that a page draws."""
     trajectory = trajectory_figure([999, 658, 341], {"PSNR": [25, 26, 27]}, {"t_max": 658})
-    bar = with_scale(np.full((64, 64), 0.01))
+    bar = with_color_bar(np.full((64, 64), 0.01))
     return [svg(tradeoff_figure(POINTS), "a"), svg(trajectory, "b"), str(bar.tobytes())]
 
 

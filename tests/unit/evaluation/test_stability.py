@@ -7,7 +7,12 @@ import pytest
 from ccsr.config import SamplingConfig
 from ccsr.evaluation.metrics import BORDER
 from ccsr.evaluation.report import REPORT_FILES, settings_text, write_report
-from ccsr.evaluation.stability import PixelStatistics, StabilityReport, agreed, score_spread
+from ccsr.evaluation.stability import (
+    PixelStatistics,
+    StabilityReport,
+    blend_with_mean,
+    score_statistics,
+)
 from ccsr.images.reading import load_picture
 from ccsr.inference.events import ModelInfo
 
@@ -86,10 +91,10 @@ def test_statistics_of_nothing_are_refused() -> None:
 
 def test_g_std_is_the_population_deviation_of_the_scores() -> None:
     """CCSR Eq. (4) for one picture."""
-    spread = score_spread([1.0, 2.0, 4.0])
-    assert spread.mean == pytest.approx(7 / 3)
-    assert spread.g_std == pytest.approx(np.std([1.0, 2.0, 4.0]))
-    assert spread.per_seed == (1.0, 2.0, 4.0)
+    statistics = score_statistics([1.0, 2.0, 4.0])
+    assert statistics.mean == pytest.approx(7 / 3)
+    assert statistics.g_std == pytest.approx(np.std([1.0, 2.0, 4.0]))
+    assert statistics.per_seed == (1.0, 2.0, 4.0)
 
 
 def test_report_grows_seed_by_seed() -> None:
@@ -136,9 +141,9 @@ def test_settings_in_a_picture_make_it_again(tmp_path: Path) -> None:
 def test_agreement_keeps_what_is_stable_and_takes_the_mean_elsewhere() -> None:
     rng = np.random.default_rng(0)
     rgb, mean = rng.random((2, 20, 40, 3))
-    spread = np.full((20, 40), 0.001)
-    spread[:, 20:] = 0.1
-    result = agreed(rgb, mean, spread, threshold=0.01)
+    l_std_map = np.full((20, 40), 0.001)
+    l_std_map[:, 20:] = 0.1
+    result = blend_with_mean(rgb, mean, l_std_map, threshold=0.01)
     np.testing.assert_allclose(result.rgb[:, :14], rgb[:, :14], atol=1e-4)
     np.testing.assert_allclose(result.rgb[:, 26:], mean[:, 26:], atol=1e-4)
     assert result.share == pytest.approx(0.5, abs=0.01)
@@ -146,8 +151,10 @@ def test_agreement_keeps_what_is_stable_and_takes_the_mean_elsewhere() -> None:
 
 def test_agreement_goes_from_the_mean_to_the_seed_as_the_threshold_rises() -> None:
     rng = np.random.default_rng(0)
-    rgb, mean, spread = rng.random((30, 30, 3)), rng.random((30, 30, 3)), rng.random((30, 30))
-    results = [agreed(rgb, mean, spread, threshold) for threshold in (0, 0.2, 0.5, 0.8, 1)]
+    rgb, mean, l_std_map = rng.random((30, 30, 3)), rng.random((30, 30, 3)), rng.random((30, 30))
+    results = [
+        blend_with_mean(rgb, mean, l_std_map, threshold) for threshold in (0, 0.2, 0.5, 0.8, 1)
+    ]
     shares = [result.share for result in results]
     assert shares == sorted(shares, reverse=True)
     assert (shares[0], shares[-1]) == (1, 0)
@@ -157,4 +164,4 @@ def test_agreement_goes_from_the_mean_to_the_seed_as_the_threshold_rises() -> No
 
 def test_agreement_below_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 0, got -1"):
-        agreed(np.zeros((4, 4, 3)), np.zeros((4, 4, 3)), np.zeros((4, 4)), -1)
+        blend_with_mean(np.zeros((4, 4, 3)), np.zeros((4, 4, 3)), np.zeros((4, 4)), -1)

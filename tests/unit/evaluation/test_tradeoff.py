@@ -51,7 +51,7 @@ def test_more_settings_than_memory_is_meant_for_are_refused() -> None:
         grid(BASE, fractions, fractions)
 
 
-def test_every_decode_is_told_of_so_that_a_sweep_can_be_stopped() -> None:
+def test_every_decoding_is_an_event_at_which_a_sweep_can_be_stopped() -> None:
     pipeline = tiny_pipeline()
     session, configs = PictureSession(lambda _: pipeline, PICTURE), grid(BASE, [0.6], [0.5, 0.2])
     for _ in range(2):

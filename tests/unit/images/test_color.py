@@ -12,10 +12,10 @@ REACH = 2**WAVELET_LEVELS - 1
 """How far the blurs of all levels see together, in pixels."""
 
 
-def picture(seed: int, *, batch: int = 1, side: int = 32, spread: float = 0.2) -> torch.Tensor:
+def picture(seed: int, *, batch: int = 1, side: int = 32, std: float = 0.2) -> torch.Tensor:
     """Noise whose channels differ in mean, [batch,3,side,side]."""
     noise = torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(seed))
-    return noise * spread + torch.tensor([0.2, 0.5, 0.7]).reshape(1, 3, 1, 1)
+    return noise * std + torch.tensor([0.2, 0.5, 0.7]).reshape(1, 3, 1, 1)
 
 
 def checkerboard(side: int) -> torch.Tensor:
@@ -29,8 +29,8 @@ def interior(x: torch.Tensor) -> torch.Tensor:
     return x[..., REACH:-REACH, REACH:-REACH]
 
 
-def test_adain_gives_each_channel_the_mean_and_spread_of_the_reference() -> None:
-    sr, reference = picture(0, spread=0.3) - 0.4, picture(1, spread=0.1)
+def test_adain_gives_each_channel_the_mean_and_deviation_of_the_reference() -> None:
+    sr, reference = picture(0, std=0.3) - 0.4, picture(1, std=0.1)
     out = adain(reference)(sr)
     torch.testing.assert_close(out.mean((2, 3)), reference.mean((2, 3)), atol=1e-5, rtol=0)
     torch.testing.assert_close(out.std((2, 3)), reference.std((2, 3)), atol=0, rtol=2e-3)
@@ -159,7 +159,7 @@ def test_each_result_of_a_batch_is_aligned_by_itself(method: ColorAlignment) -> 
 
 @pytest.mark.parametrize("method", COLOR_ALIGNMENTS)
 def test_values_outside_the_range_are_not_clamped(method: ColorAlignment) -> None:
-    out = aligner(picture(1, spread=2.0), method)(picture(0, spread=2.0))
+    out = aligner(picture(1, std=2.0), method)(picture(0, std=2.0))
     assert out.min() < 0
     assert out.max() > 1
 

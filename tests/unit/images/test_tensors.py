@@ -35,7 +35,7 @@ class TestTensors:
         assert rgb.max() == 0
 
     @pytest.mark.parametrize("channels_last", [True, False])
-    def test_to_array_takes_over_memory_only_when_told(self, channels_last: bool) -> None:
+    def test_to_array_shares_memory_only_with_overwrite(self, channels_last: bool) -> None:
         x = torch.linspace(-1, 2, 24).reshape(1, 3, 2, 4)
         if channels_last:
             x = x.to(memory_format=torch.channels_last)

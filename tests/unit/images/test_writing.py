@@ -66,7 +66,7 @@ class TestWriting:
         with pytest.raises(PictureError, match="not a picture"):
             read_png_text(written(tmp_path / "a.png", b"Dear diary,"))
 
-    def test_a_file_is_replaced_only_when_told(self, tmp_path: Path) -> None:
+    def test_a_file_is_replaced_only_with_overwrite(self, tmp_path: Path) -> None:
         path = written(tmp_path / "a.png", b"precious")
         picture = Picture(np.zeros((16, 16, 3), np.float32))
         with pytest.raises(FileExistsError, match=r"a\.png exists; choose another name"):
