@@ -1,6 +1,8 @@
 """Random draws of degradations, each a pure function of a generator, by the name of their chain."""
 
+import argparse
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 
@@ -33,3 +35,12 @@ def draw(chain: Chain, scale: int, generator: torch.Generator) -> Degradation:
 def draw_bicubic(scale: int, generator: torch.Generator) -> Sequence[AnyOperation]:
     """The operation of bicubic reduction; nothing is drawn."""
     return [Resize(factor=1 / scale, mode="antialiased")]
+
+
+def chain_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a command that draws: --chain, --seed and --scale."""
+    parser.add_argument("--chain", choices=get_args(Chain), default="real-esrgan",
+                        help="default: %(default)s")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--scale", type=int, choices=range(1, 9), default=4, metavar="1-8",
+                        help="default: %(default)s")  # fmt: skip

@@ -18,8 +18,7 @@ from ccsr.images.reading import load_picture
 from ccsr.images.tensors import to_array, to_tensor, to_uint8
 from training.config import Chain
 from training.data import MAX_TRAINING_PIXELS
-from training.degradation.__main__ import chain_arguments
-from training.degradation.chains import draw
+from training.degradation.chains import chain_arguments, draw
 from training.degradation.operations import Degradation
 from training.draws import generator_for
 

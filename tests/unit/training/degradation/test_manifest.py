@@ -7,8 +7,9 @@ from skimage import data
 
 from ccsr.images.tensors import to_array, to_tensor, to_uint8
 from training.config import Chain
-from training.degradation.__main__ import MANIFEST, ManifestEntry, main
+from training.degradation.__main__ import main
 from training.degradation.chains import draw
+from training.degradation.manifest import MANIFEST, ManifestEntry
 from training.draws import generator_for
 
 
