@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     engine = load_engine(options.model, LoadingConfig(device=options.device))
     pipeline = engine.pipeline("ccsr")
     picture, config = noise_picture(options.side), SamplingConfig()
-    pipeline(picture, config)  # the first run pays for setting up
+    pipeline.upscale(picture, config)  # the first run pays for setting up
 
     runs: list[dict[str, float]] = []
     spent: dict[str, list[float]] = {}
@@ -167,7 +167,7 @@ def print_large(model: str, side: int) -> None:
     engine = load_engine(model, LoadingConfig(device="cpu"))
     picture, config = noise_picture(side), SamplingConfig()
     pipeline = engine.pipeline("ccsr")
-    seconds = _seconds(lambda: pipeline(picture, config))
+    seconds = _seconds(lambda: pipeline.upscale(picture, config))
     size = target_size(picture, config)
     each = seconds / (size.height * size.width / 1e6)
     print(f"{size}, cpu {engine.info.dtype}: peak memory {_peak_memory() / 1e9:.2f} GB, "
@@ -194,7 +194,7 @@ def _peak_memory() -> int:
 
 def jobs(engine: ModelEngine, picture: Picture, config: SamplingConfig) -> dict[str, float]:
     """Seconds of what the page does besides one run."""
-    pipeline, seeds = engine.pipeline(config.variant), range(NUM_SEEDS)
+    upscale, seeds = engine.pipeline(config.variant).upscale, range(NUM_SEEDS)
     session = engine.session(picture)
     list(session.run(config, 0))
     kept, longer = (dataclasses.replace(config, t_min=t_min) for t_min in (0.5, 0.2))
@@ -202,15 +202,15 @@ def jobs(engine: ModelEngine, picture: Picture, config: SamplingConfig) -> dict[
     seeds_swept, loop_start = range(DEFAULT_SWEEP_SEEDS), engine.info.loop_start
     swept = engine.session(picture), configs, seeds_swept, _unscored, loop_start
     return {
-        f"{NUM_SEEDS} runs": _seconds(lambda: [pipeline(picture, config, (s,)) for s in seeds]),
-        f"{NUM_SEEDS} seeds in one run": _seconds(lambda: pipeline(picture, config, seeds)),
+        f"{NUM_SEEDS} runs": _seconds(lambda: [upscale(picture, config, (s,)) for s in seeds]),
+        f"{NUM_SEEDS} seeds in one run": _seconds(lambda: upscale(picture, config, seeds)),
         "t_min raised after a run": _seconds(lambda: list(session.run(kept, 0))),
         "t_min lowered to 0.2 after a run": _seconds(lambda: list(session.run(longer, 0))),
         f"{len(configs)} settings with {DEFAULT_SWEEP_SEEDS} seeds": _seconds(
             lambda: list(sweep(*swept))
         ),
         "the longest run of that sweep": _seconds(
-            lambda: pipeline(picture, longest_of(configs), (0,))
+            lambda: upscale(picture, longest_of(configs), (0,))
         ),
     }
 
@@ -234,7 +234,7 @@ def parts_of_a_run(
     with ExitStack() as stack:
         for network, method, part in calls:
             stack.enter_context(_timed(network, method, part, spent))
-        total = _seconds(lambda: pipeline(picture, config))
+        total = _seconds(lambda: pipeline.upscale(picture, config))
     spent["rest"] = total - sum(spent.values())
     return spent
 

@@ -195,8 +195,6 @@ class TilingConfig:
     """From one piece to the next, in latents."""
     weights: Literal["gaussian", "official"] = "gaussian"
     """How overlapping pieces are blended; "official" is not quite symmetric, for parity."""
-    vae_tile: int = 128
-    """Side of the pieces that the autoencoder works on, in latents; they change nothing."""
 
     def __post_init__(self) -> None:
         """Check that pieces cover everything."""

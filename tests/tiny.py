@@ -129,7 +129,7 @@ def save_tiny_model(folder: Path) -> Path:
     """A model folder with all three variants, each of other weights."""
     tiny_pipeline().save_pretrained(folder)
     v1, v2 = tiny_pipeline(seed=1), tiny_pipeline(seed=2)
-    v1.unet.save_pretrained(folder / "unet", variant="v1")
-    v1.controlnet.save_pretrained(folder / "controlnet", variant="v1")
-    v2.vae.save_pretrained(folder / "vae", variant="v2")
+    v1.unet.save_pretrained(folder / "v1" / "unet")
+    v1.controlnet.save_pretrained(folder / "v1" / "controlnet")
+    v2.vae.save_pretrained(folder / "v2" / "vae")
     return folder

@@ -17,10 +17,10 @@ from ccsr.diffusion.sampler import SeededNoise, sample
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import non_uniform_plan
 from ccsr.models.autoencoder import Autoencoder, encode
+from ccsr.models.denoiser import Denoiser
 from training.config import PairsConfig, Stage2Config
 from training.data import Example
 from training.draws import generator_for, random_int
-from training.network import Denoiser
 
 Compute = Callable[[list[Example], list[int]], dict[str, torch.Tensor]]
 """B examples and their indices -> tensors [B,...] by name."""
@@ -90,7 +90,7 @@ def roll_outs(
         hr = _stack(examples, "hr")
         lr_latent = encode(vae, _stack(examples, "lr_up"))
         steps = sample(
-            denoiser.predictor(lr_latent),
+            denoiser.predictor(denoiser.features(lr_latent)),
             scheduler,
             plan,
             SeededNoise(indices),

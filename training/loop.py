@@ -21,7 +21,7 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ccsr.inference.engine import cpu_computes_in_bfloat16
+from ccsr.inference.device import choose_device, choose_dtype
 from training.config import LoopConfig
 from training.data import Example
 from training.draws import generator_for
@@ -69,12 +69,10 @@ class TrainStep:
 
 
 def mixed_precision(choice: str) -> str:
-    """Resolve "auto": bfloat16 where the hardware computes in it, else float32."""
+    """Accelerate's name of a number format; "auto" is resolved as at inference, untested."""
     if choice != "auto":
         return choice
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    return "bf16" if cpu_computes_in_bfloat16() else "no"
+    return "bf16" if choose_dtype("auto", choose_device("auto")) == torch.bfloat16 else "no"
 
 
 def rate_factor(step: int, warmup_steps: int, max_steps: int) -> float:

@@ -6,22 +6,21 @@ CCSR Eq. (3). Stage 2 trains the decoder with the adversarial losses of latent d
 is a mean over all elements here, as in the authors' code.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch.nn import functional
 
+from ccsr.diffusion.sampler import Predict
 from ccsr.diffusion.scheduler import NonUniformScheduler
 
-PredictBatch = Callable[[torch.Tensor, torch.Tensor | int], torch.Tensor]
 """Network output [B,C,h,w] at x_t [B,C,h,w] and train timestep t, one or [B], for a fixed
 condition."""
 
 
 def l_diff(
-    predict: PredictBatch,
+    predict: Predict,
     scheduler: NonUniformScheduler,
     x0: torch.Tensor,
     t: torch.Tensor,
@@ -74,7 +73,7 @@ class StructureRefinementLoss:
 
 
 def structure_refinement_loss(
-    predict: PredictBatch,
+    predict: Predict,
     scheduler: NonUniformScheduler,
     x0: torch.Tensor,
     t: torch.Tensor,
@@ -112,7 +111,7 @@ def structure_refinement_loss(
 
 
 def noised_estimate(
-    predict: PredictBatch,
+    predict: Predict,
     scheduler: NonUniformScheduler,
     x0: torch.Tensor,
     t: torch.Tensor,

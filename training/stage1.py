@@ -12,12 +12,13 @@ from torch import nn
 
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.models.autoencoder import Autoencoder, decode
+from ccsr.models.denoiser import Denoiser
 from training.config import COMPRESSION, Stage1Config, UniformConfig
 from training.data import Example
 from training.draws import random_int
 from training.latent_cache import LatentCache
 from training.losses import Stage1Noise, l_diff, noised_estimate, structure_refinement_loss
-from training.network import Denoiser
+from training.network import save_denoiser
 from training.perceptual import PerceptualLoss
 
 
@@ -39,7 +40,7 @@ class UniformLosses(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """batch["hr_latent"], batch["lr_latent"] [B,C,h,w] -> losses."""
         x0 = batch["hr_latent"]
-        predict = self.denoiser.predictor(batch["lr_latent"])
+        predict = self.denoiser.predictor(self.denoiser.features(batch["lr_latent"]))
         num_train_timesteps = self.scheduler.last_timestep + 1
         losses: list[torch.Tensor] = []
         for _ in range(self.noise_levels):
@@ -85,7 +86,7 @@ class StructureRefinementLosses(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """batch["hr_latent"], "lr_latent" [B,C,h,w] and "hr" [B,3,H,W] in [0,1] -> losses."""
         x0 = batch["hr_latent"]
-        predict = self.denoiser.predictor(batch["lr_latent"])
+        predict = self.denoiser.predictor(self.denoiser.features(batch["lr_latent"]))
         t = random_timesteps(x0, self.t_max, generator)
         noise = Stage1Noise(*(noise_like(x0, generator) for _ in Stage1Noise._fields))
         eq3 = structure_refinement_loss(predict, self.scheduler, x0, t, self.t_max, noise)
@@ -147,7 +148,7 @@ class DenoiserObjective:
 
     def export(self, folder: Path) -> None:
         """Save UNet and ControlNet."""
-        self.denoiser.save(folder)
+        save_denoiser(self.denoiser, folder)
 
 
 def uniform_objective(

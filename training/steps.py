@@ -14,7 +14,9 @@ from diffusers.utils import CONFIG_NAME
 from safetensors.torch import load_file
 from torch import nn
 
-from ccsr.inference.engine import cpu_computes_in_bfloat16
+from ccsr.config import Variant
+from ccsr.inference.device import choose_dtype
+from ccsr.inference.hub import component_of
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.fusion import fuse_rms_norms
 from training.autoencoder import AutoencoderObjective
@@ -30,7 +32,7 @@ from training.latent_cache import (
     write_latent_cache,
 )
 from training.loop import Objective, TrainStep, train
-from training.network import Denoiser, build_denoiser, build_scheduler
+from training.network import build_denoiser, build_scheduler, load_denoiser
 from training.perceptual import require_weights
 from training.stage1 import stage1_objective, uniform_objective
 from training.stage2 import DecoderObjective
@@ -80,19 +82,19 @@ class Run:
         return vae
 
     def warm_start(
-        self, network: nn.Module, part: str, variant: str | None = None, prefix: str = ""
+        self, network: nn.Module, part: str, variant: Variant = "ccsr", prefix: str = ""
     ) -> None:
         """Initialise `network` with weights of `origin`, if there is one.
 
         Args:
             network: The network to train.
             part: Subfolder of `origin`.
-            variant: File variant of the weights there.
+            variant: The variant whose weights are taken.
             prefix: Only weights whose names begin so are copied.
         """
         if self.origin is not None:
-            name = ".".join(filter(None, ("diffusion_pytorch_model", variant, "safetensors")))
-            weights = load_file(self.origin / part / name)
+            (file,) = component_of(self.origin, variant, part).weights()
+            weights = load_file(file)
             copy_matching(network, {k: w for k, w in weights.items() if k.startswith(prefix)})
 
     def cache(self, name: str, config: PairsConfig) -> Path:
@@ -132,7 +134,7 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | CachePro
         for config in {run.recipe.uniform.pairs, run.recipe.stage1.pairs}:
             yield from _write_cache(run, step, config, encoded_pairs(run.autoencoder()))
     elif step == "rollouts":
-        denoiser = Denoiser.load(run.exported("stage1")).requires_grad_(False)
+        denoiser = load_denoiser(run.exported("stage1")).requires_grad_(False)
         scheduler = build_scheduler(run.recipe.network)
         compute = roll_outs(run.autoencoder(), denoiser, scheduler, run.recipe.stage2)
         yield from _write_cache(run, step, run.recipe.stage2.rollouts, compute)
@@ -179,7 +181,7 @@ def _uniform(run: Run) -> Objective:
 
 def _stage1(run: Run) -> Objective:
     recipe = run.recipe
-    denoiser = Denoiser.load(run.exported("uniform"))
+    denoiser = load_denoiser(run.exported("uniform"))
     scheduler = build_scheduler(recipe.network)
     pairs = run.cache("pairs", recipe.stage1.pairs)
     return stage1_objective(denoiser, scheduler, run.autoencoder(), recipe.stage1, pairs)
@@ -246,7 +248,7 @@ def copy_matching(network: nn.Module, weights: dict[str, torch.Tensor]) -> int:
 def export(run: Run, output: Path) -> None:
     """Write all variants of the model as one diffusers folder, in float16.
 
-    The file variant "v1" holds UNet and ControlNet of V1, "v2" the autoencoder as pre-trained.
+    The subfolder "v1" holds UNet and condition network of V1, "v2" the autoencoder as pre-trained.
 
     Raises:
         FileExistsError: If `output` holds a model.
@@ -254,7 +256,7 @@ def export(run: Run, output: Path) -> None:
     if (output / "model_index.json").exists():
         raise FileExistsError(f"{output} holds a model; move it away first")
     scheduler = build_scheduler(run.recipe.network)
-    uniform, stage1 = (Denoiser.load(run.exported(step)) for step in ("uniform", "stage1"))
+    uniform, stage1 = (load_denoiser(run.exported(step)) for step in ("uniform", "stage1"))
     pretrained, finetuned = run.autoencoder(), run.autoencoder("stage2")
     networks = [uniform.unet, uniform.controlnet, stage1.unet, stage1.controlnet]
     for part in (*networks, pretrained, finetuned):
@@ -266,9 +268,9 @@ def export(run: Run, output: Path) -> None:
         scheduler=scheduler,
     )
     pipeline.to(dtype=torch.float16).save_pretrained(output)
-    uniform.unet.half().save_pretrained(output / "unet", variant="v1")
-    uniform.controlnet.half().save_pretrained(output / "controlnet", variant="v1")
-    pretrained.half().save_pretrained(output / "vae", variant="v2")
+    uniform.unet.half().save_pretrained(output / "v1" / "unet")
+    uniform.controlnet.half().save_pretrained(output / "v1" / "controlnet")
+    pretrained.half().save_pretrained(output / "v2" / "vae")
 
 
 def _clear_path(part: ConfigMixin) -> None:
@@ -284,7 +286,7 @@ def _write_cache(
     crops = Crops(PictureFolder(run.pictures), config.crop_px, data, config.seed, config.count)
     pairs = Pairs(crops, mixture(data))
     # Caches are computed on the CPU.
-    dtype = torch.bfloat16 if cpu_computes_in_bfloat16() else torch.float32
+    dtype = choose_dtype("auto", torch.device("cpu"))
     folder = run.cache(step, config)
     ensure_fingerprint(folder, step_fingerprint(run, step, config))
     for done in write_latent_cache(folder, pairs, config.count, compute, dtype):

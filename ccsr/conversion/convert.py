@@ -12,7 +12,7 @@ from ccsr.conversion.checkpoint import Checkpoint, CheckpointError, Components, 
 from ccsr.conversion.plan import TEXT_ENCODER, ConversionPlan
 from ccsr.conversion.v1 import plan_v1
 from ccsr.conversion.v2 import find_components, places_of, plan_v2, scheduler_of
-from ccsr.inference.engine import from_hub
+from ccsr.inference.hub import from_hub, write_custom_pipeline
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.prompt_embeds import EMPTY_TOKENS, EmptyPrompt, embed_tokens
 from ccsr.models.sd21 import WORKING_SIZE
@@ -54,6 +54,7 @@ def convert(
         # Only one network at a time is in memory.
         model.to_empty(device="meta")
     plan.scheduler.save_pretrained(output / "scheduler")
+    write_custom_pipeline(output)
     # Last: without it an unfinished folder is not a model.
     _write_index(plan, prompt, output, clip_tokenizer)
     return plan

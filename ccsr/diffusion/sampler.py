@@ -5,15 +5,15 @@ The network is a function of (x_t, t); condition and tiles are inside. Latents a
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import TimestepPlan
 
-Predict = Callable[[torch.Tensor, int], torch.Tensor]
-"""(x_t [B,C,h,w], train timestep t) -> network output [B,C,h,w]."""
+Predict = Callable[[torch.Tensor, torch.Tensor | int], torch.Tensor]
+"""(x_t [B,C,h,w], train timesteps t, one or [B]) -> network output [B,C,h,w]."""
 
 Noise = Callable[[int, Sequence[int]], torch.Tensor]
 """(number of the draw, shape) -> standard normal noise.
@@ -37,16 +37,22 @@ class Step:
 
 
 class SeededNoise:
-    """Noise for a batch of seeds, each from a CPU generator of its own.
+    """Noise for a batch of results, each from a generator of its own.
 
-    A seed gives the same numbers alone and in any batch, on any device.
+    A seed stands for a CPU generator: it gives the same numbers alone and in any batch, on any
+    device.
 
     Raises:
         ValueError: If draws are requested out of order.
     """
 
-    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    def __init__(
+        self, seeds: Sequence[int | torch.Generator], device: torch.device | str = "cpu"
+    ) -> None:
+        self.generators = [
+            seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+            for seed in seeds
+        ]
         self.device = device
         self.drawn = 0
 
@@ -55,7 +61,10 @@ class SeededNoise:
         if draw != self.drawn:
             raise ValueError(f"draw {self.drawn} is next, got {draw}")
         self.drawn += 1
-        noises = [torch.randn(tuple(shape[1:]), generator=g) for g in self.generators]
+        noises = [
+            torch.randn(tuple(shape[1:]), generator=generator, device=generator.device)
+            for generator in self.generators
+        ]
         return torch.stack(noises).to(self.device)
 
 
@@ -67,6 +76,7 @@ def sample(
     shape: Sequence[int],
     made: Sequence[Step] = (),
     start: torch.Tensor | None = None,
+    on_step_end: Callable[[Step], torch.Tensor | None] | None = None,
 ) -> Iterator[Step]:
     """Evaluate the network along a plan; the estimate of the last `Step` is the result.
 
@@ -81,6 +91,7 @@ def sample(
         made: The first steps of an earlier run with the same network, noise and timesteps; their
             estimates are yielded again, without network evaluations.
         start: A latent [1,C,h,w] that is noised to T as x_T, instead of pure noise.
+        on_step_end: Called with each step; the estimate that it returns replaces that of the step.
     """
     x_t = noise(0, shape)
     if start is not None:
@@ -91,7 +102,12 @@ def sample(
             x0_hat = made[evaluation - 1].x0_hat.to(x_t.device)
         else:
             x0_hat = scheduler.x0_hat(predict(x_t, t), x_t, t)
-        yield Step(evaluation, total, t, x0_hat)
+        step = Step(evaluation, total, t, x0_hat)
+        if on_step_end is not None and (changed := on_step_end(step)) is not None:
+            step = replace(step, x0_hat=changed)
+        yield step
         # Truncate: the result is the last estimate, not a sample below it.
         if evaluation < total:
-            x_t = scheduler.next_sample(plan, evaluation, x0_hat, x_t, noise(evaluation, shape))
+            x_t = scheduler.next_sample(
+                plan, evaluation, step.x0_hat, x_t, noise(evaluation, shape)
+            )

@@ -16,6 +16,8 @@ from ccsr.models.tiling import in_tiles
 
 Autoencoder = AutoencoderKL | AutoencoderDC
 
+VAE_TILE = 128
+"""Default side of a tile in latents."""
 SMALLEST_TILE = 16
 """Side of a tile in latents: with smaller ones most of the time would go into margins."""
 COPIES = 5

@@ -157,7 +157,7 @@ def blended(
     covering = windows(height, width, tiling)
     networks = [predict_in(window) for window in covering]
 
-    def predict(x_t: torch.Tensor, t: int) -> torch.Tensor:
+    def predict(x_t: torch.Tensor, t: torch.Tensor | int) -> torch.Tensor:
         total, norm = torch.zeros_like(x_t, dtype=torch.float32), x_t.new_zeros(height, width)
         for (rows, columns), network in zip(covering, networks, strict=True):
             x = x_t[..., rows, columns]

@@ -131,8 +131,9 @@ def python_code(source: str, config: SamplingConfig, seed: int, model: str) -> s
     return (
         "from ccsr import SamplingConfig, load_engine, load_picture, save_png\n\n"
         f"pipeline = load_engine({model!r}).pipeline({config.variant!r})\n"
-        f"result = pipeline(load_picture({source!r}), SamplingConfig({chosen}), seeds=({seed},))\n"
-        'save_png("result.png", result.pictures[0])'
+        f"(result,) = pipeline.upscale(\n"
+        f"    load_picture({source!r}), SamplingConfig({chosen}), seeds=({seed},)\n)\n"
+        'save_png("result.png", result)'
     )
 
 

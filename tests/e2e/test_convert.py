@@ -113,7 +113,7 @@ def test_converted_model_upscales(model: Path) -> None:
     pipeline = CCSRPipeline.from_pretrained(str(model), working_size=0)
     pipeline.set_progress_bar_config(disable=True)
     picture = picture_from_array(torch.randint(0, 255, (16, 20, 3)).numpy().astype("uint8"))
-    (result,) = pipeline(picture, SamplingConfig(num_steps=3)).pictures
+    (result,) = pipeline.upscale(picture, SamplingConfig(num_steps=3))
     assert result.size == (64, 80)
     assert not (model / "text_encoder").exists()
     assert (model / "empty_prompt").is_dir()
@@ -388,7 +388,7 @@ def test_components_of_v2_become_a_model_that_upscales(
 
     rng = np.random.default_rng(0)
     picture = picture_from_array(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
-    (result,) = pipeline(picture, SamplingConfig(num_steps=3)).pictures
+    (result,) = pipeline.upscale(picture, SamplingConfig(num_steps=3))
     assert result.size == (64, 64)
 
 
@@ -439,7 +439,7 @@ def test_tokenizer_is_asked_for_before_anything_is_written(
         asked.append(repository)
         raise LocalEntryNotFoundError("offline")
 
-    monkeypatch.setattr("ccsr.inference.engine.snapshot_download", unreachable)
+    monkeypatch.setattr("ccsr.inference.hub.snapshot_download", unreachable)
     convert = ["convert", str(source), str(tmp_path / "model"), "--keep-text-encoder"]
     assert main(convert) == 2
     assert asked == [TOKENIZER]
@@ -456,7 +456,7 @@ def test_tokenizer_that_is_nowhere_else_is_fetched_from_the_hub(
 ) -> None:
     shutil.move(source / BASE_FOLDER / "tokenizer", tmp_path / "fetched")
     monkeypatch.setattr(
-        "ccsr.inference.engine.snapshot_download", lambda *_, **__: tmp_path / "fetched"
+        "ccsr.inference.hub.snapshot_download", lambda *_, **__: tmp_path / "fetched"
     )
     assert main(["convert", str(source), str(tmp_path / "model"), "--keep-text-encoder"]) == 0
     assert load_engine(str(tmp_path / "model")).info.reads_text

@@ -87,8 +87,8 @@ def trained(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 def test_all_steps_make_a_model_of_three_variants(trained: Path) -> None:
     model = trained / "model"
     picture = picture_from_array(pictures.coffee()[:24, :37])
-    pipelines = {v: CCSRPipeline.from_pretrained(str(model), variant=v) for v in VARIANTS}
-    sizes = {v: pipeline(picture).pictures[0].size for v, pipeline in pipelines.items()}
+    pipelines = {v: CCSRPipeline.from_pretrained(model, sr_variant=v) for v in VARIANTS}
+    sizes = {v: pipeline.upscale(picture)[0].size for v, pipeline in pipelines.items()}
     assert sizes == dict.fromkeys(VARIANTS, (96, 148))
 
 
@@ -156,13 +156,13 @@ def test_training_that_starts_from_a_model_has_its_networks_before_the_first_ste
     steps = ("autoencoder", "pairs", "uniform", "stage1", "rollouts", "stage2")
     assert train((folders[0], recipe), run, *steps, "--init", str(model)) == 0
 
-    for part, exported, variant in (
-        ("unet", "uniform/export/unet", ""),
-        ("controlnet", "uniform/export/controlnet", ""),
-        ("vae", "autoencoder/export", "v2."),
-        ("vae", "stage2/export", ""),
+    for part, exported in (
+        ("unet", "uniform/export/unet"),
+        ("controlnet", "uniform/export/controlnet"),
+        ("v2/vae", "autoencoder/export"),
+        ("vae", "stage2/export"),
     ):
-        expected = load_file(model / part / f"diffusion_pytorch_model.{variant}safetensors")
+        expected = load_file(model / part / "diffusion_pytorch_model.safetensors")
         found = load_file(run / exported / "diffusion_pytorch_model.safetensors")
         assert all(torch.equal(found[k].half(), expected[k]) for k in expected), part
     scaling_factors = [
@@ -213,7 +213,7 @@ def test_another_decoder_is_trained_for_the_latents_of_a_model(
     before, after = (json.loads((f / "config.json").read_text()) for f in (model / "vae", export))
     assert after["scaling_factor"] == before["scaling_factor"]
     assert after["decoder_block_out_channels"] == [8, 4, 8, 16]
-    kept = load_file(model / "vae" / "diffusion_pytorch_model.v2.safetensors")
+    kept = load_file(model / "v2" / "vae" / "diffusion_pytorch_model.safetensors")
     made = load_file(export / "diffusion_pytorch_model.safetensors")
     encoder = [key for key in made if key.startswith("encoder.")]
     assert encoder

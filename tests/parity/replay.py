@@ -26,7 +26,7 @@ from ccsr.diffusion.timesteps import non_uniform_plan
 from ccsr.images.color import aligner
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.autoencoder import decode, encode
-from ccsr.models.lr_adapter import Residuals
+from ccsr.models.denoiser import Features
 from ccsr.models.prompt_embeds import EmptyPrompt, PromptEmbeds
 from ccsr.models.sd21 import HEAD_CHANNELS
 from ccsr.models.tiling import Window, blended, windows
@@ -111,7 +111,7 @@ def replay(
 
     def network(window: Window) -> Predict:
         features = features_in(pipeline, trace["cond_img"], window)
-        return pipeline.network(features, text, settings["strength"])
+        return pipeline.denoiser.predictor(features, text, settings["strength"])
 
     predict = blended(network, *latent.shape[2:], tiling) if tiled else network(EVERYTHING)
     plan = non_uniform_plan(
@@ -144,13 +144,11 @@ def replay(
     yield Difference("final_uint8", largest(levels, trace["final_uint8_hwc"].float()))
 
 
-def features_in(
-    pipeline: CCSRPipeline, cond_img: torch.Tensor, window: Window
-) -> torch.Tensor | Residuals:
+def features_in(pipeline: CCSRPipeline, cond_img: torch.Tensor, window: Window) -> Features:
     """Condition features of a piece, encoded by itself, as the authors' code does it."""
     rows, columns = (slice(*(8 * at if at else at for at in (s.start, s.stop))) for s in window)
     latent = encode(pipeline.vae, cond_img[..., rows, columns])
-    return pipeline.controlnet.condition_features(latent)
+    return pipeline.denoiser.features(latent)
 
 
 def largest(found: torch.Tensor, expected: torch.Tensor) -> float:

@@ -47,7 +47,7 @@ def test_random_weights_give_finite_pictures() -> None:
     pipeline = benchmark.random_pipeline(torch.bfloat16, channels=32, vae_channels=32)
     assert pipeline.config["working_size"] == 512
     pipeline.register_to_config(working_size=0)
-    (result,) = pipeline(benchmark.noise_picture(16), SamplingConfig(num_steps=3)).pictures
+    (result,) = pipeline.upscale(benchmark.noise_picture(16), SamplingConfig(num_steps=3))
     assert np.isfinite(result.rgb).all()
     assert result.size == (64, 64)
 

@@ -106,7 +106,7 @@ def test_points_are_those_of_separate_runs() -> None:
     _, points = swept(PictureSession(lambda _: pipeline, PICTURE), configs, (3, 4))
     for config, done in zip(configs, points, strict=True):
         point = done.point
-        results = [picture.rgb for picture in pipeline(PICTURE, config, (3, 4)).pictures]
+        results = [picture.rgb for picture in pipeline.upscale(PICTURE, config, (3, 4))]
         np.testing.assert_allclose(done.picture.rgb, results[0], atol=1 / 255)
         expected = np.mean([rgb.mean() for rgb in results])
         assert point.scores["brightness"] == pytest.approx(expected, abs=1e-3)

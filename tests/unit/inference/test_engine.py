@@ -14,9 +14,10 @@ from huggingface_hub.errors import (
 
 from ccsr.config import LoadingConfig, SamplingConfig
 from ccsr.images.picture import Picture, picture_from_array
-from ccsr.inference import engine as weights
-from ccsr.inference.engine import ModelNotFound, load_engine
+from ccsr.inference import hub
+from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Restored
+from ccsr.inference.hub import ModelNotFound
 from ccsr.models.autoencoder import tile_within
 from tests.tiny import save_tiny_model
 
@@ -61,7 +62,7 @@ def test_variants_share_what_is_equal(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "variants"),
-    [("*.v1.safetensors", ("ccsr", "v2")), ("*.v2.safetensors", ("ccsr",))],
+    [("v1/*/*.safetensors", ("ccsr", "v2")), ("v2/*/*.safetensors", ("ccsr",))],
 )
 def test_only_variants_that_are_there_are_offered(
     folder: Path, tmp_path: Path, pattern: str, variants: tuple[str, ...]
@@ -89,7 +90,7 @@ def test_damaged_weights_are_named(folder: Path, tmp_path: Path) -> None:
 def test_pickled_weights_are_never_loaded(folder: Path, tmp_path: Path) -> None:
     broken = copy_without(folder, tmp_path, "vae/diffusion_pytorch_model.safetensors")
     (broken / "vae" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
-    with pytest.raises(ModelNotFound, match="cannot be loaded"):
+    with pytest.raises(ModelNotFound, match="weights are missing"):
         load_engine(str(broken), LoadingConfig(device="cpu"))
 
 
@@ -112,7 +113,7 @@ def test_hub_repository_is_fetched_as_safetensors_only(
         asked.update(repository=repository, **options)
         return str(folder)
 
-    monkeypatch.setattr(weights, "snapshot_download", fake_download)
+    monkeypatch.setattr(hub, "snapshot_download", fake_download)
     assert load_engine(name, LoadingConfig(device="cpu")).info.name == name
     assert asked == {
         "repository": "owner/name",
@@ -140,7 +141,7 @@ def test_what_the_hub_answers_is_told(
     def fail(*_: object, **__: object) -> str:
         raise error.__new__(error)
 
-    monkeypatch.setattr(weights, "snapshot_download", fail)
+    monkeypatch.setattr(hub, "snapshot_download", fail)
     with pytest.raises(ModelNotFound, match=message):
         load_engine("owner/name@v2")
 
@@ -179,9 +180,7 @@ def test_pieces_become_smaller_with_the_memory_for_them(
     folder: Path, max_memory: float | None, tile: int
 ) -> None:
     engine = load_engine(str(folder), LoadingConfig("cpu", "float32", max_memory=max_memory))
-    tiling = engine.pipeline("ccsr").tiling
-    assert tiling is not None
-    assert tiling.vae_tile == tile
+    assert engine.pipeline("ccsr").vae_tile == tile
 
 
 def test_memory_that_is_too_small_for_any_piece_is_refused(folder: Path) -> None:
@@ -191,9 +190,9 @@ def test_memory_that_is_too_small_for_any_piece_is_refused(folder: Path) -> None
 
 
 def test_tiling_can_be_switched_off(folder: Path) -> None:
-    assert (
-        load_engine(str(folder), LoadingConfig("cpu", tiling=False)).pipeline("v2").tiling is None
-    )
+    pipeline = load_engine(str(folder), LoadingConfig("cpu", tiling=False)).pipeline("v2")
+    assert pipeline.tiling is None
+    assert pipeline.vae_tile is None
 
 
 def test_compiled_networks_give_the_same_picture(
@@ -212,8 +211,8 @@ def test_compiled_networks_give_the_same_picture(
     config = SamplingConfig(num_steps=6)
     results = [
         load_engine(str(folder), LoadingConfig("cpu", "float32", compile=compile))
-        .pipeline("ccsr")(picture(), config)
-        .pictures[0]
+        .pipeline("ccsr")
+        .upscale(picture(), config)[0]
         .rgb
         for compile in (False, True)
     ]

@@ -61,7 +61,7 @@ def test_results_are_those_of_fresh_runs_in_any_order(
 ) -> None:
     for config in (MIDDLE, HIGHER, LOWER, FURTHER, EXTRACTED, OTHER_GRID, MIDDLE):
         _, found = run(session, config)
-        fresh = pipelines["ccsr"](PICTURE, config, (3,)).pictures[0].rgb
+        fresh = pipelines["ccsr"].upscale(PICTURE, config, (3,))[0].rgb
         np.testing.assert_allclose(found, fresh, atol=1 / 255)
 
 
@@ -106,7 +106,7 @@ def test_variants_share_what_their_networks_make(
         config = SamplingConfig(num_steps=9, variant=variant)
         count, found = run(session, config)
         made.append(count)
-        fresh = pipelines[variant](PICTURE, config, (3,)).pictures[0].rgb
+        fresh = pipelines[variant].upscale(PICTURE, config, (3,))[0].rgb
         np.testing.assert_allclose(found, fresh, atol=1 / 255)
     assert made == [full, 0, full]
 
@@ -119,7 +119,7 @@ def test_stopped_run_goes_on_where_it_was(
     stopped.close()
     count, found = run(session, MIDDLE)
     assert count == timestep_plan(MIDDLE).num_evaluations - 2
-    fresh = pipelines["ccsr"](PICTURE, MIDDLE, (3,)).pictures[0].rgb
+    fresh = pipelines["ccsr"].upscale(PICTURE, MIDDLE, (3,))[0].rgb
     np.testing.assert_allclose(found, fresh, atol=1 / 255)
 
 
@@ -141,7 +141,7 @@ def test_run_that_failed_can_be_tried_again(
     with pytest.raises(MemoryError):
         run(session, MIDDLE)
     _, found = run(session, MIDDLE)
-    fresh = pipelines["ccsr"](PICTURE, MIDDLE, (3,)).pictures[0].rgb
+    fresh = pipelines["ccsr"].upscale(PICTURE, MIDDLE, (3,))[0].rgb
     np.testing.assert_array_equal(found, fresh)
 
 
@@ -167,7 +167,7 @@ def test_estimates_on_disk_give_the_same_results(pipelines: dict[Variant, CCSRPi
     session = PictureSession(pipelines.__getitem__, PICTURE, PictureEstimates(PICTURE, cache))
     for config in (MIDDLE, LOWER, FURTHER, HIGHER):
         _, found = run(session, config)
-        fresh = pipelines["ccsr"](PICTURE, config, (3,)).pictures[0].rgb
+        fresh = pipelines["ccsr"].upscale(PICTURE, config, (3,))[0].rgb
         np.testing.assert_array_equal(found, fresh)
     assert cache.disk_bytes > 0 == cache.memory_bytes
 
@@ -188,7 +188,7 @@ def test_interleaved_runs_of_one_setting_give_the_result_of_one(
     results: list[np.ndarray] = []
     for pair in zip_longest(session.run(MIDDLE, 3), session.run(MIDDLE, 3)):
         results += [event.picture.rgb for event in pair if isinstance(event, Restored)]
-    fresh = pipelines["ccsr"](PICTURE, MIDDLE, (3,)).pictures[0].rgb
+    fresh = pipelines["ccsr"].upscale(PICTURE, MIDDLE, (3,))[0].rgb
     for found in results:
         np.testing.assert_array_equal(found, fresh)
     assert len(session.steps(MIDDLE, 3)) == timestep_plan(MIDDLE).num_evaluations

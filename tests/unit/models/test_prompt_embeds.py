@@ -23,7 +23,7 @@ def reader() -> CCSRPipeline:
 
 def result(pipeline: CCSRPipeline, **words: object) -> np.ndarray:
     config = dataclasses.replace(FAST, **words)
-    return pipeline(PICTURE, config).pictures[0].rgb
+    return pipeline.upscale(PICTURE, config)[0].rgb
 
 
 def test_states_are_those_of_the_padded_prompt() -> None:
@@ -57,10 +57,10 @@ def test_guidance_leads_away_from_the_empty_prompt_if_nothing_else_is_unwanted(
     condition = reader.condition(
         PICTURE, dataclasses.replace(FAST, prompt="a cat", guidance_scale=2.0)
     )
-    assert condition.text is not None
+    assert condition.prompt is not None
     assert reader.empty_prompt is not None
-    assert condition.text.negative_prompt_embeds is not None
-    assert torch.equal(condition.text.negative_prompt_embeds, reader.empty_prompt.states)
+    assert condition.prompt.negative_prompt_embeds is not None
+    assert torch.equal(condition.prompt.negative_prompt_embeds, reader.empty_prompt.states)
 
 
 @pytest.mark.parametrize("pipeline", [tiny_pipeline(), tiny_pipeline("kl", attention=True)])

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ccsr.inference.engine import COMPACT_FOLDER
+from ccsr.inference.hub import COMPACT_FOLDER
 from training.__main__ import COMPACT
 from training.config import (
     load_recipe,

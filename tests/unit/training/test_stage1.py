@@ -33,8 +33,11 @@ class AbsoluteDifference(nn.Module):
 class Oracle(nn.Module):
     """A denoiser whose prediction is its condition."""
 
-    def predictor(self, lr_latent: torch.Tensor) -> Callable[..., torch.Tensor]:
-        return lambda x_t, t: lr_latent
+    def features(self, lr_latent: torch.Tensor) -> torch.Tensor:
+        return lr_latent
+
+    def predictor(self, features: torch.Tensor) -> Callable[..., torch.Tensor]:
+        return lambda x_t, t: features
 
 
 def test_l_perceptual_compares_the_same_place_of_estimate_and_hr(
@@ -68,7 +71,10 @@ class Recorder(nn.Module):
         super().__init__()
         self.timesteps: list[torch.Tensor] = []
 
-    def predictor(self, lr_latent: torch.Tensor) -> Callable[..., torch.Tensor]:
+    def features(self, lr_latent: torch.Tensor) -> torch.Tensor:
+        return lr_latent
+
+    def predictor(self, features: torch.Tensor) -> Callable[..., torch.Tensor]:
         def predict(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             self.timesteps.append(t)
             return torch.zeros_like(x_t)
