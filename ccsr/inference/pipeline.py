@@ -154,7 +154,7 @@ class CCSRPipeline(DiffusionPipeline):
         working_size: int = 0,
         text_encoder: CLIPTextModel | None = None,
         tokenizer: CLIPTokenizer | None = None,
-        variant: Variant = "ccsr",
+        variant: str = "ccsr",
     ) -> None:
         super().__init__()
         self.tiling: TilingConfig | None = TilingConfig()
