@@ -215,7 +215,7 @@ def upscale(options: argparse.Namespace) -> int:
     inputs = find_pictures(options.inputs)
     outputs = output_paths(inputs, options.output)
     refuse_existing(outputs, options.overwrite)
-    engine = load_engine(options.model, loading_of(options))
+    engine = load_engine(options.model, loading_of(options), config.variant)
     options.output.mkdir(parents=True, exist_ok=True)
     failures = 0
     for path, output in zip(inputs, outputs, strict=True):
@@ -246,7 +246,7 @@ def seeds(options: argparse.Namespace) -> int:
     picture = load_picture(options.input)
     _tell_notes(options.input, picture)
     reference = _reference(options, picture, config)
-    engine = load_engine(options.model, loading_of(options))
+    engine = load_engine(options.model, loading_of(options), config.variant)
     options.output.mkdir(parents=True, exist_ok=True)
     report = StabilityReport(config)
     for seed, result in _run(engine, picture, config, chosen, options.input.name):
@@ -286,7 +286,7 @@ def sweep(options: argparse.Namespace) -> int:
     picture = load_picture(options.input)
     _tell_notes(options.input, picture)
     reference = _reference(options, picture, config)
-    engine = load_engine(options.model, loading_of(options))
+    engine = load_engine(options.model, loading_of(options), config.variant)
     options.output.mkdir(parents=True, exist_ok=True)
     scorer = make_scorer(picture, reference)
     points: list[Point] = []
