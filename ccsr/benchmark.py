@@ -32,7 +32,8 @@ from ccsr.evaluation.tradeoff import grid, longest_of, sweep
 from ccsr.images.picture import Picture, picture_from_array
 from ccsr.inference.engine import ModelEngine, load_engine
 from ccsr.inference.memory import keep_freed
-from ccsr.inference.pipeline import CCSRPipeline, target_size
+from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.inference.sizes import target_size
 from ccsr.models.controlnet import LatentControlNetModel
 from ccsr.models.prompt_embeds import EmptyPrompt
 from ccsr.models.sd21 import (

@@ -47,7 +47,7 @@ from ccsr.images.writing import save_png
 from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Engine, Progress
 from ccsr.inference.memory import keep_freed
-from ccsr.inference.pipeline import load_reference
+from ccsr.inference.sizes import load_reference
 
 FIELDS = tuple(field.name for field in dataclasses.fields(SamplingConfig))
 

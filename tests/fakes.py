@@ -20,7 +20,7 @@ from ccsr.images.picture import Picture
 from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
 from ccsr.inference.estimate_cache import EstimateCache, PictureEstimates
 from ccsr.inference.events import ModelInfo, Progress, Restored
-from ccsr.inference.pipeline import target_size
+from ccsr.inference.sizes import target_size
 
 
 @dataclass

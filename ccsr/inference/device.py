@@ -8,6 +8,10 @@ import torch
 from diffusers.utils import is_xformers_available
 
 
+class NotFiniteError(ValueError):
+    """The networks gave a value that is not finite."""
+
+
 def on_zerogpu() -> bool:
     """Whether this is a Hugging Face Space on ZeroGPU, whose GPU is there during calls only."""
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
@@ -74,3 +78,24 @@ def computes_in_bfloat16(device: torch.device) -> bool:
 def can_use_xformers(device: torch.device) -> bool:
     """Whether xformers' attention can be switched on: installed, and with a GPU at hand."""
     return device.type == "cuda" and not on_zerogpu() and is_xformers_available()
+
+
+def check_finite(x: torch.Tensor, source: str, dtype: torch.dtype) -> None:
+    """Refuse values that are not finite.
+
+    Args:
+        x: float32; a sum stays within its range.
+        source: The network that gave them.
+        dtype: Its number format.
+
+    Raises:
+        NotFiniteError: With the remedy.
+    """
+    if not bool(x.sum().isfinite()):
+        name = str(dtype).removeprefix("torch.")
+        remedy = (
+            "its weights may be damaged; get them again"
+            if dtype == torch.float32
+            else "load the model in another number format: --dtype bfloat16 or float32"
+        )
+        raise NotFiniteError(f"{source} gave values that are not finite in {name}; {remedy}")

@@ -7,12 +7,14 @@ subfolders lie the components that other variants have of their own:
     v1/unet/  v1/controlnet/  v2/vae/
 """
 
+import importlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -111,6 +113,30 @@ def variants_in(folder: Path) -> tuple[Variant, ...]:
         for variant in VARIANTS
         if all(component_of(folder, variant, name).weights() for name in OWN_COMPONENTS[variant])
     )
+
+
+def load_own_components(
+    folder: Path, variant: Variant, given: Mapping[str, Any]
+) -> dict[str, torch.nn.Module]:
+    """Load the components that a variant has of its own, but for those that are given."""
+    main = saved_variant(folder)
+    if variant == main:
+        return {}
+    if main != "ccsr":
+        raise ValueError(f"{folder} holds variant {main!r} alone, and {variant!r} was asked for")
+    index = with_present_modules(json.loads((folder / MODEL_INDEX).read_text()))
+    options = {name: given[name] for name in ("use_safetensors",) if name in given}
+    options["torch_dtype"] = given.get("dtype", given.get("torch_dtype"))
+    components: dict[str, torch.nn.Module] = {}
+    for name in OWN_COMPONENTS[variant]:
+        if name not in given:
+            module, class_name = index[name]
+            kind = getattr(importlib.import_module(module), class_name)
+            component = component_of(folder, variant, name)
+            components[name] = kind.from_pretrained(
+                component.folder, variant=component.file_variant, **options
+            )
+    return components
 
 
 def write_custom_pipeline(folder: Path) -> None:

@@ -1,10 +1,6 @@
-"""`CCSRPipeline`: a low-resolution picture -> super-resolved pictures, one a seed."""
+"""`CCSRPipeline`: the pipeline of diffusers, loaded, saved and called by its conventions."""
 
-import importlib
-import json
-import math
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
@@ -14,36 +10,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from diffusers import AutoencoderDC, AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.models.attention_processor import Attention
 from diffusers.utils import BaseOutput
 from PIL import Image
-from torch.nn import functional
-from transformers import CLIPTextModel, CLIPTokenizer
 
-from ccsr.config import (
-    MAX_RESULT_PIXELS,
-    MAX_SEED,
-    VARIANTS,
-    ColorAlignment,
-    SamplingConfig,
-    TilingConfig,
-    Variant,
-)
-from ccsr.diffusion.sampler import SeededNoise, Step, sample
-from ccsr.diffusion.scheduler import NonUniformScheduler
-from ccsr.diffusion.timesteps import TimestepPlan, timestep_plan
-from ccsr.images.color import aligner
-from ccsr.images.picture import Picture, PictureError, Size
-from ccsr.images.reading import load_picture
-from ccsr.images.tensors import crop_to, pad_to_multiple, resize, to_array, to_tensor, to_uint8
+from ccsr.config import VARIANTS, ColorAlignment, SamplingConfig, Variant
+from ccsr.diffusion.sampler import Step
 from ccsr.inference.events import Progress, Restored
 from ccsr.inference.hub import (
-    MODEL_INDEX,
-    OWN_COMPONENTS,
-    component_of,
     from_hub,
+    load_own_components,
     saved_variant,
     with_present_modules,
     write_custom_pipeline,
@@ -55,34 +32,12 @@ from ccsr.inference.image_processor import (
     to_images,
     to_picture,
 )
-from ccsr.inference.memory import give_back
-from ccsr.models.autoencoder import VAE_TILE, compression, decode, encode
-from ccsr.models.controlnet import LatentControlNetModel
-from ccsr.models.denoiser import Denoiser, Features
-from ccsr.models.lr_adapter import LRAdapter
-from ccsr.models.prompt_embeds import EmptyPrompt, PromptEmbeds, embed_prompt
+from ccsr.inference.seeds import check_draws, seeds_for
+from ccsr.inference.stages import DEFAULTS, OnStepEnd, SuperResolutionStages
+from ccsr.models.autoencoder import VAE_TILE
 
-SMALL_PARAMETERS = 50_000_000
-"""A UNet of more has enough to compute; the compact one has 3 million, that of SD 2.1 870."""
-PREVIEWS = 4
-"""Most previews of a run, spread over its evaluations."""
-PREVIEW_LATENTS = 24
-"""Longest side of a previewed latent; larger ones are averaged down, or previews would take longer
-than the run."""
-PROBE_SIDE = 64
-"""Of the picture that tests a number format."""
-DEFAULTS = SamplingConfig()
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "token")
 """Arguments of `from_pretrained` for fetching from the hub."""
-Seed = int | torch.Generator
-"""Source of all random draws of a result; an int is the seed of a generator on the CPU."""
-
-OnStepEnd = Callable[[Step], torch.Tensor | None]
-"""Called after each evaluation; returns an estimate to go on with instead, or None."""
-
-
-class NotFiniteError(ValueError):
-    """The networks gave a value that is not finite."""
 
 
 @dataclass
@@ -95,88 +50,14 @@ class CCSROutput(BaseOutput):
     """Seeds of the images, or initial seeds of their generators."""
 
 
-@dataclass(frozen=True)
-class Condition:
-    """The network's conditioning on a picture; computed once for all seeds and steps."""
+class CCSRPipeline(SuperResolutionStages):
+    """Content-consistent super-resolution, as a pipeline of diffusers.
 
-    lr_latent: torch.Tensor
-    """Scaled latent of the enlarged and padded picture, [1,C,h,w]."""
-    features: Features
-    """Condition features of that latent, [1,...]."""
-    prompt: PromptEmbeds | None = None
-    """None for a UNet without cross-attention."""
-
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """(C,h,w) of the latents of a run."""
-        _, channels, height, width = self.lr_latent.shape
-        return channels, height, width
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory that it takes."""
-        features = self.features
-        flat = (features,) if isinstance(features, torch.Tensor) else (*features[0], features[1])
-        return sum(tensor.nbytes for tensor in (self.lr_latent, *flat))
-
-
-class CCSRPipeline(DiffusionPipeline):
-    """Content-consistent super-resolution.
-
-    Pictures larger than `vae_tile` are encoded and decoded in tiles. A ControlNet, which sees x_t,
-    is evaluated together with the UNet in the overlapping tiles of `tiling`. None: as a whole.
-
-    Args:
-        unet: Denoising network, with or without cross-attention.
-        controlnet: Condition network; reads the LR latent.
-        vae: Autoencoder; its decoder is the fine-tuned one for variant "ccsr".
-        scheduler: Noise schedule and steps.
-        empty_prompt: Embeddings of the empty prompt; needed if the UNet has cross-attention.
-        working_size: Least pixels of the shorter side that the networks work on; results of smaller
-            pictures are made at this size and reduced.
-        text_encoder: Reads prompts; without it only the empty one can be used.
-        tokenizer: Belongs to the text encoder.
-        variant: The variant that the networks are those of; "v1" samples uniformly.
+    Takes the components of `SuperResolutionStages`.
     """
 
-    # The condition network, which takes turns with the UNet, stays beside it.
-    model_cpu_offload_seq = "text_encoder->empty_prompt->unet->vae"
-    _optional_components: ClassVar[list[str]] = ["empty_prompt", "text_encoder", "tokenizer"]
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
-
-    def __init__(  # noqa: PLR0913 - components and settings, as diffusers registers them
-        self,
-        unet: UNet2DConditionModel,
-        controlnet: LatentControlNetModel | LRAdapter,
-        vae: AutoencoderKL | AutoencoderDC,
-        scheduler: NonUniformScheduler,
-        empty_prompt: EmptyPrompt | None = None,
-        working_size: int = 0,
-        text_encoder: CLIPTextModel | None = None,
-        tokenizer: CLIPTokenizer | None = None,
-        variant: str = "ccsr",
-    ) -> None:
-        super().__init__()
-        self.tiling: TilingConfig | None = TilingConfig()
-        self.vae_tile: int | None = VAE_TILE
-        self._interrupt, self._num_timesteps = False, 0
-        attends = unet.config["encoder_hid_dim"] is not None or any(
-            "CrossAttn" in name for name in unet.config["down_block_types"]
-        )
-        if attends and empty_prompt is None:
-            raise ValueError("this UNet has cross-attention: give `empty_prompt` too")
-        if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
-        self.register_modules(
-            unet=unet,
-            controlnet=controlnet,
-            vae=vae,
-            scheduler=scheduler,
-            empty_prompt=empty_prompt,
-            text_encoder=text_encoder,
-            tokenizer=tokenizer,
-        )
-        self.register_to_config(working_size=working_size, variant=variant)
+    _num_timesteps = 0
 
     @classmethod
     def from_pretrained(
@@ -207,7 +88,7 @@ class CCSRPipeline(DiffusionPipeline):
             options = {name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs}
             folder = from_hub(str(pretrained_model_name_or_path), **options)
         variant = saved_variant(folder) if sr_variant is None else sr_variant
-        components = _own_components(folder, variant, kwargs)
+        components = load_own_components(folder, variant, kwargs)
         pipeline = super().from_pretrained(str(folder), **{**components, **kwargs})
         # Not an argument above, where it would be taken for diffusers' own.
         pipeline.register_to_config(variant=variant)
@@ -234,16 +115,6 @@ class CCSRPipeline(DiffusionPipeline):
         write_custom_pipeline(folder)
         with _contiguous(self._networks):
             super().save_pretrained(save_directory, *args, **kwargs)
-
-    @property
-    def denoiser(self) -> Denoiser:
-        """UNet and condition network as one."""
-        return Denoiser(self.unet, self.controlnet)
-
-    @property
-    def size_multiple(self) -> int:
-        """Sides that the networks take are multiples of this many pixels."""
-        return compression(self.vae) * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
 
     @property
     def num_timesteps(self) -> int:
@@ -337,7 +208,7 @@ class CCSRPipeline(DiffusionPipeline):
                 "callback_on_step_end_tensor_inputs must be from "
                 f"{', '.join(self._callback_tensor_inputs)}, got {', '.join(sorted(unknown))}"
             )
-        _check_draws(draws, num_images_per_prompt)
+        check_draws(draws, num_images_per_prompt)
 
     @torch.no_grad()
     def __call__(  # noqa: PLR0913 - the signature that users of diffusers expect
@@ -420,7 +291,7 @@ class CCSRPipeline(DiffusionPipeline):
             on_step_end = self._step_callback(
                 callback_on_step_end, callback_on_step_end_tensor_inputs
             )
-        draws = _seeds_of(generator if seeds is None else seeds, num_images_per_prompt)
+        draws = seeds_for(generator if seeds is None else seeds, num_images_per_prompt)
         events = self.run(to_picture(image), config, draws, on_step_end=on_step_end)
         first = next(events)
         assert isinstance(first, Progress)  # a run begins with an evaluation
@@ -451,293 +322,6 @@ class CCSRPipeline(DiffusionPipeline):
 
         return on_step_end
 
-    def upscale(
-        self, picture: Picture, config: SamplingConfig = DEFAULTS, seeds: Sequence[Seed] = (0,)
-    ) -> list[Picture]:
-        """The results of a picture, one a seed, with its alpha channel and bit depth; see `run`."""
-        events = self.run(picture, config, seeds)
-        return [event.picture for event in events if isinstance(event, Restored)]
-
-    def run(
-        self,
-        picture: Picture,
-        config: SamplingConfig,
-        seeds: Sequence[Seed],
-        *,
-        preview: bool = False,
-        on_step_end: OnStepEnd | None = None,
-    ) -> Iterator[Progress | Restored]:
-        """Upscale `picture` once for each seed; yields every network evaluation and result.
-
-        Closing the iterator stops the work before the next evaluation.
-
-        Args:
-            picture: The low-resolution picture.
-            config: The setting.
-            seeds: At least one.
-            preview: Whether some evaluations come with the decoded estimate.
-            on_step_end: Called after each evaluation.
-
-        Raises:
-            ValueError: If there is no seed, or the setting or the picture cannot be used.
-            NotFiniteError: If the networks give values that are not finite.
-        """
-        if not seeds:
-            raise ValueError("give at least one seed")
-        self._interrupt = False
-        started = time.perf_counter()
-        # 1. Enlarge and encode the picture, once for all seeds.
-        condition = self.condition(picture, config)
-        shared = (time.perf_counter() - started) / len(seeds)
-
-        # 2. Extract, jump, refine, truncate: a batch of seeds at a time.
-        plan = timestep_plan(config, self.scheduler.loop_start)
-        batches = self._batches(seeds, condition.latent_shape)
-        total = plan.num_evaluations * len(batches)
-        for number, batch in enumerate(batches):
-            started = time.perf_counter()
-            step: Step | None = None
-            names = tuple(map(_seed_of, batch))
-            for step in self.steps(condition, plan, batch, on_step_end=on_step_end):
-                evaluation = number * plan.num_evaluations + step.evaluation
-                previewed = preview and is_previewed(step.evaluation, step.total)
-                pixels = self.preview(step.x0_hat) if previewed else None
-                yield Progress(evaluation, total, step.timestep, names, pixels)
-                if self._interrupt:
-                    break
-            assert step is not None  # a plan has at least one evaluation
-
-            # 3. Decode, align colours, and recombine with the alpha channel.
-            refined = (time.perf_counter() - started) / len(batch)
-            for seed, x0_hat in zip(names, step.x0_hat.split(1), strict=True):
-                started = time.perf_counter()
-                result = self.restore(x0_hat, picture, config)
-                seconds = shared + refined + time.perf_counter() - started
-                yield Restored(seed, result, config, seconds)
-            if self._interrupt:
-                break
-        self.maybe_free_model_hooks()
-
-    @torch.no_grad()
-    def condition(self, picture: Picture, config: SamplingConfig) -> Condition:
-        """Enlarge `picture` to the working size, encode it, and compute the condition features.
-
-        Raises:
-            ValueError: If there are prompts that cannot be read, or are too long.
-        """
-        prompt = self._prompt(config)
-        lr_latent = self._encoded(picture, self._working_size(picture, config))
-        features = self.denoiser.features(lr_latent)
-        self._tidy(lr_latent)
-        return Condition(lr_latent, features, prompt)
-
-    def _prompt(self, config: SamplingConfig) -> PromptEmbeds | None:
-        """Embeddings of the prompts; None for a UNet without cross-attention."""
-        if not config.prompt and not config.negative_prompt:
-            return None if self.empty_prompt is None else PromptEmbeds(self.empty_prompt(1))
-        if self.text_encoder is None or self.tokenizer is None or self.empty_prompt is None:
-            raise ValueError(
-                "this model has no text encoder and takes no prompt; leave it out, or convert the "
-                "authors' weights with --keep-text-encoder"
-            )
-
-        def embed(prompt: str) -> torch.Tensor:
-            if not prompt:
-                return self.empty_prompt(1)
-            return embed_prompt(self.text_encoder, self.tokenizer, prompt)
-
-        negative = None if config.guidance_scale == 1 else embed(config.negative_prompt)
-        return PromptEmbeds(embed(config.prompt), negative, config.guidance_scale)
-
-    def _working_size(self, picture: Picture, config: SamplingConfig) -> Size:
-        """Size of the enlarged picture that the networks process, without padding."""
-        return working_size(target_size(picture, config), self.config["working_size"])
-
-    def _enlarged(self, picture: Picture, size: Size) -> torch.Tensor:
-        """The picture bicubically enlarged, [1,3,H,W] in [0,1].
-
-        Computed again when it is needed again: it costs little, and a large one takes much memory.
-        """
-        return resize(to_tensor(picture.rgb).to(self._execution_device), size)
-
-    def _encoded(self, picture: Picture, size: Size) -> torch.Tensor:
-        padded, _ = pad_to_multiple(self._enlarged(picture, size), self.size_multiple)
-        encoded = encode(self.vae, padded, self.vae_tile)
-        del padded
-        self._tidy(encoded)
-        return encoded
-
-    def _decoded(self, x0_hat: torch.Tensor) -> torch.Tensor:
-        self._tidy(x0_hat)
-        decoded = decode(self.vae, x0_hat.to(self._execution_device), self.vae_tile)
-        check_finite(decoded, "the decoder", self.vae.dtype)
-        return decoded
-
-    def _tidy(self, latent: torch.Tensor) -> None:
-        """Return memory to the system between networks, for latents that are worked on in tiles."""
-        if self.vae_tile is not None and max(latent.shape[2:]) > self.vae_tile:
-            give_back()
-
-    def steps(
-        self,
-        condition: Condition,
-        plan: TimestepPlan,
-        seeds: Sequence[Seed],
-        made: Sequence[Step] = (),
-        on_step_end: OnStepEnd | None = None,
-    ) -> Iterator[Step]:
-        """Run a batch of seeds along a plan, one step an evaluation; see `sample`.
-
-        Raises:
-            NotFiniteError: If the network gives values that are not finite.
-        """
-        predict = self.denoiser.predictor(condition.features, condition.prompt, tiling=self.tiling)
-        dtype = self.unet.dtype
-
-        def checked(step: Step) -> torch.Tensor | None:
-            if step.evaluation > len(made):
-                check_finite(step.x0_hat, "the denoising network", dtype)
-            return None if on_step_end is None else on_step_end(step)
-
-        return sample(
-            torch.no_grad()(predict),
-            self.scheduler,
-            plan,
-            SeededNoise(seeds, self._execution_device),
-            (len(seeds), *condition.latent_shape),
-            made,
-            condition.lr_latent if self.scheduler.start_point == "lr" else None,
-            checked,
-        )
-
-    def _batches(
-        self, seeds: Sequence[Seed], latent_shape: tuple[int, int, int]
-    ) -> list[tuple[Seed, ...]]:
-        """Split seeds into batches that the device works on at once."""
-        parameters = self.unet.num_parameters()
-        size = seeds_at_once(self._execution_device, latent_shape, parameters)
-        generators = [id(seed) for seed in seeds if isinstance(seed, torch.Generator)]
-        if len(set(generators)) < len(generators):
-            # They take turns: a run draws all its numbers before the next one begins.
-            size = 1
-        return [tuple(seeds[i : i + size]) for i in range(0, len(seeds), size)]
-
-    @torch.no_grad()
-    def restore(self, x0_hat: torch.Tensor, picture: Picture, config: SamplingConfig) -> Picture:
-        """The picture of a latent estimate [1,C,h,w].
-
-        Raises:
-            NotFiniteError: If the decoder gives values that are not finite.
-        """
-        size, working_size = target_size(picture, config), self._working_size(picture, config)
-        align = aligner(self._enlarged(picture, working_size), config.color)
-        # In place, for a large picture fills much memory.
-        sr = crop_to(self._decoded(x0_hat), working_size)
-        sr = align(sr, out=sr)
-        rgb = to_array(sr if size == working_size else resize(sr, size), overwrite=True)
-        return Picture(rgb, _enlarged_alpha(picture, size), bits=picture.bits, notes=picture.notes)
-
-    @torch.no_grad()
-    def preview(self, x0_hat: torch.Tensor) -> np.ndarray:
-        """The first latent of a batch decoded at reduced size: [h,w,3] uint8."""
-        first = x0_hat[:1]
-        shrink = -(-max(first.shape[2:]) // PREVIEW_LATENTS)
-        if shrink > 1:
-            first = functional.avg_pool2d(first, shrink, ceil_mode=True)
-        return to_uint8(to_array(self._decoded(first)))
-
-    def is_finite(self) -> bool:
-        """Whether encoder, denoising network and decoder give finite values for a small picture."""
-        levels = np.random.default_rng(0).random((PROBE_SIDE, PROBE_SIDE, 3), np.float32)
-        config = SamplingConfig(scale=1.0, t_max=1.0, t_min=1.0)
-        try:
-            self.upscale(Picture(levels), config)
-        except NotFiniteError:
-            return False
-        return True
-
-
-def check_finite(x: torch.Tensor, source: str, dtype: torch.dtype) -> None:
-    """Refuse values that are not finite.
-
-    Args:
-        x: float32; a sum stays within its range.
-        source: The network that gave them.
-        dtype: Its number format.
-
-    Raises:
-        NotFiniteError: With the remedy.
-    """
-    if not bool(x.sum().isfinite()):
-        name = str(dtype).removeprefix("torch.")
-        remedy = (
-            "its weights may be damaged; get them again"
-            if dtype == torch.float32
-            else "load the model in another number format: --dtype bfloat16 or float32"
-        )
-        raise NotFiniteError(f"{source} gave values that are not finite in {name}; {remedy}")
-
-
-def _check_draws(draws: Mapping[str, object], num_images: object) -> None:
-    """Refuse seeds and generators that do not give one source of draws for each image."""
-    if not isinstance(num_images, int) or num_images < 1:
-        raise ValueError(f"num_images_per_prompt must be a whole number from 1, got {num_images!r}")
-    given = {name: value for name, value in draws.items() if value is not None}
-    if len(given) > 1:
-        raise ValueError("seeds and generator both fix the random draws; give one of them")
-    for name, value in given.items():
-        if isinstance(value, torch.Generator):
-            continue
-        kind = int if name == "seeds" else torch.Generator
-        if not isinstance(value, Sequence) or not all(isinstance(each, kind) for each in value):
-            raise ValueError(f"{name} must be a list of {kind.__name__}, got {value!r}")
-        if not value or num_images not in (1, len(value)):
-            raise ValueError(
-                f"{name} must have an entry for each image, got {len(value)} for "
-                f"num_images_per_prompt={num_images}; leave num_images_per_prompt out"
-            )
-        if kind is torch.Generator and len(set(map(id, value))) < len(value):
-            raise ValueError("the same generator is in the list twice; give each image its own")
-        if kind is int and not all(0 <= seed <= MAX_SEED for seed in value):
-            raise ValueError(f"seeds must be from 0 to {MAX_SEED}, got {list(value)}")
-
-
-def _seeds_of(given: Sequence[Seed] | torch.Generator | None, num_images: int) -> Sequence[Seed]:
-    """A source of draws for each image."""
-    if isinstance(given, torch.Generator):
-        return [given] * num_images
-    if given is None:
-        return torch.randint(MAX_SEED, (num_images,)).tolist()
-    return given
-
-
-def _seed_of(source: Seed) -> int:
-    return source.initial_seed() if isinstance(source, torch.Generator) else source
-
-
-def _own_components(
-    folder: Path, variant: Variant, given: Mapping[str, Any]
-) -> dict[str, torch.nn.Module]:
-    """Load the components that a variant has of its own, but for those that are given."""
-    main = saved_variant(folder)
-    if variant == main:
-        return {}
-    if main != "ccsr":
-        raise ValueError(f"{folder} holds variant {main!r} alone, and {variant!r} was asked for")
-    index = with_present_modules(json.loads((folder / MODEL_INDEX).read_text()))
-    options = {name: given[name] for name in ("use_safetensors",) if name in given}
-    options["torch_dtype"] = given.get("dtype", given.get("torch_dtype"))
-    components: dict[str, torch.nn.Module] = {}
-    for name in OWN_COMPONENTS[variant]:
-        if name not in given:
-            module, class_name = index[name]
-            kind = getattr(importlib.import_module(module), class_name)
-            component = component_of(folder, variant, name)
-            components[name] = kind.from_pretrained(
-                component.folder, variant=component.file_variant, **options
-            )
-    return components
-
 
 @contextmanager
 def _contiguous(networks: Sequence[torch.nn.Module]) -> Generator[None]:
@@ -752,70 +336,3 @@ def _contiguous(networks: Sequence[torch.nn.Module]) -> Generator[None]:
     finally:
         for network in reordered:
             network.to(memory_format=torch.channels_last)
-
-
-def target_size(picture: Picture, config: SamplingConfig) -> Size:
-    """Size of the result: the input's times `scale`, rounded.
-
-    Raises:
-        PictureError: If it is too large for the memory of an ordinary computer.
-    """
-    size = Size(round(picture.size.height * config.scale), round(picture.size.width * config.scale))
-    if size.height * size.width > MAX_RESULT_PIXELS:
-        raise PictureError(
-            f"a picture of {picture.size} pixels would become {size}, and the limit is "
-            f"{MAX_RESULT_PIXELS:,} pixels; cut out a part, make it smaller, or lower the scale"
-        )
-    return size
-
-
-def load_reference(path: str | Path, picture: Picture, config: SamplingConfig) -> Picture:
-    """The true picture that results of `picture` are to be compared with.
-
-    Raises:
-        PictureError: If the file is no picture, or has not the size of the results.
-    """
-    expected = target_size(picture, config)
-    reference = load_picture(path, max_pixels=MAX_RESULT_PIXELS)
-    if reference.size != expected:
-        raise PictureError(
-            f"{Path(path).name} is {reference.size} pixels; the reference must be {expected}, "
-            f"{config.scale:g} times the input"
-        )
-    return reference
-
-
-def working_size(size: Size, shorter: int) -> Size:
-    """The size that results of `size` are made at: its shorter side at least `shorter` pixels.
-
-    Narrow strips, which would become very long, are enlarged as far as memory allows.
-    """
-    enough = max(shorter / min(size), 1)
-    factor = min(enough, max(math.sqrt(MAX_RESULT_PIXELS / (size.height * size.width)), 1))
-    return Size(math.ceil(size.height * factor), math.ceil(size.width * factor))
-
-
-def seeds_at_once(device: torch.device, latent_shape: tuple[int, int, int], parameters: int) -> int:
-    """How many seeds to batch: as many as fill the device, of small pictures more than of large.
-
-    A CPU is busy with one seed already, and results that come one by one are seen earlier. But a
-    small network spends half of its time on a small latent with starting its operations: for ten
-    of 64x64 the compact one needs two thirds of the time that it needs for one after the other.
-    """
-    if device.type == "cpu" and parameters > SMALL_PARAMETERS:
-        return 1
-    _, height, width = latent_shape
-    filled = 10 * 64 * 64 if device.type == "cpu" else 4 * 64 * 64
-    return max(1, filled // (height * width))
-
-
-def is_previewed(evaluation: int, total: int) -> bool:
-    """Whether a run shows its estimate after so many evaluations; the last the result follows."""
-    return evaluation < total and (evaluation - 1) % -(-total // PREVIEWS) == 0
-
-
-def _enlarged_alpha(picture: Picture, size: Size) -> np.ndarray | None:
-    if picture.alpha is None:
-        return None
-    alpha = torch.from_numpy(np.ascontiguousarray(picture.alpha))[None, None].float()
-    return resize(alpha, size)[0, 0].numpy()

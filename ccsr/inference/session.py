@@ -17,7 +17,8 @@ from ccsr.diffusion.sampler import Step
 from ccsr.images.picture import Picture
 from ccsr.inference.estimate_cache import PictureEstimates, networks_of
 from ccsr.inference.events import Progress, Restored
-from ccsr.inference.pipeline import CCSRPipeline, Condition, is_previewed
+from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.inference.stages import Condition, is_previewed
 
 MAX_CONDITION_BYTES = 256 * 1024**2
 """The conditions of 16 results of 512x512 pixels by the compact model."""

@@ -24,7 +24,7 @@ from ccsr.evaluation.metrics import check_measurable
 from ccsr.images.picture import MAX_INPUT_PIXELS, Picture
 from ccsr.images.reading import load_picture
 from ccsr.inference.events import ModelInfo
-from ccsr.inference.pipeline import load_reference
+from ccsr.inference.sizes import load_reference
 from ccsr.ui.event_options import LIGHT, PRIVATE
 
 logger = getLogger(__name__)

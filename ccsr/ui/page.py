@@ -12,7 +12,7 @@ from ccsr.config import REFERENCE_HELP, SamplingConfig, Variant
 from ccsr.diffusion.timesteps import LoopStart
 from ccsr.evaluation.report import read_settings
 from ccsr.inference.events import Engine, ModelInfo
-from ccsr.inference.pipeline import target_size
+from ccsr.inference.sizes import target_size
 from ccsr.ui import snippets
 from ccsr.ui.browser_storage import remember
 from ccsr.ui.event_options import LIGHT, PRIVATE

@@ -17,7 +17,7 @@ from ccsr.images.picture import Picture
 from ccsr.inference.device import on_zerogpu
 from ccsr.inference.estimate_cache import EstimateCache, PictureEstimates
 from ccsr.inference.events import Engine, ModelInfo, Progress, Restored
-from ccsr.inference.pipeline import target_size
+from ccsr.inference.sizes import target_size
 
 SECONDS_TO_START = 10
 SECONDS_PER_EVALUATION = 0.3

@@ -25,7 +25,7 @@ from ccsr.evaluation.report import picture_name, settings_text, write_report
 from ccsr.evaluation.stability import ScoreStatistics, StabilityReport
 from ccsr.images.writing import save_png
 from ccsr.inference.events import Engine, Progress, Restored
-from ccsr.inference.pipeline import target_size
+from ccsr.inference.sizes import target_size
 from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
 from ccsr.ui.event_options import IN_ORDER, LIGHT

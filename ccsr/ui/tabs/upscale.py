@@ -14,7 +14,7 @@ from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.evaluation.report import settings_text
 from ccsr.images.writing import save_png
 from ccsr.inference.events import Engine, ModelInfo, Progress, Restored
-from ccsr.inference.pipeline import target_size
+from ccsr.inference.sizes import target_size
 from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
 from ccsr.ui.event_options import IN_ORDER, LIGHT

@@ -12,7 +12,8 @@ from PIL import Image
 from ccsr.config import SamplingConfig
 from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.images.picture import picture_from_array
-from ccsr.inference.pipeline import CCSROutput, CCSRPipeline, NotFiniteError
+from ccsr.inference.device import NotFiniteError
+from ccsr.inference.pipeline import CCSROutput, CCSRPipeline
 from tests.tiny import tiny_pipeline, tiny_reader
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)

@@ -11,14 +11,10 @@ from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.images.picture import Picture, PictureError, Size, picture_from_array
 from ccsr.inference.events import Progress, Restored
-from ccsr.inference.pipeline import (
-    PREVIEWS,
-    CCSRPipeline,
-    is_previewed,
-    seeds_at_once,
-    target_size,
-    working_size,
-)
+from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.inference.seeds import seeds_at_once
+from ccsr.inference.sizes import target_size, working_size
+from ccsr.inference.stages import PREVIEWS, is_previewed
 from tests.tiny import save_tiny_model, tiny_pipeline
 
 FAST = SamplingConfig(num_steps=6)
@@ -100,7 +96,7 @@ def test_seed_gives_the_same_picture_alone_and_among_others(
 ) -> None:
     picture = noise_picture(16, 20)
     alone = pipeline.upscale(picture, FAST, (5,))[0].rgb
-    monkeypatch.setattr("ccsr.inference.pipeline.seeds_at_once", lambda *_: 3)
+    monkeypatch.setattr("ccsr.inference.stages.seeds_at_once", lambda *_: 3)
     among = pipeline.upscale(picture, FAST, (1, 2, 3, 5))[3].rgb
     batched = pipeline.upscale(picture, FAST, (4, 5, 6))[1].rgb
     assert np.abs(among - alone).max() <= 1 / 255
@@ -117,7 +113,7 @@ def test_seeds_and_condition_both_change_the_picture(pipeline: CCSRPipeline) -> 
 def test_every_evaluation_is_told_of_and_every_seed_given(
     pipeline: CCSRPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ccsr.inference.pipeline.seeds_at_once", lambda *_: 2)
+    monkeypatch.setattr("ccsr.inference.stages.seeds_at_once", lambda *_: 2)
     events = list(pipeline.run(noise_picture(16, 16), FAST, (3, 4, 5), preview=True))
     progress = [event for event in events if isinstance(event, Progress)]
     restored = [event for event in events if isinstance(event, Restored)]

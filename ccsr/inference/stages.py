@@ -1,0 +1,355 @@
+"""The stages of super-resolution: encode, extract and refine, decode.
+
+`run` yields every network evaluation and result; `CCSRPipeline` calls it as diffusers does.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from diffusers import AutoencoderDC, AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from torch.nn import functional
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from ccsr.config import VARIANTS, SamplingConfig, TilingConfig
+from ccsr.diffusion.sampler import SeededNoise, Step, sample
+from ccsr.diffusion.scheduler import NonUniformScheduler
+from ccsr.diffusion.timesteps import TimestepPlan, timestep_plan
+from ccsr.images.color import aligner
+from ccsr.images.picture import Picture, Size
+from ccsr.images.tensors import crop_to, pad_to_multiple, resize, to_array, to_tensor, to_uint8
+from ccsr.inference.device import NotFiniteError, check_finite
+from ccsr.inference.events import Progress, Restored
+from ccsr.inference.memory import give_back
+from ccsr.inference.seeds import Seed, seed_of, seeds_at_once
+from ccsr.inference.sizes import target_size, working_size
+from ccsr.models.autoencoder import VAE_TILE, compression, decode, encode
+from ccsr.models.controlnet import LatentControlNetModel
+from ccsr.models.denoiser import Denoiser, Features
+from ccsr.models.lr_adapter import LRAdapter
+from ccsr.models.prompt_embeds import EmptyPrompt, PromptEmbeds, embed_prompt
+
+PREVIEWS = 4
+"""Most previews of a run, spread over its evaluations."""
+PREVIEW_LATENTS = 24
+"""Longest side of a previewed latent; larger ones are averaged down, or previews would take longer
+than the run."""
+PROBE_SIDE = 64
+"""Of the picture that tests a number format."""
+DEFAULTS = SamplingConfig()
+
+OnStepEnd = Callable[[Step], torch.Tensor | None]
+"""Called after each evaluation; returns an estimate to go on with instead, or None."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The network's conditioning on a picture; computed once for all seeds and steps."""
+
+    lr_latent: torch.Tensor
+    """Scaled latent of the enlarged and padded picture, [1,C,h,w]."""
+    features: Features
+    """Condition features of that latent, [1,...]."""
+    prompt: PromptEmbeds | None = None
+    """None for a UNet without cross-attention."""
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(C,h,w) of the latents of a run."""
+        _, channels, height, width = self.lr_latent.shape
+        return channels, height, width
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that it takes."""
+        features = self.features
+        flat = (features,) if isinstance(features, torch.Tensor) else (*features[0], features[1])
+        return sum(tensor.nbytes for tensor in (self.lr_latent, *flat))
+
+
+class SuperResolutionStages(DiffusionPipeline):
+    """Components and stages of content-consistent super-resolution.
+
+    Pictures larger than `vae_tile` are encoded and decoded in tiles. A ControlNet, which sees x_t,
+    is evaluated together with the UNet in the overlapping tiles of `tiling`. None: as a whole.
+
+    Args:
+        unet: Denoising network, with or without cross-attention.
+        controlnet: Condition network; reads the LR latent.
+        vae: Autoencoder; its decoder is the fine-tuned one for variant "ccsr".
+        scheduler: Noise schedule and steps.
+        empty_prompt: Embeddings of the empty prompt; needed if the UNet has cross-attention.
+        working_size: Least pixels of the shorter side that the networks work on; results of smaller
+            pictures are made at this size and reduced.
+        text_encoder: Reads prompts; without it only the empty one can be used.
+        tokenizer: Belongs to the text encoder.
+        variant: The variant that the networks are those of; "v1" samples uniformly.
+    """
+
+    # The condition network, which takes turns with the UNet, stays beside it.
+    model_cpu_offload_seq = "text_encoder->empty_prompt->unet->vae"
+    _optional_components: ClassVar[list[str]] = ["empty_prompt", "text_encoder", "tokenizer"]
+
+    def __init__(  # noqa: PLR0913 - components and settings, as diffusers registers them
+        self,
+        unet: UNet2DConditionModel,
+        controlnet: LatentControlNetModel | LRAdapter,
+        vae: AutoencoderKL | AutoencoderDC,
+        scheduler: NonUniformScheduler,
+        empty_prompt: EmptyPrompt | None = None,
+        working_size: int = 0,
+        text_encoder: CLIPTextModel | None = None,
+        tokenizer: CLIPTokenizer | None = None,
+        variant: str = "ccsr",
+    ) -> None:
+        super().__init__()
+        self.tiling: TilingConfig | None = TilingConfig()
+        self.vae_tile: int | None = VAE_TILE
+        self._interrupt = False
+        attends = unet.config["encoder_hid_dim"] is not None or any(
+            "CrossAttn" in name for name in unet.config["down_block_types"]
+        )
+        if attends and empty_prompt is None:
+            raise ValueError("this UNet has cross-attention: give `empty_prompt` too")
+        if variant not in VARIANTS:
+            raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+        self.register_modules(
+            unet=unet,
+            controlnet=controlnet,
+            vae=vae,
+            scheduler=scheduler,
+            empty_prompt=empty_prompt,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+        )
+        self.register_to_config(working_size=working_size, variant=variant)
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """UNet and condition network as one."""
+        return Denoiser(self.unet, self.controlnet)
+
+    @property
+    def size_multiple(self) -> int:
+        """Sides that the networks take are multiples of this many pixels."""
+        return compression(self.vae) * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
+
+    def upscale(
+        self, picture: Picture, config: SamplingConfig = DEFAULTS, seeds: Sequence[Seed] = (0,)
+    ) -> list[Picture]:
+        """The results of a picture, one a seed, with its alpha channel and bit depth; see `run`."""
+        events = self.run(picture, config, seeds)
+        return [event.picture for event in events if isinstance(event, Restored)]
+
+    def run(
+        self,
+        picture: Picture,
+        config: SamplingConfig,
+        seeds: Sequence[Seed],
+        *,
+        preview: bool = False,
+        on_step_end: OnStepEnd | None = None,
+    ) -> Iterator[Progress | Restored]:
+        """Upscale `picture` once for each seed; yields every network evaluation and result.
+
+        Closing the iterator stops the work before the next evaluation.
+
+        Args:
+            picture: The low-resolution picture.
+            config: The setting.
+            seeds: At least one.
+            preview: Whether some evaluations come with the decoded estimate.
+            on_step_end: Called after each evaluation.
+
+        Raises:
+            ValueError: If there is no seed, or the setting or the picture cannot be used.
+            NotFiniteError: If the networks give values that are not finite.
+        """
+        if not seeds:
+            raise ValueError("give at least one seed")
+        self._interrupt = False
+        started = time.perf_counter()
+        # 1. Enlarge and encode the picture, once for all seeds.
+        condition = self.condition(picture, config)
+        shared = (time.perf_counter() - started) / len(seeds)
+
+        # 2. Extract, jump, refine, truncate: a batch of seeds at a time.
+        plan = timestep_plan(config, self.scheduler.loop_start)
+        batches = self._batches(seeds, condition.latent_shape)
+        total = plan.num_evaluations * len(batches)
+        for number, batch in enumerate(batches):
+            started = time.perf_counter()
+            step: Step | None = None
+            names = tuple(map(seed_of, batch))
+            for step in self.steps(condition, plan, batch, on_step_end=on_step_end):
+                evaluation = number * plan.num_evaluations + step.evaluation
+                previewed = preview and is_previewed(step.evaluation, step.total)
+                pixels = self.preview(step.x0_hat) if previewed else None
+                yield Progress(evaluation, total, step.timestep, names, pixels)
+                if self._interrupt:
+                    break
+            assert step is not None  # a plan has at least one evaluation
+
+            # 3. Decode, align colours, and recombine with the alpha channel.
+            refined = (time.perf_counter() - started) / len(batch)
+            for seed, x0_hat in zip(names, step.x0_hat.split(1), strict=True):
+                started = time.perf_counter()
+                result = self.restore(x0_hat, picture, config)
+                seconds = shared + refined + time.perf_counter() - started
+                yield Restored(seed, result, config, seconds)
+            if self._interrupt:
+                break
+        self.maybe_free_model_hooks()
+
+    @torch.no_grad()
+    def condition(self, picture: Picture, config: SamplingConfig) -> Condition:
+        """Enlarge `picture` to the working size, encode it, and compute the condition features.
+
+        Raises:
+            ValueError: If there are prompts that cannot be read, or are too long.
+        """
+        prompt = self._prompt(config)
+        lr_latent = self._encoded(picture, self._working_size(picture, config))
+        features = self.denoiser.features(lr_latent)
+        self._tidy(lr_latent)
+        return Condition(lr_latent, features, prompt)
+
+    def _prompt(self, config: SamplingConfig) -> PromptEmbeds | None:
+        """Embeddings of the prompts; None for a UNet without cross-attention."""
+        if not config.prompt and not config.negative_prompt:
+            return None if self.empty_prompt is None else PromptEmbeds(self.empty_prompt(1))
+        if self.text_encoder is None or self.tokenizer is None or self.empty_prompt is None:
+            raise ValueError(
+                "this model has no text encoder and takes no prompt; leave it out, or convert the "
+                "authors' weights with --keep-text-encoder"
+            )
+
+        def embed(prompt: str) -> torch.Tensor:
+            if not prompt:
+                return self.empty_prompt(1)
+            return embed_prompt(self.text_encoder, self.tokenizer, prompt)
+
+        negative = None if config.guidance_scale == 1 else embed(config.negative_prompt)
+        return PromptEmbeds(embed(config.prompt), negative, config.guidance_scale)
+
+    def _working_size(self, picture: Picture, config: SamplingConfig) -> Size:
+        """Size of the enlarged picture that the networks process, without padding."""
+        return working_size(target_size(picture, config), self.config["working_size"])
+
+    def _enlarged(self, picture: Picture, size: Size) -> torch.Tensor:
+        """The picture bicubically enlarged, [1,3,H,W] in [0,1].
+
+        Computed again when it is needed again: it costs little, and a large one takes much memory.
+        """
+        return resize(to_tensor(picture.rgb).to(self._execution_device), size)
+
+    def _encoded(self, picture: Picture, size: Size) -> torch.Tensor:
+        padded, _ = pad_to_multiple(self._enlarged(picture, size), self.size_multiple)
+        encoded = encode(self.vae, padded, self.vae_tile)
+        del padded
+        self._tidy(encoded)
+        return encoded
+
+    def _decoded(self, x0_hat: torch.Tensor) -> torch.Tensor:
+        self._tidy(x0_hat)
+        decoded = decode(self.vae, x0_hat.to(self._execution_device), self.vae_tile)
+        check_finite(decoded, "the decoder", self.vae.dtype)
+        return decoded
+
+    def _tidy(self, latent: torch.Tensor) -> None:
+        """Return memory to the system between networks, for latents that are worked on in tiles."""
+        if self.vae_tile is not None and max(latent.shape[2:]) > self.vae_tile:
+            give_back()
+
+    def steps(
+        self,
+        condition: Condition,
+        plan: TimestepPlan,
+        seeds: Sequence[Seed],
+        made: Sequence[Step] = (),
+        on_step_end: OnStepEnd | None = None,
+    ) -> Iterator[Step]:
+        """Run a batch of seeds along a plan, one step an evaluation; see `sample`.
+
+        Raises:
+            NotFiniteError: If the network gives values that are not finite.
+        """
+        predict = self.denoiser.predictor(condition.features, condition.prompt, tiling=self.tiling)
+        dtype = self.unet.dtype
+
+        def checked(step: Step) -> torch.Tensor | None:
+            if step.evaluation > len(made):
+                check_finite(step.x0_hat, "the denoising network", dtype)
+            return None if on_step_end is None else on_step_end(step)
+
+        return sample(
+            torch.no_grad()(predict),
+            self.scheduler,
+            plan,
+            SeededNoise(seeds, self._execution_device),
+            (len(seeds), *condition.latent_shape),
+            made,
+            condition.lr_latent if self.scheduler.start_point == "lr" else None,
+            checked,
+        )
+
+    def _batches(
+        self, seeds: Sequence[Seed], latent_shape: tuple[int, int, int]
+    ) -> list[tuple[Seed, ...]]:
+        """Split seeds into batches that the device works on at once."""
+        parameters = self.unet.num_parameters()
+        size = seeds_at_once(self._execution_device, latent_shape, parameters)
+        generators = [id(seed) for seed in seeds if isinstance(seed, torch.Generator)]
+        if len(set(generators)) < len(generators):
+            # They take turns: a run draws all its numbers before the next one begins.
+            size = 1
+        return [tuple(seeds[i : i + size]) for i in range(0, len(seeds), size)]
+
+    @torch.no_grad()
+    def restore(self, x0_hat: torch.Tensor, picture: Picture, config: SamplingConfig) -> Picture:
+        """The picture of a latent estimate [1,C,h,w].
+
+        Raises:
+            NotFiniteError: If the decoder gives values that are not finite.
+        """
+        size, working_size = target_size(picture, config), self._working_size(picture, config)
+        align = aligner(self._enlarged(picture, working_size), config.color)
+        # In place, for a large picture fills much memory.
+        sr = crop_to(self._decoded(x0_hat), working_size)
+        sr = align(sr, out=sr)
+        rgb = to_array(sr if size == working_size else resize(sr, size), overwrite=True)
+        return Picture(rgb, _enlarged_alpha(picture, size), bits=picture.bits, notes=picture.notes)
+
+    @torch.no_grad()
+    def preview(self, x0_hat: torch.Tensor) -> np.ndarray:
+        """The first latent of a batch decoded at reduced size: [h,w,3] uint8."""
+        first = x0_hat[:1]
+        shrink = -(-max(first.shape[2:]) // PREVIEW_LATENTS)
+        if shrink > 1:
+            first = functional.avg_pool2d(first, shrink, ceil_mode=True)
+        return to_uint8(to_array(self._decoded(first)))
+
+    def is_finite(self) -> bool:
+        """Whether encoder, denoising network and decoder give finite values for a small picture."""
+        levels = np.random.default_rng(0).random((PROBE_SIDE, PROBE_SIDE, 3), np.float32)
+        config = SamplingConfig(scale=1.0, t_max=1.0, t_min=1.0)
+        try:
+            self.upscale(Picture(levels), config)
+        except NotFiniteError:
+            return False
+        return True
+
+
+def is_previewed(evaluation: int, total: int) -> bool:
+    """Whether a run shows its estimate after so many evaluations; the last the result follows."""
+    return evaluation < total and (evaluation - 1) % -(-total // PREVIEWS) == 0
+
+
+def _enlarged_alpha(picture: Picture, size: Size) -> np.ndarray | None:
+    if picture.alpha is None:
+        return None
+    alpha = torch.from_numpy(np.ascontiguousarray(picture.alpha))[None, None].float()
+    return resize(alpha, size)[0, 0].numpy()
