@@ -38,7 +38,6 @@ def remember(
 
     def restore(found: Any) -> list[Any]:  # noqa: ANN401
         values = remembered(found, names, choices)
-        # Never gr.skip(): it makes Gradio build components anew, without how ours read values.
         return [values.get(name, component.value) for name, component in components.items()]
 
     # Not when values merely change: a page that fills in its defaults would store these.

@@ -17,7 +17,6 @@ from typing import Any
 
 import gradio as gr
 from gradio.components.base import Component
-from gradio.data_classes import ImageData
 
 from ccsr.config import Option, Preset, SamplingConfig, option, presets_for
 from ccsr.evaluation.metrics import check_measurable
@@ -25,6 +24,7 @@ from ccsr.images.picture import MAX_INPUT_PIXELS, Picture
 from ccsr.images.reading import load_picture
 from ccsr.inference.events import ModelInfo
 from ccsr.inference.sizes import load_reference
+from ccsr.ui.components import NumberBox, NumberSlider, PictureFile
 from ccsr.ui.event_options import LIGHT, PRIVATE
 
 logger = getLogger(__name__)
@@ -41,7 +41,7 @@ def picture_input(label: str, elem_id: str, height: int) -> gr.Image:
 
     Gradio would open the file first, and fail without a message on what it cannot read.
     """
-    picture = gr.Image(
+    return PictureFile(
         label=label,
         type="filepath",
         image_mode=None,
@@ -51,17 +51,6 @@ def picture_input(label: str, elem_id: str, height: int) -> gr.Image:
         height=height,
         elem_id=elem_id,
     )
-
-    def path_of(payload: ImageData | None) -> str | None:
-        return payload.path if payload else None
-
-    picture.preprocess = path_of
-    return picture
-
-
-def _number(payload: float | None) -> float:
-    """The number in a box, or NaN for an empty one, to be checked later."""
-    return math.nan if payload is None else payload
 
 
 def blank(value: Any) -> Any:  # noqa: ANN401
@@ -164,7 +153,7 @@ def number_slider(about: Option, value: float, min_width: int = 160) -> gr.Slide
     """A slider with the range and the help of an option."""
     assert about.minimum is not None
     assert about.maximum is not None
-    slider = gr.Slider(
+    return NumberSlider(
         about.minimum,
         about.maximum,
         value,
@@ -173,21 +162,17 @@ def number_slider(about: Option, value: float, min_width: int = 160) -> gr.Slide
         info=short_help(about),
         min_width=min_width,
     )
-    slider.preprocess = _number
-    return slider
 
 
 def number_box(about: Option, value: int, label: str | None = None) -> gr.Number:
     """A number box with the help of an option."""
-    box = gr.Number(
+    return NumberBox(
         value,
         label=label or about.label,
         info=short_help(about),
         step=about.step or 1,
         min_width=140,
     )
-    box.preprocess = _number
-    return box
 
 
 def short_help(about: Option) -> str:

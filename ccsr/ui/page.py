@@ -216,8 +216,8 @@ def _load_settings(
 
     Returns:
         None to empty the file field for the next file, the count of values received at once, the
-        seed, and the values of the settings on the page. Never gr.skip() or an error: see
-        `ui.browser_storage`, and after an error the field would not be empty.
+        seed, and the values of the settings on the page. Never an error: after one the file field
+        would not be empty.
     """
     chosen = {name: blank(value) for name, value in zip(names, values, strict=True)}
     try:
