@@ -9,8 +9,8 @@ import sys
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
-from ccsr.cli import add_model, loading_of
-from ccsr.config import COMPACT
+from ccsr.cli import add_model, config_of
+from ccsr.config import COMPACT, LoadingConfig
 from ccsr.inference.engine import load_engine
 from ccsr.inference.memory import keep_freed
 from ccsr.ui import zerogpu
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     keep_freed()
     spaces_gpu = zerogpu.spaces_gpu()
     try:
-        engine = compute(load_engine, options.model, loading_of(options))
+        engine = compute(load_engine, options.model, config_of(LoadingConfig, options))
     except ValueError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2

@@ -5,7 +5,6 @@ the page cost as multiples of it. Jobs alternate, so that a busy machine slows a
 """
 
 import argparse
-import dataclasses
 import multiprocessing
 import statistics
 import sys
@@ -198,7 +197,7 @@ def jobs(engine: ModelEngine, picture: Picture, config: SamplingConfig) -> dict[
     upscale, seeds = engine.pipeline(config.variant).upscale, range(NUM_SEEDS)
     session = engine.session(picture)
     list(session.run(config, 0))
-    kept, longer = (dataclasses.replace(config, t_min=t_min) for t_min in (0.5, 0.2))
+    kept, longer = (config.replace(t_min=t_min) for t_min in (0.5, 0.2))
     configs = grid(config, DEFAULT_T_MAXS, DEFAULT_T_MINS)
     seeds_swept, loop_start = range(DEFAULT_SWEEP_SEEDS), engine.info.loop_start
     swept = engine.session(picture), configs, seeds_swept, _unscored, loop_start

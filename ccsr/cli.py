@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -19,12 +19,10 @@ from ccsr.config import (
     DEFAULT_T_MAXS,
     DEFAULT_T_MINS,
     MAX_RESULT_PIXELS,
-    MAX_SEED,
     REFERENCE_HELP,
     SEED,
     LoadingConfig,
     SamplingConfig,
-    option,
     parse_seeds,
 )
 from ccsr.evaluation import tradeoff
@@ -48,8 +46,9 @@ from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Engine, Progress
 from ccsr.inference.memory import keep_freed
 from ccsr.inference.sizes import load_reference
+from ccsr.option import Config, Option, field_names, option, plain
 
-FIELDS = tuple(field.name for field in dataclasses.fields(SamplingConfig))
+C = TypeVar("C", bound=Config)
 
 PICTURE_SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".avif",
@@ -80,16 +79,14 @@ def parser() -> argparse.ArgumentParser:
     upscale_parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT",
                                 help="pictures, or folders of pictures")  # fmt: skip
     _add_common(upscale_parser)
-    upscale_parser.add_argument(
-        "--seed", type=_seed, default=DEFAULT_SEED, help=_text(SEED.help, 0)
-    )
+    _add_option(upscale_parser, SEED)
     upscale_parser.set_defaults(command=upscale)
 
     seeds_parser = commands.add_parser("seeds", help="measure how much results vary over seeds")
     _add_study(seeds_parser, DEFAULT_NUM_SEEDS)
     _add_common(seeds_parser)
-    seeds_parser.add_argument("--agreement", type=float, metavar="STD",
-                              help=AGREEMENT.help.replace("%", "%%"))  # fmt: skip
+    seeds_parser.add_argument("--agreement", type=AGREEMENT.from_text, metavar="STD",
+                              help=_text(AGREEMENT.help, None))  # fmt: skip
     seeds_parser.set_defaults(command=seeds)
 
     sweep_parser = commands.add_parser("sweep", help="compare settings of t_max and t_min")
@@ -98,11 +95,10 @@ def parser() -> argparse.ArgumentParser:
     for name, values in (("t_max", DEFAULT_T_MAXS), ("t_min", DEFAULT_T_MINS)):
         text = ",".join(map(str, values))
         help = f"{option(SamplingConfig, name).help} Several, with commas between."
-        flag = "--" + name.replace("_", "-")
+        flag = option(SamplingConfig, name).flag
         sweep_parser.add_argument(flag, dest=f"{name}s", type=_fractions, default=values,
                                   metavar="LIST", help=_text(help, text))  # fmt: skip
-    middle = SamplingConfig()
-    sweep_parser.set_defaults(command=sweep, t_max=middle.t_max, t_min=middle.t_min)
+    sweep_parser.set_defaults(command=sweep)
 
     convert_parser = commands.add_parser("convert", help="make a model of the authors' weights")
     convert_parser.add_argument("source", type=Path, metavar="SOURCE",
@@ -123,10 +119,6 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _config(options: argparse.Namespace) -> SamplingConfig:
-    return SamplingConfig(**{name: getattr(options, name) for name in FIELDS})
-
-
 def _add_study(command: argparse.ArgumentParser, num_seeds: int) -> None:
     """Options of what looks at one picture with several seeds."""
     command.add_argument("input", type=Path, metavar="INPUT", help="a picture")
@@ -145,7 +137,7 @@ def _add_common(command: argparse.ArgumentParser, without: Sequence[str] = ()) -
 
 
 def add_model(command: argparse.ArgumentParser, default: str) -> None:
-    """Options of what is loaded, and how; `loading_of` reads them."""
+    """Options of what is loaded, and how; the latter are those of `LoadingConfig`."""
     command.add_argument("--model", default=default,
                          help=_text(f"{COMPACT} (ships with the product), a model folder, or "
                                     "owner/name on the Hugging Face hub, or owner/name@revision.",
@@ -153,51 +145,43 @@ def add_model(command: argparse.ArgumentParser, default: str) -> None:
     _add_fields(command, LoadingConfig)
 
 
-def loading_of(options: argparse.Namespace) -> LoadingConfig:
-    """How the options of `add_model` say that the model is put on this machine.
+def config_of(config_type: type[C], options: argparse.Namespace) -> C:
+    """The config that the options of its fields make; fields without an option have their default.
 
     Raises:
-        ValueError: If one is out of its range.
+        ValueError: If one is out of its range, or they do not fit together.
     """
-    names = (field.name for field in dataclasses.fields(LoadingConfig))
-    return LoadingConfig(**{name: getattr(options, name) for name in names})
+    given = vars(options)
+    return config_type(**{n: given[n] for n in field_names(config_type) if n in given})
 
 
 def _add_fields(
-    command: argparse.ArgumentParser, config_type: type, without: Sequence[str] = ()
+    command: argparse.ArgumentParser, config_type: type[Config], without: Sequence[str] = ()
 ) -> None:
     """An option for every field of a config class."""
-    for field in dataclasses.fields(config_type):
-        if field.name in without:
-            continue
-        chosen = option(config_type, field.name)
-        kind: dict[str, Any] = {"type": type(field.default)}
-        if isinstance(field.default, bool):
-            kind = {"action": argparse.BooleanOptionalAction}
-        elif chosen.choices is not None:
-            kind["choices"] = chosen.choices
-        elif chosen.minimum is not None:
-            kind["metavar"] = f"{chosen.minimum:g}..{chosen.maximum:g}"
-        if field.default is None:
-            kind["type"] = float
-        flag = "--" + field.name.replace("_", "-")
-        command.add_argument(
-            flag, default=field.default, help=_text(chosen.help, field.default), **kind
-        )
+    for name in field_names(config_type):
+        if name not in without:
+            _add_option(command, option(config_type, name))
+
+
+def _add_option(command: argparse.ArgumentParser, about: Option) -> None:
+    """An option whose value is checked by the config that it becomes a field of."""
+    kind: dict[str, Any] = {"type": about.from_text}
+    if about.value_type is bool:
+        kind = {"action": argparse.BooleanOptionalAction}
+    elif about.choices:
+        kind["choices"] = about.choices
+    elif about.minimum is not None and about.maximum is not None:
+        kind["metavar"] = f"{plain(about.minimum)}..{plain(about.maximum)}"
+    command.add_argument(
+        about.flag, default=about.default, help=_text(about.help, about.default), **kind
+    )
 
 
 def _text(help: str, default: object) -> str:
     # argparse formats help with %, so a literal one is doubled.
     shown = help if default is None else f"{help} Default: {default}"
     return shown.replace("%", "%%")
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) > MAX_SEED:
-        raise argparse.ArgumentTypeError(
-            f"a seed is a whole number from 0 to {MAX_SEED}, got {text!r}"
-        )
-    return int(text)
 
 
 def _fractions(text: str) -> tuple[float, ...]:
@@ -211,18 +195,18 @@ def _fractions(text: str) -> tuple[float, ...]:
 
 def upscale(options: argparse.Namespace) -> int:
     """Write DIR/<stem>.png for every input; a bad picture is told of and left out."""
-    config = _config(options)
+    config, seed = config_of(SamplingConfig, options), SEED.validate(options.seed)
     inputs = find_pictures(options.inputs)
     outputs = output_paths(inputs, options.output)
     refuse_existing(outputs, options.overwrite)
-    engine = load_engine(options.model, loading_of(options), config.variant)
+    engine = load_engine(options.model, config_of(LoadingConfig, options), config.variant)
     options.output.mkdir(parents=True, exist_ok=True)
     failures = 0
     for path, output in zip(inputs, outputs, strict=True):
         try:
             picture = load_picture(path)
             _tell_notes(path, picture)
-            ((seed, result),) = _run(engine, picture, config, (options.seed,), path.name)
+            ((seed, result),) = _run(engine, picture, config, (seed,), path.name)
             text = settings_text(config, seed, engine.info)
             save_png(output, result, text, overwrite=options.overwrite)
         except PictureError as error:
@@ -235,18 +219,18 @@ def upscale(options: argparse.Namespace) -> int:
 
 def seeds(options: argparse.Namespace) -> int:
     """Write one picture a seed, and the report."""
-    config = _config(options)
+    config = config_of(SamplingConfig, options)
     chosen = parse_seeds(options.seeds)
     blended = options.agreement is not None
     if blended:
-        AGREEMENT.check("agreement", options.agreement)
+        AGREEMENT.validate(options.agreement)
     names = [*(picture_name(seed) for seed in chosen), *REPORT_FILES]
     names += [blended_name(seed) for seed in chosen if blended]
     refuse_existing([options.output / name for name in names], options.overwrite)
     picture = load_picture(options.input)
     _tell_notes(options.input, picture)
     reference = _reference(options, picture, config)
-    engine = load_engine(options.model, loading_of(options), config.variant)
+    engine = load_engine(options.model, config_of(LoadingConfig, options), config.variant)
     options.output.mkdir(parents=True, exist_ok=True)
     report = StabilityReport(config)
     for seed, result in _run(engine, picture, config, chosen, options.input.name):
@@ -278,7 +262,7 @@ def _write_blended(
 
 def sweep(options: argparse.Namespace) -> int:
     """Write the first seed's picture of every setting, and a table of all of them."""
-    config = _config(options)
+    config = config_of(SamplingConfig, options)
     chosen = parse_seeds(options.seeds)
     configs = grid(config, options.t_maxs, options.t_mins)
     names = [*(point_name(c, chosen[0]) for c in configs), *TRADEOFF_FILES, TRADEOFF_PLOT]
@@ -286,11 +270,11 @@ def sweep(options: argparse.Namespace) -> int:
     picture = load_picture(options.input)
     _tell_notes(options.input, picture)
     reference = _reference(options, picture, config)
-    engine = load_engine(options.model, loading_of(options), config.variant)
+    engine = load_engine(options.model, config_of(LoadingConfig, options), config.variant)
     options.output.mkdir(parents=True, exist_ok=True)
     scorer = make_scorer(picture, reference)
     points: list[Point] = []
-    with tqdm(desc=options.input.name, unit="eval", leave=False) as bar:
+    with tqdm(desc=options.input.name, unit="NFE", leave=False) as bar:
         events = tradeoff.sweep(
             engine.session(picture), configs, chosen, scorer, engine.info.loop_start
         )
@@ -405,7 +389,7 @@ def _run(
     engine: Engine, picture: Picture, config: SamplingConfig, seeds: Sequence[int], name: str
 ) -> Iterator[tuple[int, Picture]]:
     """Yield (seed, result) behind a progress bar over the network evaluations."""
-    with tqdm(desc=name, unit="eval", leave=False) as bar:
+    with tqdm(desc=name, unit="NFE", leave=False) as bar:
         for event in engine.run(picture, config, seeds):
             if isinstance(event, Progress):
                 bar.total = event.total

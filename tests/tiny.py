@@ -24,7 +24,7 @@ TOKENS, TOKEN_WIDTH = 77, 16
 def tiny_vae(kind: str) -> Autoencoder:
     """An f8 autoencoder, of class AutoencoderKL ("kl") or AutoencoderDC ("dc")."""
     if kind == "dc":
-        loop = LoopConfig(max_steps=1, batch_size=1, learning_rate=1e-3, crop_px=64)
+        loop = LoopConfig(max_steps=1, batch_size=1, learning_rate=1e-3, crop_px=64, warmup_steps=0)
         return build_autoencoder(
             AutoencoderConfig(
                 loop=loop,

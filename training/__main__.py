@@ -1,8 +1,6 @@
 """Train a model on a folder of pictures: python -m training STEP..."""
 
 import argparse
-import dataclasses
-import json
 import sys
 from pathlib import Path
 
@@ -49,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def describe(recipe: Recipe) -> str:
     """The whole recipe, defaults included, as JSON."""
-    return json.dumps(dataclasses.asdict(recipe), indent=2)
+    return recipe.model_dump_json(indent=2)
 
 
 def show(run: Run, step: str, output: Path) -> None:

@@ -1,18 +1,18 @@
-"""A training recipe: TOML file -> frozen dataclasses, checked.
+"""A training recipe: a TOML file as frozen, checked configs.
 
 Field names are the keys of the file. Sizes are in pixels of the HR picture, learning rates are
 peak values of a schedule that warms up linearly and decays to zero (cosine).
 """
 
-import dataclasses
 import tomllib
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import model_validator as validator
 
 from ccsr.diffusion.scheduler import PredictionType
-
-T = TypeVar("T")
+from ccsr.option import Config
 
 Perceptual = Literal["vgg", "alex", "both", "all"]
 """LPIPS of VGG16, of AlexNet, of both in turn, or these and DISTS in turn."""
@@ -23,190 +23,241 @@ Chain = Literal["real-esrgan", "bsrgan", "bicubic"]
 COMPRESSION = 8
 """Pixels per latent along each side, of the compact autoencoder and of Stable Diffusion's."""
 
+T = TypeVar("T")
+Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+CropSize = Annotated[int, Field(gt=0, multiple_of=COMPRESSION)]
+"""Side of a square crop in pixels, whole latents."""
 
-@dataclass(frozen=True)
-class LoopConfig:
+# A table of the file becomes a config, and a list a tuple. Their parts are not converted.
+Table = Annotated[T, Field(strict=False)]
+Levels = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
+"""One number for each resolution, from the finest."""
+FourLevels = Annotated[tuple[T, T, T, T], Field(strict=False)]
+"""One number for each resolution of an autoencoder of this `COMPRESSION`, from the finest."""
+
+
+class LoopConfig(Config):
     """One run of the training loop."""
 
-    max_steps: int
-    batch_size: int
-    learning_rate: float
-    crop_px: int
-    warmup_steps: int = 50
-    gradient_accumulation_steps: int = 1
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    ema_decay: float = 0.995
-    checkpoint_every: int = 200
-    log_every: int = 20
-    seed: int = 231
+    max_steps: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    crop_px: CropSize
+    warmup_steps: NonNegativeInt = 50
+    gradient_accumulation_steps: PositiveInt = 1
+    betas: Annotated[tuple[Decay, Decay], Field(strict=False)] = (0.9, 0.99)
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: PositiveFloat = 1.0
+    ema_decay: Decay = 0.995
+    checkpoint_every: PositiveInt = 200
+    log_every: PositiveInt = 20
+    seed: NonNegativeInt = 231
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
 
+    @validator(mode="after")
+    def _warm_up_ends(self) -> Self:
+        if self.warmup_steps > self.max_steps:
+            raise ValueError(
+                f"warmup_steps must not be above max_steps, got warmup_steps={self.warmup_steps} "
+                f"and max_steps={self.max_steps}; lower warmup_steps"
+            )
+        return self
 
-@dataclass(frozen=True)
-class DataConfig:
+
+class DataConfig(Config):
     """How training pictures become LR/HR pairs."""
 
-    scale: int = 4
-    bicubic_share: float = 0.5
+    scale: PositiveInt = 4
+    bicubic_share: Share = 0.5
     """Share of pairs degraded by bicubic reduction only; the others by `chain`."""
     chain: Chain = "real-esrgan"
-    smallest_reduction: float = 0.5
+    smallest_reduction: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Pictures are reduced by a random factor between this and 1 before cropping."""
 
 
-@dataclass(frozen=True)
-class AutoencoderConfig:
+class AutoencoderConfig(Config):
     """The compact autoencoder."""
 
-    loop: LoopConfig
-    block_out_channels: tuple[int, ...] = (32, 64, 128, 256)
-    encoder_layers_per_block: tuple[int, ...] = (0, 1, 1, 1)
-    decoder_layers_per_block: tuple[int, ...] = (0, 2, 2, 2)
-    decoder_block_out_channels: tuple[int, ...] | None = None
+    loop: Table[LoopConfig]
+    block_out_channels: FourLevels[PositiveInt] = (32, 64, 128, 256)
+    encoder_layers_per_block: FourLevels[NonNegativeInt] = (0, 1, 1, 1)
+    decoder_layers_per_block: FourLevels[NonNegativeInt] = (0, 2, 2, 2)
+    decoder_block_out_channels: FourLevels[PositiveInt] | None = None
     """As those of the encoder when absent."""
     trained: Literal["both", "decoder"] = "both"
     """"decoder": another decoder for the latents of the model that is started from (`--init`)."""
-    latent_channels: int = 16
-    latent_noise: float = 0.05
+    latent_channels: PositiveInt = 16
+    latent_noise: NonNegativeFloat = 0.05
     """Noise added to latents while training, relative to their sigma."""
-    perceptual_weight: float = 0.1
-    perceptual_from: float = 0.6
+    perceptual_weight: NonNegativeFloat = 0.1
+    perceptual_from: Share = 0.6
     """Share of the run after which the perceptual loss joins."""
-    latent_rms: float = 1.0
+    latent_rms: PositiveFloat = 1.0
     """Root mean square of the scaled latents. A smaller one lowers the signal-to-noise ratio of x_t
     at every t, so that results depend more on the condition and less on the seed."""
 
 
-@dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(Config):
     """UNet and ControlNet of the compact model."""
 
-    block_out_channels: tuple[int, ...] = (64, 96, 128)
-    layers_per_block: int = 1
+    block_out_channels: Levels = (64, 96, 128)
+    layers_per_block: PositiveInt = 1
     controlnet: Literal["picture", "latent"] = "picture"
-    """Which class: evaluated once a picture, or at every step as at full size. Depth and channels
-    of its own has only the first."""
-    controlnet_channels: tuple[int, ...] = (128, 160, 192)
-    controlnet_layers: tuple[int, ...] = (6, 2, 2)
+    """Which class: evaluated once a picture, or at every step as at full size. Only the first has
+    depth and channels of its own."""
+    controlnet_channels: Levels = (128, 160, 192)
+    controlnet_layers: Levels = (6, 2, 2)
     """The UNet is evaluated at every step of every seed: depth costs least here."""
-    norm_num_groups: int = 32
+    norm_num_groups: PositiveInt = 32
     prediction_type: PredictionType = "v_prediction"
 
+    @validator(mode="after")
+    def _groups_divide_channels(self) -> Self:
+        own = ("controlnet_channels",) if self.controlnet == "picture" else ()
+        for name in ("block_out_channels", *own):
+            channels: tuple[int, ...] = getattr(self, name)
+            if any(count % self.norm_num_groups for count in channels):
+                raise ValueError(
+                    f"{name} must be divisible by norm_num_groups={self.norm_num_groups}, got "
+                    f"{channels}; change one of them"
+                )
+        return self
 
-@dataclass(frozen=True)
-class PairsConfig:
-    """A store of encoded LR/HR pairs for the latent stages."""
+    @validator(mode="after")
+    def _as_many_levels(self) -> Self:
+        if self.controlnet == "latent":
+            return self
+        for name in ("controlnet_channels", "controlnet_layers"):
+            numbers: tuple[int, ...] = getattr(self, name)
+            if len(numbers) != len(self.block_out_channels):
+                raise ValueError(
+                    f"{name} must have a number for each of the {len(self.block_out_channels)} "
+                    f"resolutions of block_out_channels, got {numbers}"
+                )
+        return self
 
-    count: int
-    crop_px: int = 384
-    seed: int = 231
+
+class PairsConfig(Config):
+    """A cache of encoded LR/HR pairs for the latent stages."""
+
+    count: PositiveInt
+    crop_px: CropSize = 384
+    seed: NonNegativeInt = 231
 
 
-@dataclass(frozen=True)
-class UniformConfig:
+def require_crops_within(loop: LoopConfig, name: str, pairs: PairsConfig) -> None:
+    """Check that the crops of a stage fit into those of its cache.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    if loop.crop_px > pairs.crop_px:
+        raise ValueError(
+            f"loop.crop_px must not be above {name}.crop_px, got {loop.crop_px} and "
+            f"{pairs.crop_px}; crops are cut from the cached ones"
+        )
+
+
+def require_order(t_max: float, t_min: float) -> None:
+    """Check that refinement ends below where it starts.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    if t_min > t_max:
+        raise ValueError(
+            f"t_min must not be above t_max, got t_min={t_min} and t_max={t_max}; lower t_min or "
+            "raise t_max"
+        )
+
+
+class UniformConfig(Config):
     """Uniform training of UNet and ControlNet together (variant V1)."""
 
-    loop: LoopConfig
-    pairs: PairsConfig
-    noise_levels: int = 2
+    loop: Table[LoopConfig]
+    pairs: Table[PairsConfig]
+    noise_levels: PositiveInt = 2
     """Timesteps tried on each example of a batch; they share the features of the condition."""
 
+    @validator(mode="after")
+    def _fits(self) -> Self:
+        require_crops_within(self.loop, "pairs", self.pairs)
+        return self
 
-@dataclass(frozen=True)
-class Stage1Config:
+
+class Stage1Config(Config):
     """Structure refinement (variant V2): paper Eq. 3."""
 
-    loop: LoopConfig
-    pairs: PairsConfig
-    t_max: float = 0.6667
-    t_min: float = 0.3333
+    loop: Table[LoopConfig]
+    pairs: Table[PairsConfig]
+    t_max: Share = 0.6667
+    t_min: Share = 0.3333
     trained: Literal["controlnet", "both"] = "both"
     perceptual: Perceptual = "all"
-    perceptual_weight: float = 0.0
+    perceptual_weight: NonNegativeFloat = 0.0
     """Of the perceptual distance between HR and decoded estimates of the refinement."""
-    perceptual_crops: int = 4
-    """On so many crops of a batch."""
-    perceptual_crop_px: int = 128
+    perceptual_crops: PositiveInt = 4
+    """Crops of a batch that the perceptual distance is measured on."""
+    perceptual_crop_px: CropSize = 128
+
+    @validator(mode="after")
+    def _fits(self) -> Self:
+        require_crops_within(self.loop, "pairs", self.pairs)
+        require_order(self.t_max, self.t_min)
+        return self
 
 
-@dataclass(frozen=True)
-class Stage2Config:
+class Stage2Config(Config):
     """Detail enhancement (variant CCSR): the decoder, adversarially."""
 
-    loop: LoopConfig
-    rollouts: PairsConfig
-    num_steps: int = 45
-    t_max: float = 0.6667
-    t_min: float = 0.3333
+    loop: Table[LoopConfig]
+    rollouts: Table[PairsConfig]
+    num_steps: PositiveInt = 45
+    t_max: Share = 0.6667
+    t_min: Share = 0.3333
     perceptual: Perceptual = "vgg"
-    perceptual_weight: float = 1.0
-    adversarial_weight: float = 0.5
-    adversarial_from: float = 0.1
-    """Share of the run after which the discriminator's logits joins the decoder's loss."""
+    perceptual_weight: NonNegativeFloat = 1.0
+    adversarial_weight: NonNegativeFloat = 0.5
+    adversarial_from: Share = 0.1
+    """Share of the run after which the discriminator's logits join the decoder's loss."""
     discriminator: Literal["patch", "features"] = "patch"
-    """What it looks at: pixels, or what VGG16 makes of them."""
-    discriminator_channels: int = 64
-    discriminator_learning_rate: float | None = None
+    """What the discriminator reads: pixels, or features of VGG16."""
+    discriminator_channels: PositiveInt = 64
+    discriminator_learning_rate: PositiveFloat | None = None
     """As the decoder's when absent."""
 
+    @validator(mode="after")
+    def _fits(self) -> Self:
+        require_crops_within(self.loop, "rollouts", self.rollouts)
+        require_order(self.t_max, self.t_min)
+        return self
 
-@dataclass(frozen=True)
-class Recipe:
+
+class Recipe(Config):
     """All four steps of training."""
 
-    autoencoder: AutoencoderConfig
-    uniform: UniformConfig
-    stage1: Stage1Config
-    stage2: Stage2Config
-    data: DataConfig = field(default_factory=DataConfig)
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    autoencoder: Table[AutoencoderConfig]
+    uniform: Table[UniformConfig]
+    stage1: Table[Stage1Config]
+    stage2: Table[Stage2Config]
+    data: Table[DataConfig] = DataConfig()
+    network: Table[NetworkConfig] = NetworkConfig()
 
 
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe.
 
     Raises:
-        ValueError: If the file is no TOML, or a key is unknown, missing or of the wrong type.
+        ValueError: If the file is no TOML, or a key is unknown, missing, of the wrong type or out
+            of its range, or keys contradict each other.
         FileNotFoundError: If there is no such file.
     """
     try:
         tree = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not a TOML file: {error}") from error
-    return _build(Recipe, tree, path.name)
-
-
-def _build(config_type: type[T], tree: dict[str, Any], where: str) -> T:
-    """Turn a table into a config class, descending into its sub-tables."""
-    fields = {f.name: f for f in dataclasses.fields(config_type)}  # type: ignore[arg-type]
-    if unknown := sorted(tree.keys() - fields.keys()):
-        raise ValueError(f"{where}: unknown {unknown}; known are {sorted(fields)}")
-    required = {
-        name
-        for name, f in fields.items()
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    }
-    if missing := sorted(required - tree.keys()):
-        raise ValueError(f"{where}: {missing} must be given")
-    values = {
-        name: _value(fields[name].type, value, f"{where}: {name}") for name, value in tree.items()
-    }
-    return config_type(**values)
-
-
-def _value(expected: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - any TOML value
-    if dataclasses.is_dataclass(expected):
-        if not isinstance(value, dict):
-            raise ValueError(f"{where} must be a table, got {value!r}")
-        return _build(expected, value, where)  # type: ignore[arg-type]
-    if isinstance(value, list):
-        return tuple(value)
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if get_origin(expected) is Literal and value not in get_args(expected):
-        raise ValueError(f"{where} must be one of {', '.join(get_args(expected))}, got {value!r}")
-    if expected in (int, float, str) and type(value) is not expected:
-        raise ValueError(f"{where} must be {expected.__name__}, got {value!r}")
-    return value
+    try:
+        return Recipe(**tree)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error

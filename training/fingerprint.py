@@ -4,12 +4,13 @@ The content of a folder is only ever continued with an equal fingerprint, so tha
 recipes are not mixed in it.
 """
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from ccsr.option import Config
 
 FINGERPRINT_FILE = "made_with.json"
 
@@ -21,7 +22,7 @@ def fingerprint_of(sections: Mapping[str, Any], sources: Mapping[str, Path]) -> 
     """Fingerprint of a computation with some settings and networks.
 
     Args:
-        sections: Parts of a recipe by name, each a dataclass or a mapping.
+        sections: Parts of a recipe by name, each a config or a mapping.
         sources: Folders of networks, by the step that made them.
     """
     settings = {
@@ -34,8 +35,8 @@ def fingerprint_of(sections: Mapping[str, Any], sources: Mapping[str, Path]) -> 
     return json.loads(json.dumps(settings | networks))
 
 
-def _values(section: Any) -> Mapping[str, Any]:  # noqa: ANN401 - any dataclass
-    return section if isinstance(section, Mapping) else dataclasses.asdict(section)
+def _values(section: Config | Mapping[str, Any]) -> Mapping[str, Any]:
+    return section.model_dump() if isinstance(section, Config) else section
 
 
 def weights_hash(folder: Path) -> str:

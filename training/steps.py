@@ -131,7 +131,7 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | CachePro
         yield from train(objective, getattr(run.recipe, step).loop, folder)
         objective.export(folder / "export")
     elif step == "pairs":
-        for config in {run.recipe.uniform.pairs, run.recipe.stage1.pairs}:
+        for config in dict.fromkeys((run.recipe.uniform.pairs, run.recipe.stage1.pairs)):
             yield from _write_cache(run, step, config, encoded_pairs(run.autoencoder()))
     elif step == "rollouts":
         denoiser = load_denoiser(run.exported("stage1")).requires_grad_(False)

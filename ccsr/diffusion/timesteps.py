@@ -5,7 +5,6 @@ and index S-1 has the highest noise. A run evaluates the network at T, jumps to 
 refines at the indices j, j-1, ..., k, which the fractions t_max and t_min cut out of the grid.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -108,7 +107,7 @@ def uniform_plan(num_evaluations: int) -> TimestepPlan:
 
 def timestep_plan(config: SamplingConfig, loop_start: LoopStart = "paper") -> TimestepPlan:
     """The plan of a setting; V1 gets as many evaluations as the non-uniform plan has."""
-    plan = non_uniform_plan(int(config.num_steps), config.t_max, config.t_min, loop_start)
+    plan = non_uniform_plan(config.num_steps, config.t_max, config.t_min, loop_start)
     return uniform_plan(plan.num_evaluations) if config.variant == "v1" else plan
 
 
@@ -131,7 +130,7 @@ def ending_at(
     if plan.jump is None:
         return None
     if evaluation == 1:
-        return dataclasses.replace(config, t_min=config.t_max)
+        return config.replace(t_min=config.t_max)
     t_min = plan.indices[evaluation - 2] / plan.num_steps
     # Below t_max, because equal fractions mean no refinement at all.
-    return dataclasses.replace(config, t_min=round(min(t_min, config.t_max - 1e-4), 4))
+    return config.replace(t_min=round(min(t_min, config.t_max - 1e-4), 4))

@@ -1,24 +1,24 @@
 """Files of an evaluation: the settings inside a PNG, and the files of a stability report."""
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ccsr.config import SamplingConfig
+from ccsr.config import SEED, SamplingConfig
 from ccsr.evaluation import heatmap
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.picture import Picture
 from ccsr.images.reading import read_png_text
 from ccsr.images.writing import save_png
 from ccsr.inference.events import ModelInfo
+from ccsr.option import field_names
 
 SETTINGS_KEY = "ccsr"
 """Keyword of the PNG text that holds the settings as JSON."""
 
-SETTINGS = {field.name for field in dataclasses.fields(SamplingConfig)}
+SETTINGS = set(field_names(SamplingConfig))
 NEWER = {"prompt", "negative_prompt", "guidance_scale"}
 """Those that pictures of earlier versions do not tell of."""
 
@@ -27,7 +27,7 @@ REPORT_FILES = ("mean.png", "l_std.png", "l_std.npy", "report.json")
 
 def settings_text(config: SamplingConfig, seed: int, info: ModelInfo) -> dict[str, str]:
     """Texts for the PNG of one result, enough to make it again."""
-    settings = {"model": info.name, "seed": seed, **dataclasses.asdict(config)}
+    settings = {"model": info.name, "seed": seed, **config.model_dump()}
     return {"Software": "ccsr", SETTINGS_KEY: json.dumps(settings)}
 
 
@@ -53,7 +53,7 @@ def read_settings(path: Path) -> Settings:
         known = {name: found[name] for name in SETTINGS - NEWER} | {
             name: found[name] for name in NEWER if name in found
         }
-        return Settings(SamplingConfig(**known), int(found["seed"]))
+        return Settings(SamplingConfig(**known), SEED.validate(found["seed"]))
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{path.name} holds no settings of this program; give a PNG that was made by it and "

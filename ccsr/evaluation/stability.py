@@ -163,7 +163,7 @@ class StabilityReport:
             "l_std": self.pixels.l_std,
             "l_std_by_count": self.l_std_by_count,
             "seeds": self.seeds,
-            "config": dataclasses.asdict(self.config),
+            "config": self.config.model_dump(),
         }
         if self.scores:
             report["metrics"] = {

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ccsr.config import SamplingConfig, option
+from ccsr.config import SamplingConfig
 from ccsr.diffusion.timesteps import LoopStart, timestep_plan
 from ccsr.evaluation.metrics import Scorer
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.picture import Picture
 from ccsr.inference.events import Decoded, Progress, Session
 from ccsr.inference.memory import spill_to_disk
+from ccsr.option import option
 
 TRADEOFF_FILES = ("tradeoff.csv", "tradeoff.json")
 
@@ -73,11 +74,9 @@ def grid(
         raise ValueError("v1 is uniform diffusion, which has no t_max and t_min; take ccsr or v2")
     for name, fractions in (("t_max", t_maxs), ("t_min", t_mins)):
         for fraction in fractions:
-            option(SamplingConfig, name).check(name, fraction)
+            option(SamplingConfig, name).validate(fraction)
     pairs = [(high, low) for high in dict.fromkeys(t_maxs) for low in dict.fromkeys(t_mins)]
-    configs = [
-        dataclasses.replace(config, t_max=high, t_min=low) for high, low in pairs if low <= high
-    ]
+    configs = [config.replace(t_max=high, t_min=low) for high, low in pairs if low <= high]
     if not configs:
         raise ValueError(
             f"no t_min of {list(t_mins)} is at or below a t_max of {list(t_maxs)}; "
@@ -164,7 +163,7 @@ def write_points(folder: Path, points: Sequence[Point]) -> list[Path]:
         writer.writerows(rows)
     record = {
         "seeds": points[0].seeds,
-        "config": dataclasses.asdict(points[0].config),
+        "config": points[0].config.model_dump(),
         "points": rows,
     }
     tree.write_text(json.dumps(record, indent=2) + "\n")

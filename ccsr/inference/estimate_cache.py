@@ -224,7 +224,9 @@ class PictureEstimates:
     def key(self, config: SamplingConfig, seed: int) -> ChainKey:
         """The key of the chain that a setting and a seed are cut out of."""
         networks, plan = networks_of(config.variant), to_the_end(self.plan(config))
-        return ChainKey(self.owner, self._digest, networks, config.scale, config.words, seed, plan)
+        return ChainKey(
+            self.owner, self._digest, networks, config.scale, config.prompt_key, seed, plan
+        )
 
     def made(self, config: SamplingConfig, seed: int) -> tuple[Step, ...]:
         """The estimates of a setting that are there, in the order of the run."""

@@ -150,5 +150,5 @@ class PictureSession:
 
     def _condition(self, config: SamplingConfig) -> Condition:
         pipeline = self.pipeline_of(config.variant)
-        key = networks_of(config.variant), config.scale, config.words
+        key = networks_of(config.variant), config.scale, config.prompt_key
         return self._conditions.get(self, key, lambda: pipeline.condition(self.picture, config))

@@ -1,6 +1,5 @@
 """What a person chose, remembered by the browser: a reloaded page is as it was left."""
 
-import dataclasses
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
@@ -71,7 +70,7 @@ def remembered(
     try:
         if any(found[name] not in allowed for name, allowed in choices.items()):
             return {}
-        default = dataclasses.asdict(SamplingConfig())
+        default = SamplingConfig().model_dump()
         read_config([(default | found)[name] for name in FIELDS])
     except (ValueError, TypeError):
         return {}

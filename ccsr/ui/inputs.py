@@ -4,7 +4,6 @@ Components hand their values on as they are. They are checked here, by the optio
 `ccsr.config`, so that a person and a program calling the page get the same clear messages.
 """
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -18,12 +17,13 @@ from typing import Any
 import gradio as gr
 from gradio.components.base import Component
 
-from ccsr.config import Option, Preset, SamplingConfig, option, presets_for
+from ccsr.config import Preset, SamplingConfig, presets_for
 from ccsr.evaluation.metrics import check_measurable
 from ccsr.images.picture import MAX_INPUT_PIXELS, Picture
 from ccsr.images.reading import load_picture
 from ccsr.inference.events import ModelInfo
 from ccsr.inference.sizes import load_reference
+from ccsr.option import Option, field_names, option
 from ccsr.ui.components import NumberBox, NumberSlider, PictureFile
 from ccsr.ui.event_options import LIGHT, PRIVATE
 
@@ -32,7 +32,7 @@ logger = getLogger(__name__)
 Setting = gr.Slider | gr.Radio | gr.Textbox
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
-FIELDS = tuple(field.name for field in dataclasses.fields(SamplingConfig))
+FIELDS = field_names(SamplingConfig)
 """Names of the settings, in the order of their components and values."""
 
 
@@ -105,7 +105,7 @@ def settings_controls(info: ModelInfo) -> Settings:
     made: dict[str, Setting] = {name: setting_slider(name) for name in steps}
     with gr.Accordion("Scale, colours, variant", open=False):
         made["scale"] = setting_slider("scale")
-        made["color"] = _choice("color", option(SamplingConfig, "color").choices or ())
+        made["color"] = _choice("color", option(SamplingConfig, "color").choices)
         made["variant"] = _choice("variant", info.variants)
     if info.reads_text:
         with gr.Accordion("Prompt", open=False):
@@ -129,7 +129,7 @@ def settings_controls(info: ModelInfo) -> Settings:
         trigger_mode="always_last",
         **LIGHT,
     )
-    default = dataclasses.asdict(SamplingConfig())
+    default = SamplingConfig().model_dump()
     fixed = {name: gr.State(default[name]) for name in FIELDS if name not in made}
     return Settings(made, fixed, settled)
 
@@ -226,26 +226,17 @@ def read_named(values: Mapping[str, Any]) -> SamplingConfig:
     Raises:
         ValueError: If a value is missing or out of its range, or they do not fit together.
     """
-    read = dict(values)
-    for name, value in read.items():
-        _refuse_empty(option(SamplingConfig, name), value)
-    # The browser sends every number as a float.
-    if isinstance(read["num_steps"], float) and read["num_steps"].is_integer():
-        read["num_steps"] = int(read["num_steps"])
+    read = {name: _sent(option(SamplingConfig, name), value) for name, value in values.items()}
     return SamplingConfig(**read)
 
 
-def read_whole(about: Option, value: Any) -> int:  # noqa: ANN401 - this is the type check
+def read_whole(about: Option, value: Any) -> int:  # noqa: ANN401
     """Read a whole number.
 
     Raises:
         ValueError: If it is missing, not whole or out of its range.
     """
-    _refuse_empty(about, value)
-    about.check(about.label, value)
-    if value != int(value):
-        raise ValueError(f"{about.label} must be a whole number, got {value}")
-    return int(value)
+    return about.validate(_sent(about, value), about.label)
 
 
 def read_fractions(name: str, text: str) -> list[float]:
@@ -260,9 +251,12 @@ def read_fractions(name: str, text: str) -> list[float]:
         raise ValueError(f'{name} must look like "0.5, 0.6667", got {text!r}') from error
 
 
-def _refuse_empty(about: Option, value: Any) -> None:  # noqa: ANN401
+def _sent(about: Option, value: Any) -> Any:  # noqa: ANN401
+    """The value that a browser sent, which has no whole numbers but floats only."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        raise ValueError(f"{about.label} is empty; enter a number")
+        raise ValueError(f"{about.label} is empty; enter a value")
+    whole = about.value_type is int and isinstance(value, float) and value.is_integer()
+    return int(value) if whole else value
 
 
 def read_picture(path: str | None, max_pixels: int = MAX_INPUT_PIXELS) -> Picture:

@@ -225,7 +225,7 @@ def _load_settings(
     except ValueError as error:
         gr.Warning(str(error))
         return None, count, blank(seed), *chosen.values()
-    if found.config.words != SamplingConfig().words and "prompt" not in names:
+    if found.config.prompt_key != SamplingConfig().prompt_key and "prompt" not in names:
         gr.Warning("That picture was made with a prompt, and this model reads none.")
     loaded = {name: getattr(found.config, name) for name in names}
     if found.config.variant not in variants:

@@ -1,6 +1,5 @@
 """Small pieces of HTML: text lines, progress, facts, the curve of L-STD."""
 
-import dataclasses
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -139,8 +138,8 @@ def python_code(source: str, config: SamplingConfig, seed: int, model: str) -> s
 
 def _chosen(config: SamplingConfig) -> dict[str, Any]:
     """The fields that differ from their defaults."""
-    default = dataclasses.asdict(SamplingConfig())
-    return {k: v for k, v in dataclasses.asdict(config).items() if v != default[k]}
+    default = SamplingConfig().model_dump()
+    return {k: v for k, v in config.model_dump().items() if v != default[k]}
 
 
 def facts(values: Mapping[str, str], notes: Sequence[str] = ()) -> str:

@@ -158,7 +158,7 @@ def test_results_too_small_to_measure_are_refused_before_any_work(
         (["seeds", "nowhere.png"], "there is no file nowhere.png"),
         (["seeds", "nowhere.png", "--seeds", "a-b"], 'seeds must look like "0-9"'),
         (["upscale", "nowhere.png", "--t-min", "0.9"], "t_min must not be above t_max"),
-        (["upscale", "nowhere.png", "--scale", "9"], "scale must be from 1 to 8, got 9.0"),
+        (["upscale", "nowhere.png", "--scale", "9"], "scale must be a number from 1 to 8, got 9.0"),
     ],
 )
 def test_bad_arguments_give_one_line_and_exit_code_2(
@@ -249,7 +249,7 @@ def test_sweep_writes_a_picture_a_setting_and_a_table(
     ("flags", "message"),
     [
         (["--t-max", "0.2", "--t-min", "0.5"], "no t_min of [0.5] is at or below"),
-        (["--t-max", "1.5"], "t_max must be from 0 to 1, got 1.5"),
+        (["--t-max", "1.5"], "t_max must be a number from 0 to 1, got 1.5"),
         (["--variant", "v1"], "v1 is uniform diffusion"),
     ],
 )

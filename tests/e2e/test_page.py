@@ -475,7 +475,7 @@ def test_a_model_that_reads_text_has_prompts(
     choose_picture(page, picture_file)
     page.get_by_role("button", name="Prompt").click()
     page.locator("#prompt textarea").fill("a cat's eye")
-    choose_number(page, "Guidance", "3")
+    choose_number(page, "Guidance scale", "3")
     expect(page.locator("#evaluations")).to_contain_text("each with and without the prompt")
     upscale(page)
     expect(page.locator("#upscale-facts")).to_contain_text("240x160")
@@ -486,7 +486,7 @@ def test_a_model_that_reads_text_has_prompts(
 
     open_page(page, url)
     page.get_by_role("button", name="Prompt").click()
-    expect(page.get_by_label("number input for Guidance")).to_have_value("3")
+    expect(page.get_by_label("number input for Guidance scale")).to_have_value("3")
     expect(page.locator("#prompt textarea")).to_have_value("a cat's eye")
 
 
@@ -1088,9 +1088,9 @@ def test_a_program_gets_the_same_messages(
 ) -> None:
     client = Client(serve(engine), verbose=False, analytics_enabled=False)
     picture = handle_file(str(picture_file))
-    with pytest.raises(AppError, match=r"t_max must be from 0 to 1, got 1\.5"):
+    with pytest.raises(AppError, match=r"t_max must be a number from 0 to 1, got 1\.5"):
         client.predict(picture=picture, t_max=1.5, api_name="/upscale")
-    with pytest.raises(AppError, match="Number of seeds must be from 2 to 50"):
+    with pytest.raises(AppError, match="Number of seeds must be a whole number from 2 to 50"):
         client.predict(picture=picture, num_seeds=51, api_name="/seeds")
     assert engine.evaluations == 0
 

@@ -24,7 +24,7 @@ bicubic_share = 0.5
 block_out_channels = [8, 8, 16, 16]
 latent_channels = 4
 perceptual_from = 0.5
-loop = { max_steps = 2, batch_size = 1, crop_px = 64, learning_rate = 1e-3, checkpoint_every = 1, log_every = 1, mixed_precision = "no" }
+loop = { max_steps = 2, warmup_steps = 1, batch_size = 1, crop_px = 64, learning_rate = 1e-3, checkpoint_every = 1, log_every = 1, mixed_precision = "no" }
 
 [network]
 block_out_channels = [8, 16]
@@ -34,7 +34,7 @@ norm_num_groups = 8
 
 [uniform]
 pairs = { count = 3, crop_px = 128 }
-loop = { max_steps = 2, batch_size = 2, crop_px = 64, learning_rate = 1e-3, checkpoint_every = 1, log_every = 1, mixed_precision = "no" }
+loop = { max_steps = 2, warmup_steps = 1, batch_size = 2, crop_px = 64, learning_rate = 1e-3, checkpoint_every = 1, log_every = 1, mixed_precision = "no" }
 
 [stage1]
 perceptual = "alex"
@@ -42,7 +42,7 @@ perceptual_weight = 0.1
 perceptual_crops = 1
 perceptual_crop_px = 32
 pairs = { count = 3, crop_px = 128 }
-loop = { max_steps = 2, batch_size = 2, crop_px = 64, learning_rate = 1e-3, log_every = 1, mixed_precision = "no" }
+loop = { max_steps = 2, warmup_steps = 1, batch_size = 2, crop_px = 64, learning_rate = 1e-3, log_every = 1, mixed_precision = "no" }
 
 [stage2]
 rollouts = { count = 2, crop_px = 128 }
@@ -50,7 +50,7 @@ num_steps = 6
 perceptual = "alex"
 adversarial_from = 0.5
 discriminator_channels = 4
-loop = { max_steps = 2, batch_size = 2, crop_px = 64, learning_rate = 1e-3, checkpoint_every = 1, log_every = 1, mixed_precision = "no" }
+loop = { max_steps = 2, warmup_steps = 1, batch_size = 2, crop_px = 64, learning_rate = 1e-3, checkpoint_every = 1, log_every = 1, mixed_precision = "no" }
 """  # noqa: E501 - a table of TOML cannot be broken
 
 

@@ -96,7 +96,9 @@ def replay(
     latent = encode(pipeline.vae, trace["cond_img"])
     yield Difference("cond_latent", relative(latent, trace["cond_latent"]))
 
-    tiling = TilingConfig(settings["tile_size"] // 8, settings["tile_stride"] // 8, "official")
+    tiling = TilingConfig(
+        tile=settings["tile_size"] // 8, stride=settings["tile_stride"] // 8, weights="official"
+    )
     pieces = windows(*latent.shape[2:], tiling)
     features = features_in(pipeline, trace["cond_img"], pieces[0] if tiled else EVERYTHING)
     x, t = trace["net_000_x"], meta["network_call_timesteps"][0]

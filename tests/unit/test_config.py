@@ -1,4 +1,3 @@
-import dataclasses
 from typing import Any
 
 import pytest
@@ -8,14 +7,19 @@ from ccsr.config import (
     MAX_SEED,
     MAX_SEEDS_PER_RUN,
     PRESETS,
+    LoadingConfig,
+    RunConfig,
     SamplingConfig,
-    option,
     parse_seeds,
     presets_for,
 )
 from ccsr.diffusion.timesteps import timestep_plan
+from ccsr.option import Config, field_names, option
 
-FIELDS = [field.name for field in dataclasses.fields(SamplingConfig)]
+FIELDS = field_names(SamplingConfig)
+SHOWN = [(kind, name) for kind in (SamplingConfig, LoadingConfig, RunConfig)
+         for name in field_names(kind)]  # fmt: skip
+"""All fields that a person sees."""
 
 
 @pytest.mark.parametrize(
@@ -46,10 +50,14 @@ def test_bad_seed_lists_say_what_is_wrong(text: str, message: str) -> None:
         parse_seeds(text)
 
 
-@pytest.mark.parametrize("name", FIELDS)
-def test_every_field_has_a_label_and_a_help_text(name: str) -> None:
-    assert option(SamplingConfig, name).label
-    assert option(SamplingConfig, name).help.endswith(".")
+@pytest.mark.parametrize(("kind", "name"), SHOWN)
+def test_every_field_has_a_label_a_help_text_and_an_allowed_default(
+    kind: type[Config], name: str
+) -> None:
+    about = option(kind, name)
+    assert about.field.title
+    assert about.help.endswith(".")
+    assert about.validate(about.default) == about.default
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -63,12 +71,12 @@ def test_values_outside_the_range_are_refused(name: str) -> None:
     limits = option(SamplingConfig, name)
     wrong: object = "sideways" if limits.choices else None
     if limits.maximum is not None:
-        wrong = limits.maximum + 1
+        wrong = limits.value_type(limits.maximum + 1)
     with pytest.raises(ValueError, match=name):
         SamplingConfig(**{name: wrong})
 
 
-@pytest.mark.parametrize("wrong", [float("nan"), None, "0.5", True])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), None, "0.5", True])
 def test_only_numbers_are_numbers(wrong: object) -> None:
     with pytest.raises(ValueError, match="t_max"):
         SamplingConfig(t_max=wrong)
@@ -83,7 +91,7 @@ def test_t_min_above_t_max_is_refused_with_both_values() -> None:
     ("words", "message"),
     [
         ({"prompt": "a" * 1001}, "prompt must be a text of at most 1000 characters"),
-        ({"negative_prompt": "blur"}, "needs a guidance above 1"),
+        ({"negative_prompt": "blur"}, "negative_prompt needs a guidance_scale above 1"),
         ({"guidance_scale": 3.0}, "they are the same"),
         ({"prompt": "cat", "negative_prompt": "cat", "guidance_scale": 3.0}, "they are the same"),
     ],
@@ -94,8 +102,21 @@ def test_words_that_would_do_nothing_are_refused(words: dict[str, Any], message:
 
 
 def test_part_of_a_step_is_refused() -> None:
-    with pytest.raises(ValueError, match="whole number"):
-        SamplingConfig(num_steps=4.5)
+    with pytest.raises(
+        ValueError, match=r"num_steps must be a whole number from 1 to 200, got 4\.5"
+    ):
+        SamplingConfig(num_steps=4.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_change_the_steps_alone(name: str) -> None:
+    config = SamplingConfig(scale=2.0, color="none")
+    preset = PRESETS[name]
+    applied = preset.apply(config)
+    assert (applied.num_steps, applied.t_max, applied.t_min) == (
+        preset.num_steps, preset.t_max, preset.t_min,
+    )  # fmt: skip
+    assert applied.replace(num_steps=45, t_max=0.6667, t_min=0.3333) == config
 
 
 def test_presets_of_v2_are_for_models_that_start_from_the_input() -> None:

@@ -1,10 +1,10 @@
-import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
-from ccsr.config import LoadingConfig, SamplingConfig, option
+from ccsr.config import LoadingConfig, SamplingConfig
+from ccsr.option import field_names, option, plain
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -12,26 +12,26 @@ README = (ROOT / "README.md").read_text()
 
 def row(name: str) -> str:
     """The line of the table of options that a field stands for."""
-    limits = option(SamplingConfig, name)
-    values = f"at most {limits.max_length} characters"
-    if limits.max_length is None:
-        values = ", ".join(limits.choices or (f"{limits.minimum:g} to {limits.maximum:g}",))
-    flag = "--" + name.replace("_", "-")
-    default = getattr(SamplingConfig(), name)
-    shown = "-" if default == "" else default
-    return f"| `{flag}` | {shown} | {values} | {limits.help} |"
+    about = option(SamplingConfig, name)
+    values = f"at most {about.max_length} characters"
+    if about.minimum is not None and about.maximum is not None:
+        values = f"{plain(about.minimum)} to {plain(about.maximum)}"
+    elif about.choices:
+        values = ", ".join(about.choices)
+    shown = "-" if about.default == "" else about.default
+    return f"| `{about.flag}` | {shown} | {values} | {about.help} |"
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(SamplingConfig)])
+@pytest.mark.parametrize("name", field_names(SamplingConfig))
 def test_table_of_options_says_what_the_config_says(name: str) -> None:
     assert row(name) in README
 
 
-@pytest.mark.parametrize("field", dataclasses.fields(LoadingConfig), ids=lambda field: field.name)
-def test_table_of_loading_says_what_the_config_says(field: dataclasses.Field[object]) -> None:
-    flag = "--" + field.name.replace("_", "-")
-    default = {True: "yes", False: "no", None: "-"}.get(field.default, field.default)
-    assert f"| `{flag}` | {default} | {option(LoadingConfig, field.name).help} |" in README
+@pytest.mark.parametrize("name", field_names(LoadingConfig))
+def test_table_of_loading_says_what_the_config_says(name: str) -> None:
+    about = option(LoadingConfig, name)
+    default = {True: "yes", False: "no", None: "-"}.get(about.default, about.default)
+    assert f"| `{about.flag}` | {default} | {about.help} |" in README
 
 
 def test_every_path_that_is_named_exists() -> None:

@@ -96,7 +96,7 @@ def fade(run: SeedResults, source: Path, threshold: float) -> tuple[Path, str]:
     Raises:
         ValueError: If the threshold is out of its range.
     """
-    AGREEMENT.check(AGREEMENT.label, threshold)
+    AGREEMENT.validate(threshold, AGREEMENT.label)
     picture, mean = (load_picture(p, max_pixels=MAX_RESULT_PIXELS) for p in (source, run.mean))
     result = blend_with_mean(picture.rgb, mean.rgb, np.load(run.l_std_numbers), threshold)
     for old in sorted(run.folder.glob("agreed-*"), key=_age)[:-KEPT_PICTURES]:

@@ -246,7 +246,7 @@ def result_details(event: Restored, info: ModelInfo) -> dict[str, Any]:
         "size": str(event.picture.size),
         "seconds": round(event.seconds, 3),
         "seed": event.seed,
-        "config": dataclasses.asdict(event.config),
+        "config": event.config.model_dump(),
         "model": dataclasses.asdict(info),
         "notes": list(event.picture.notes),
     }

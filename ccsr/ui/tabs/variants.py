@@ -126,7 +126,7 @@ def compare_variants(job: Job[Query, Ablation]) -> Iterator[Progress | Decoded |
     config, seeds = job.query
     picture, session, info = job.source.picture, job.source.session, job.engine.info
     scorer = make_scorer(picture, read_reference(job.reference, picture, config))
-    configs = [dataclasses.replace(config, variant=v) for v in reversed(info.variants)]
+    configs = [config.replace(variant=v) for v in reversed(info.variants)]
     ablation = Ablation(new_folder(), len(configs))
     total = _num_evaluations(session, configs, seeds)
     done = decoded = 0

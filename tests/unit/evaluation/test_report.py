@@ -1,4 +1,3 @@
-import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from ccsr.config import SamplingConfig
 from ccsr.evaluation.report import NEWER, Settings, read_settings, settings_text
 from ccsr.images.picture import Picture
 from ccsr.images.writing import save_png
+from ccsr.option import field_names
 from tests.fakes import FakeEngine
 
 PICTURE = Picture(np.zeros((16, 16, 3), np.float32))
@@ -38,7 +38,7 @@ def test_settings_that_are_not_allowed_are_refused(tmp_path: Path) -> None:
     text = settings_text(SamplingConfig(), 0, FakeEngine().info)
     broken = {key: value.replace('"t_max": 0.6667', '"t_max": 7') for key, value in text.items()}
     save_png(tmp_path / "a.png", PICTURE, broken)
-    with pytest.raises(ValueError, match="t_max must be from 0 to 1, got 7"):
+    with pytest.raises(ValueError, match="t_max must be a number from 0 to 1, got 7"):
         read_settings(tmp_path / "a.png")
 
 
@@ -53,4 +53,4 @@ def test_settings_of_an_earlier_version_are_read(tmp_path: Path) -> None:
 
 def test_all_fields_are_among_the_settings() -> None:
     text = settings_text(SamplingConfig(), 0, FakeEngine().info)["ccsr"]
-    assert all(f'"{field.name}"' in text for field in dataclasses.fields(SamplingConfig))
+    assert all(f'"{name}"' in text for name in field_names(SamplingConfig))

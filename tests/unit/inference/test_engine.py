@@ -179,18 +179,22 @@ def test_unknown_device_and_dtype_are_refused(folder: Path) -> None:
 def test_pieces_become_smaller_with_the_memory_for_them(
     folder: Path, max_memory: float | None, tile: int
 ) -> None:
-    engine = load_engine(str(folder), LoadingConfig("cpu", "float32", max_memory=max_memory))
+    engine = load_engine(
+        str(folder), LoadingConfig(device="cpu", dtype="float32", max_memory=max_memory)
+    )
     assert engine.pipeline("ccsr").vae_tile == tile
 
 
 def test_memory_that_is_too_small_for_any_piece_is_refused(folder: Path) -> None:
-    pipeline = load_engine(str(folder), LoadingConfig("cpu", "float32")).pipeline("ccsr")
+    pipeline = load_engine(str(folder), LoadingConfig(device="cpu", dtype="float32")).pipeline(
+        "ccsr"
+    )
     with pytest.raises(ValueError, match=r"max_memory must be at least 0\.002 GiB"):
         tile_within(pipeline.vae, 1000)
 
 
 def test_tiling_can_be_switched_off(folder: Path) -> None:
-    pipeline = load_engine(str(folder), LoadingConfig("cpu", tiling=False)).pipeline("v2")
+    pipeline = load_engine(str(folder), LoadingConfig(device="cpu", tiling=False)).pipeline("v2")
     assert pipeline.tiling is None
     assert pipeline.vae_tile is None
 
@@ -210,7 +214,7 @@ def test_compiled_networks_give_the_same_picture(
     )
     config = SamplingConfig(num_steps=6)
     results = [
-        load_engine(str(folder), LoadingConfig("cpu", "float32", compile=compile))
+        load_engine(str(folder), LoadingConfig(device="cpu", dtype="float32", compile=compile))
         .pipeline("ccsr")
         .upscale(picture(), config)[0]
         .rgb
@@ -223,8 +227,8 @@ def test_compiled_networks_give_the_same_picture(
 @pytest.mark.parametrize(
     ("loading", "message"),
     [
-        (LoadingConfig("cpu", offload=True), "offload is for GPUs"),
-        (LoadingConfig("cpu", compile=True), "needs a C.. compiler"),
+        (LoadingConfig(device="cpu", offload=True), "offload is for GPUs"),
+        (LoadingConfig(device="cpu", compile=True), "needs a C.. compiler"),
     ],
 )
 def test_what_this_machine_lacks_is_told_of(

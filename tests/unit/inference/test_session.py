@@ -1,4 +1,3 @@
-import dataclasses
 import gc
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -89,7 +88,7 @@ def test_seeds_and_scales_share_no_chain(session: PictureSession) -> None:
 def test_prompts_share_no_chain() -> None:
     pipeline = tiny_reader()
     session = PictureSession(lambda _: pipeline, PICTURE)
-    told = dataclasses.replace(MIDDLE, prompt="a cat")
+    told = MIDDLE.replace(prompt="a cat")
     first, second = run(session, MIDDLE), run(session, told)
     assert first[0] == second[0] == timestep_plan(MIDDLE).num_evaluations
     assert np.abs(first[1] - second[1]).max() > 1 / 255

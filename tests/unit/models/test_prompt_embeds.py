@@ -1,7 +1,5 @@
 """Prompts, where there is a text encoder."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -22,7 +20,7 @@ def reader() -> CCSRPipeline:
 
 
 def result(pipeline: CCSRPipeline, **words: object) -> np.ndarray:
-    config = dataclasses.replace(FAST, **words)
+    config = FAST.replace(**words)
     return pipeline.upscale(PICTURE, config)[0].rgb
 
 
@@ -54,9 +52,7 @@ def test_without_words_the_stored_states_are_used(reader: CCSRPipeline) -> None:
 def test_guidance_leads_away_from_the_empty_prompt_if_nothing_else_is_unwanted(
     reader: CCSRPipeline,
 ) -> None:
-    condition = reader.condition(
-        PICTURE, dataclasses.replace(FAST, prompt="a cat", guidance_scale=2.0)
-    )
+    condition = reader.condition(PICTURE, FAST.replace(prompt="a cat", guidance_scale=2.0))
     assert condition.prompt is not None
     assert reader.empty_prompt is not None
     assert condition.prompt.negative_prompt_embeds is not None

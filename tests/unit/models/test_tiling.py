@@ -57,7 +57,7 @@ def test_overlapping_tiles_reach_the_end(length: int, expected: list[int]) -> No
 
 
 def test_tiles_cannot_leave_gaps() -> None:
-    with pytest.raises(ValueError, match="stride of tiles must be from 1 to their size"):
+    with pytest.raises(ValueError, match="stride must not be above the size of a tile"):
         TilingConfig(tile=8, stride=9)
 
 

@@ -47,9 +47,14 @@ def test_l_perceptual_compares_the_same_place_of_estimate_and_hr(
         return latents.repeat_interleave(8, 2).repeat_interleave(8, 3)
 
     monkeypatch.setattr("training.stage1.decode", enlarge)
-    loop = LoopConfig(max_steps=1, batch_size=2, learning_rate=1e-3, crop_px=64)
-    config = Stage1Config(loop, PairsConfig(2), perceptual="alex", perceptual_weight=2.0,
-                          perceptual_crop_px=24)  # fmt: skip
+    loop = LoopConfig(max_steps=1, batch_size=2, learning_rate=1e-3, crop_px=64, warmup_steps=0)
+    config = Stage1Config(
+        loop=loop,
+        pairs=PairsConfig(count=2),
+        perceptual="alex",
+        perceptual_weight=2.0,
+        perceptual_crop_px=24,
+    )
     scheduler = NonUniformScheduler(prediction_type="sample")
     losses_of = StructureRefinementLosses(Oracle(), scheduler, nn.Identity(), config)  # type: ignore[arg-type]
     losses_of.perceptual = AbsoluteDifference()  # type: ignore[assignment]
@@ -86,8 +91,10 @@ def test_stage_1_evaluates_timesteps_below_t_max_then_999_then_667_then_the_refi
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("training.stage1.decode", lambda vae, x: torch.zeros(len(x), 3, 64, 64))
-    loop = LoopConfig(max_steps=1, batch_size=4, learning_rate=1e-3, crop_px=64)
-    config = Stage1Config(loop, PairsConfig(4), perceptual="alex", perceptual_weight=1.0)
+    loop = LoopConfig(max_steps=1, batch_size=4, learning_rate=1e-3, crop_px=64, warmup_steps=0)
+    config = Stage1Config(
+        loop=loop, pairs=PairsConfig(count=4), perceptual="alex", perceptual_weight=1.0
+    )
     denoiser, scheduler = Recorder(), NonUniformScheduler(prediction_type="sample")
     losses_of = StructureRefinementLosses(denoiser, scheduler, nn.Identity(), config)  # type: ignore[arg-type]
     losses_of.perceptual = AbsoluteDifference()  # type: ignore[assignment]
