@@ -34,7 +34,21 @@ def test_table_of_loading_says_what_the_config_says(name: str) -> None:
     assert f"| `{about.flag}` | {default} | {about.help} |" in README
 
 
-def test_every_path_that_is_named_exists() -> None:
-    named = re.findall(r"`((?:ccsr|training|tests|assets)/[\w./-]*)`", README)
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md"])
+def test_every_path_that_is_named_exists(page: str) -> None:
+    named = re.findall(r"`((?:ccsr|training|tests|assets)/[\w./-]*)`", (ROOT / page).read_text())
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_function_and_class_on_the_way_of_a_picture_exists() -> None:
+    names = re.findall(r"`((?:[A-Z]\w+\.)?_*[A-Za-z]\w+)`", (ROOT / "ARCHITECTURE.md").read_text())
+    modules = [
+        path.read_text() for top in ("ccsr", "training") for path in ROOT.glob(f"{top}/**/*.py")
+    ]
+    defined = set(
+        re.findall(r"^ *(?:def|class) (\w+)|^(\w+)[:=\w\[\], ]* = ", "\n".join(modules), re.M)
+    )
+    known = {name for pair in defined for name in pair} | {"ccsr", "training"}
+    assert len(names) > 20
+    assert [name for name in names if not set(name.split(".")) <= known] == []
