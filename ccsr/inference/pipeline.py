@@ -1,7 +1,6 @@
 """`CCSRPipeline`: the pipeline of diffusers, loaded, saved and called by its conventions."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from os import PathLike
@@ -113,8 +112,7 @@ class CCSRPipeline(SuperResolutionStages):
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         write_custom_pipeline(folder)
-        with _contiguous(self._networks):
-            super().save_pretrained(save_directory, *args, **kwargs)
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     @property
     def num_timesteps(self) -> int:
@@ -125,10 +123,6 @@ class CCSRPipeline(SuperResolutionStages):
     def interrupt(self) -> bool:
         """Whether the run is to end at its present estimate."""
         return self._interrupt
-
-    @property
-    def _networks(self) -> list[torch.nn.Module]:
-        return [part for part in self.components.values() if isinstance(part, torch.nn.Module)]
 
     def enable_vae_tiling(self, tile: int = VAE_TILE) -> None:
         """Encode and decode pictures larger than a tile in tiles, which gives the same result.
@@ -321,18 +315,3 @@ class CCSRPipeline(SuperResolutionStages):
             return (returned or {}).get("latents")
 
         return on_step_end
-
-
-@contextmanager
-def _contiguous(networks: Sequence[torch.nn.Module]) -> Generator[None]:
-    """Networks in the memory format that files have."""
-    reordered: list[Any] = [
-        n for n in networks if not all(p.is_contiguous() for p in n.parameters())
-    ]
-    for network in reordered:
-        network.to(memory_format=torch.contiguous_format)
-    try:
-        yield
-    finally:
-        for network in reordered:
-            network.to(memory_format=torch.channels_last)

@@ -202,7 +202,7 @@ class ZeroGpuSession:
     def steps(self, config: SamplingConfig, seed: int) -> Sequence[Step]:
         """The estimates of a setting in the order of the run."""
         with self.estimates.recording(config, seed):
-            # What other sessions have driven out of the cache is made again.
+            # The cache may have dropped them.
             for _ in self.refine(config, seed):
                 pass
             return self.estimates.made(config, seed)
