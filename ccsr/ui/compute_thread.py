@@ -1,9 +1,9 @@
 """The one thread of the page that computes.
 
-A CPU's cores are shared out by OpenMP, which gives every thread that ever computed helpers of its
-own. Once there are more of them than cores, helpers go to sleep after each operation instead of
-waiting for the next, and the many small ones of a network take twice as long. A web server answers
-in whichever thread is free; so what computes is done in this one, wherever it is asked for.
+OpenMP gives every thread that computes worker threads of its own. Once these outnumber the cores,
+they sleep after each operation instead of waiting for the next, and the many small operations of a
+network take twice as long. A web server answers in any free thread, so all computing is handed to
+this one.
 """
 
 import contextvars
@@ -21,16 +21,16 @@ _thread = ThreadPoolExecutor(1, thread_name_prefix=_NAME)
 
 
 class _End:
-    """What no step is."""
+    """Marks the end of the steps."""
 
 
 _END = _End()
 
 
 def compute(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function in the thread that computes, when that is free, and wait for the result.
+    """Call a function in the computing thread, once that is free, and return its result.
 
-    It knows who asks, as if it were called here. Raises what it raises.
+    The context variables of the caller are set in it, and its exceptions are raised here.
     """
     if threading.current_thread().name.startswith(_NAME):
         return function(*args, **kwargs)
@@ -39,9 +39,10 @@ def compute(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def computing(work: Callable[P, Iterator[T]]) -> Callable[P, Generator[T]]:
-    """Have each step of a generator function done in the thread that computes.
+    """Run each step of a generator function in the computing thread.
 
-    Between two steps others have their turn. If it is closed early, so is the work, soon after.
+    Other work may run between two steps. If the generator is closed early, so is the work, soon
+    after.
     """
 
     @functools.wraps(work)
@@ -49,13 +50,13 @@ def computing(work: Callable[P, Iterator[T]]) -> Callable[P, Generator[T]]:
         steps = work(*args, **kwargs)
         try:
             while True:
-                # The end has to be asked for: what raises StopIteration here ends as an error.
+                # With a default, as a StopIteration raised in a generator becomes a RuntimeError.
                 step = compute(next, steps, _END)
                 if isinstance(step, _End):
                     return
                 yield step
         except GeneratorExit:
-            # Nobody waits for that: Gradio drops what visitors leave behind in the thread that
+            # Without waiting: Gradio closes the generators of visitors who left in the thread that
             # answers all others.
             if isinstance(steps, Generator):
                 _thread.submit(contextvars.copy_context().run, steps.close)

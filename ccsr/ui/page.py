@@ -37,7 +37,7 @@ from ccsr.ui.tabs.variants import build_variants_tab
 from ccsr.ui.theme import CSS, THEME
 
 MAX_WAITING = 20
-"""Runs that may wait for the model before further ones are refused."""
+"""Most runs that wait for the model; further ones are refused."""
 
 KEYS = """<script>
 // A slider sends its new value when a pointer releases it; send it when a key does, too.
@@ -128,7 +128,7 @@ def _heading(info: ModelInfo) -> None:
 
 def _tabs(engine: Engine, inputs: Inputs, settings: Settings) -> dict[str, Component]:
     """Lay out all tabs; the components of their own values by name, the seed among them."""
-    # On a narrow screen the last tabs would else be hidden in a menu.
+    # Otherwise the last tabs are hidden in a menu on a narrow screen.
     with gr.Tabs(overflow_behavior="wrap"):
         with gr.Tab("Upscale", id="upscale"):
             seed = build_upscale_tab(engine, inputs, settings)

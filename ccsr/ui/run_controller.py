@@ -83,12 +83,12 @@ class RunController:
             return self._num_presses
 
     def start(self) -> Press | None:
-        """Start the queued run; None if there is none, as it was stopped or has started already."""
+        """Start the queued run; None if it was stopped or has started already."""
         with _lock:
             return self._press if self._act(Action.START) else None
 
     def stop(self) -> bool:
-        """Stop the run; whether there was one to stop."""
+        """Stop the run; False if there is none."""
         with _lock:
             return self._act(Action.STOP)
 
@@ -109,9 +109,12 @@ class RunController:
         try:
             with closing(frames):
                 for frame in frames:
-                    if self._press is not press or self.state is RunState.STOPPING:
+                    if self._ends_early(press):
                         break
                     yield frame
+                    # Before the work goes on.
+                    if self._ends_early(press):
+                        break
         except Exception:
             state = self.end(press, Action.FAIL)
             yield ending(state) if state else None
@@ -126,6 +129,9 @@ class RunController:
                 return None
             self._act(action)
             return self.state
+
+    def _ends_early(self, press: Press) -> bool:
+        return self._press is not press or self.state is RunState.STOPPING
 
     def _act(self, action: Action) -> bool:
         following = TRANSITIONS[action].get(self.state)

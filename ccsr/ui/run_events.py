@@ -155,7 +155,7 @@ class _Handlers(Generic[Query, Made]):
         reference: str | None,
         *chosen: Any,  # noqa: ANN401
     ) -> None:
-        """Refuse inputs before they wait for the model.
+        """Check the inputs before the run waits for the model.
 
         Raises:
             gr.Error: If they cannot be used.
@@ -215,7 +215,7 @@ def wire_tab_run(
     _wire_press(values, pressed, handlers.press, [components.start.click])
     if rerun is not None:
         _wire_press(values, pressed, handlers.press_if_wanted, rerun.triggers)
-    # Not after a refused press, which is to take no place in the queue.
+    # A refused press takes no place in the queue: it does not change the number of presses.
     presses.change(
         handlers.follow,
         values,

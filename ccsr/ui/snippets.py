@@ -104,7 +104,7 @@ def _bar(share: float, text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Seconds for people: "4.2 s", "42 s", "3 min"."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 100:
@@ -159,7 +159,7 @@ def hint(title: str, text: str) -> str:
 
 
 CURVE_WIDTH, CURVE_HEIGHT, CURVE_LEFT, CURVE_TOP, CURVE_RIGHT = 320, 96, 44, 10, 12
-"""Sizes of the curve of L-STD in pixels: the whole of it, its left margin, and so on."""
+"""Width, height, and left, top and right margin of the curve of L-STD, in pixels."""
 
 
 def curve(values: Sequence[float]) -> str:

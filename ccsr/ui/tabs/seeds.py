@@ -81,7 +81,7 @@ class SeedRun:
     """Of all seeds that are done."""
     seeds: tuple[int, ...] = ()
     pictures: tuple[Path, ...] = ()
-    """One a seed."""
+    """One for each seed."""
     maps: dict[str, Path] = dataclasses.field(default_factory=dict[str, Path])
     """The L-STD map alone and over the picture; empty for a single seed."""
     l_std_by_count: tuple[float, ...] = ()

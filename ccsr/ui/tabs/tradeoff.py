@@ -62,7 +62,7 @@ HELP = (
     "picture; A1 to A4 and CCSR are settings of the paper."
 )
 WIDEST = {"t_max": 1.0, "t_min": 0.0}
-"""Stand in for the swept settings among the others."""
+"""Values of the swept settings while the others are read."""
 CHOICES: dict[str, Any] = {
     **PRIVATE,
     "concurrency_id": "tradeoff-choices",
@@ -95,7 +95,7 @@ class Sweep:
     total: int
     points: tuple[Point, ...] = ()
     pictures: tuple[Path, ...] = ()
-    """One a point."""
+    """One for each point."""
     files: tuple[Path, ...] = ()
     """Table, record and plot, once the sweep has ended."""
 
@@ -160,7 +160,7 @@ def _sweep_view() -> _SweepView:
 
 def _wire_view(view: _SweepView, results: gr.State) -> None:
     """Show the points, and let a person choose which two are compared."""
-    # What a person chose, apart from what is shown for want of a choice.
+    # What a person chose, apart from what is shown by default.
     left_chosen, right_chosen = gr.State(None), gr.State(None)
     view.left.input(_itself, view.left, left_chosen, **CHOICES)
     view.right.input(_itself, view.right, right_chosen, **CHOICES)
@@ -187,7 +187,7 @@ def _wire_cost(
     settings: Settings,
     loop_start: LoopStart,
 ) -> None:
-    """Keep the line of what a sweep costs in step with the settings."""
+    """Update the line of what a sweep costs whenever a setting changes."""
     values = [*swept, *settings.values()]
     show = functools.partial(cost_line, loop_start)
     gr.on(
@@ -212,7 +212,7 @@ def _fractions_box(name: str, values: Sequence[float]) -> gr.Textbox:
 
 
 def cost_line(loop_start: LoopStart, *values: Any) -> str:  # noqa: ANN401
-    """What a sweep costs if nothing of it is kept from earlier runs; or why it is refused."""
+    """The cost of a sweep without estimates of earlier runs, or why the sweep is refused."""
     try:
         configs, seeds = read_query(values)
     except ValueError as error:

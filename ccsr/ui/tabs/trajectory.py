@@ -41,7 +41,7 @@ HELP = (
     "t_min in the plot, or move them with the arrow keys, to change the setting."
 )
 SHOWN_ESTIMATES = 24
-"""Estimates decoded at most; of a longer run they are spread evenly."""
+"""Most estimates that are decoded; those of a longer run are spaced evenly."""
 
 Query = tuple[SamplingConfig, int]
 """Settings and seed."""
@@ -118,9 +118,9 @@ class Trajectory:
     """The model's."""
     timesteps: tuple[int, ...] = ()
     pictures: tuple[Path, ...] = ()
-    """One a timestep."""
+    """One for each timestep."""
     scores: tuple[dict[str, float], ...] = ()
-    """One a timestep."""
+    """One for each timestep."""
 
     def __len__(self) -> int:
         """Estimates that are decoded."""
@@ -157,7 +157,7 @@ def build_trajectory_tab(
 def _wire_view(
     view: tuple[gr.Column, gr.Gallery, gr.HTML], results: gr.State, settings: Settings
 ) -> None:
-    """Show the results, and keep the marks of the plot and the settings in step."""
+    """Show the results, and let the marks of the plot follow the settings and the other way."""
     plot = view[2]
     fractions = [settings.components["t_max"], settings.components["t_min"]]
     shown = [results, *fractions]
@@ -171,7 +171,7 @@ def _wire_view(
         **LIGHT,
     )
     moved = [*fractions, settings.settled]
-    # Every one: of those that wait, Gradio's "always_last" may take one that is not the last.
+    # Not "always_last": of the events that wait, Gradio may take one that is not the last.
     plot.input(_dragged, [results, *moved], [*moved, plot], trigger_mode="multiple", **IN_ORDER)
 
 
@@ -208,7 +208,7 @@ def decode_estimates(job: Job[Query, Trajectory]) -> Iterator[Progress | Traject
 
 
 def spread_out(steps: Sequence[Step], most: int) -> list[Step]:
-    """At most so many of the steps, evenly spread, first and last among them."""
+    """At most `most` of the steps, evenly spaced, with the first and the last."""
     if len(steps) <= most:
         return list(steps)
     return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
@@ -253,7 +253,7 @@ def _marks(trajectory: Trajectory, t_max: float, t_min: float) -> dict[str, int]
 
 
 def _scores(trajectory: Trajectory) -> dict[str, list[float]]:
-    """What is plotted, by label."""
+    """The plotted scores by label."""
     names = [name for name in PLOTTED if name in trajectory.scores[0]]
     return {SCORE_LABELS[name]: [row[name] for row in trajectory.scores] for name in names}
 
@@ -278,7 +278,7 @@ def marked_timesteps(
 def _dragged(
     trajectory: Trajectory | None, t_max: float, t_min: float, count: int, event: gr.EventData
 ) -> tuple[Any, ...]:
-    """Values of t_max and t_min, the count of values received at once, and the plot anew.
+    """Values of t_max and t_min, the count of values received at once, and the new plot.
 
     The plot changes even if the values stay at their limits: the browser has moved the mark.
     """

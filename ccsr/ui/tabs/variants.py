@@ -73,7 +73,7 @@ class Ablation:
     total: int
     variants: tuple[VariantResult, ...] = ()
     maps: tuple[Path, ...] = ()
-    """One a variant, on one scale."""
+    """One for each variant, on one scale."""
 
     def __len__(self) -> int:
         """The number of variants that are done."""

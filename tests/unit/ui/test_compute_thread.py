@@ -1,4 +1,4 @@
-"""What computes does so in one thread, and otherwise as if it were called where it is asked for."""
+"""Work is computed in one thread, and otherwise as if it were called directly."""
 
 import contextvars
 import threading

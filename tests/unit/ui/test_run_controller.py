@@ -14,12 +14,15 @@ def started() -> tuple[RunController, Press]:
     return controller, press
 
 
-def work(count: int, closed: list[str] | None = None) -> Generator[int]:
+def work(count: int, seen: list[object] | None = None) -> Generator[int]:
+    """Frames 0, 1, ...; `seen` has those that were made, and "closed"."""
+    seen = [] if seen is None else seen
     try:
-        yield from range(count)
+        for number in range(count):
+            seen.append(number)
+            yield number
     finally:
-        if closed is not None:
-            closed.append("closed")
+        seen.append("closed")
 
 
 def end_of(state: RunState) -> str:
@@ -61,15 +64,28 @@ def test_run_shows_its_frames_and_its_end() -> None:
 
 def test_stop_ends_the_work_and_has_the_last_word() -> None:
     controller, press = started()
-    closed: list[str] = []
-    frames = controller.follow(press, work(9, closed), end_of)
+    seen: list[object] = []
+    made = work(9, seen)
+    frames = controller.follow(press, made, end_of)
     assert next(frames) == 0
     assert controller.stop()
     assert controller.state is RunState.STOPPING
     assert list(frames) == ["idle"]
-    assert closed == ["closed"]
+    assert seen == [0, "closed"]
     assert controller.state is RunState.IDLE
     assert not controller.stop()
+
+
+def test_stop_during_the_work_ends_it_after_that() -> None:
+    controller, press = started()
+
+    def frames() -> Generator[int]:
+        yield 0
+        controller.stop()
+        yield 1
+        yield 2
+
+    assert list(controller.follow(press, frames(), end_of)) == [0, "idle"]
 
 
 def test_stopped_before_its_turn_does_not_start() -> None:
@@ -91,12 +107,13 @@ def test_of_two_turns_the_first_takes_the_latest_press() -> None:
 
 def test_superseded_run_ends_and_shows_nothing_more() -> None:
     controller, press = started()
-    closed: list[str] = []
-    frames = controller.follow(press, work(9, closed), end_of)
+    seen: list[object] = []
+    made = work(9, seen)
+    frames = controller.follow(press, made, end_of)
     assert next(frames) == 0
     assert controller.press(PRESS) == 2
     assert list(frames) == [None]
-    assert closed == ["closed"]
+    assert seen == [0, "closed"]
     assert controller.state is RunState.QUEUED
     assert controller.start() is PRESS
 

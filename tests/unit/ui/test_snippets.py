@@ -17,6 +17,12 @@ def test_the_cost_of_a_setting_is_told() -> None:
     assert "Uniform diffusion: 16" in snippets.cost_line(SamplingConfig(variant="v1"))
 
 
+def test_the_cost_counts_from_where_the_model_starts() -> None:
+    a1 = SamplingConfig(t_max=0.5)
+    assert "8 refinement steps, 9 network" in snippets.cost_line(a1)
+    assert "7 refinement steps, 8 network" in snippets.cost_line(a1, "official")
+
+
 def test_progress_tells_what_is_left_once_it_is_known() -> None:
     first = Progress(1, 16, 999, (3,), None)
     assert "left" not in snippets.progress(first, 4.0)

@@ -1,0 +1,252 @@
+"""The page as a person sees it: the selectors of its parts, and what a person does with them."""
+
+import re
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, expect
+
+WAIT = 60_000
+"""Milliseconds a page may take before a test calls it broken."""
+
+expect.set_options(timeout=WAIT)
+
+
+def expect_size(image: Locator, width: int, height: int) -> None:
+    """Wait until a picture of this size is loaded, whatever size it is shown in."""
+    expect(image).to_be_visible()
+    expect(image).to_have_js_property("naturalWidth", width)
+    expect(image).to_have_js_property("naturalHeight", height)
+
+
+def expect_file(image: Locator, name: str) -> None:
+    """Wait until a picture of this file name is shown."""
+    expect(image).to_have_attribute("src", re.compile(re.escape(name) + "$"))
+
+
+def x_of(element: Locator) -> float:
+    """Where an element begins, in pixels from the left."""
+    box = element.bounding_box()
+    assert box is not None
+    return box["x"]
+
+
+class Tab:
+    """What all tabs have: a button that starts a run, one that stops it, and a status line.
+
+    Args:
+        ui: The page it is on.
+        name: Name of the tab.
+        start: Label of the button that starts its run.
+        prefix: Of the ids of its elements.
+    """
+
+    def __init__(self, ui: "CCSRPage", name: str, start: str, prefix: str) -> None:
+        self.ui, self.page, self.prefix = ui, ui.page, prefix
+        self.tab = self.page.get_by_role("tab", name=name)
+        self.start = self.page.get_by_role("button", name=start, exact=True)
+        self.panel = self.page.get_by_role("tabpanel").filter(has=self.start)
+        self.stop = self.panel.get_by_role("button", name="Stop")
+        self.status = self.part("status")
+
+    def part(self, name: str) -> Locator:
+        """The element of an id."""
+        return self.page.locator(f"#{self.prefix}-{name}")
+
+    def open(self) -> None:
+        self.tab.click()
+
+    def run(self) -> None:
+        self.start.click()
+
+    def expect_ready(self) -> None:
+        """Wait until no run is queued or under way."""
+        expect(self.start).to_be_enabled()
+        expect(self.stop).to_be_disabled()
+        expect(self.stop).to_have_text("Stop")
+
+
+class UpscaleTab(Tab):
+    def __init__(self, ui: "CCSRPage") -> None:
+        super().__init__(ui, "Upscale", "Upscale", "upscale")
+        self.result, self.facts = self.part("result"), self.part("facts")
+        self.images = self.result.locator("img")
+        self.before, self.after = self.images.nth(0), self.images.nth(1)
+        self.border = self.page.get_by_role("slider", name="Border between the two pictures").first
+        self.seed = self.page.get_by_label("Seed", exact=True)
+        self.random = self.page.get_by_role("button", name="Random")
+        self.make_again = self.page.get_by_role("button", name="Make it again")
+        self.command = self.page.locator("#command").locator("input, textarea")
+        self.code = self.page.locator("#code textarea")
+
+    def finish(self, text: str) -> None:
+        """Run, and wait for this text among the facts."""
+        self.run()
+        expect(self.facts).to_contain_text(text)
+
+    def download(self, path: Path) -> str:
+        """Save the result; its suggested name."""
+        with self.page.expect_download() as download:
+            self.page.get_by_role("button", name="Download PNG").click()
+        download.value.save_as(path)
+        return download.value.suggested_filename
+
+
+class SeedsTab(Tab):
+    def __init__(self, ui: "CCSRPage") -> None:
+        super().__init__(ui, "Seed consistency", "Run seeds", "seeds")
+        self.gallery = self.part("gallery").locator("img")
+        self.facts, self.table = self.part("facts"), self.part("scores").locator("table")
+        self.map = self.part("map").locator("img")
+        self.left, self.right = (self.part("pair").locator("img").nth(i) for i in (0, 1))
+        self.agreement = self.page.get_by_role("button", name="Keep only what the seeds agree on")
+        self.agreement_facts = self.page.locator("#agreement-facts")
+        self.faded = self.page.locator("#agreement-pair img").nth(1)
+
+    def run_seeds(self, number: int) -> None:
+        self.open()
+        self.ui.set_number("Number of seeds", str(number))
+        self.run()
+
+    def finish(self, number: int) -> None:
+        """Run so many seeds to the end."""
+        self.run_seeds(number)
+        expect(self.facts).to_contain_text(f"{number} of {number}")
+
+    def download(self, path: Path) -> None:
+        """Save the report."""
+        with self.page.expect_download() as download:
+            self.page.get_by_role("button", name="Download report").click()
+        download.value.save_as(path)
+
+    def download_faded(self, path: Path) -> None:
+        with self.page.expect_download() as download:
+            self.page.locator("#agreement-download").click()
+        download.value.save_as(path)
+
+
+class TradeoffTab(Tab):
+    def __init__(self, ui: "CCSRPage") -> None:
+        super().__init__(ui, "Trade-off", "Compare", "sweep")
+        self.points = self.part("plot").locator("[id^=point-]")
+        self.cost, self.files = self.part("cost"), self.part("files")
+        self.table = self.part("table").locator("table")
+        self.left, self.right = (self.part("pair").locator("img").nth(i) for i in (0, 1))
+        self.t_maxs = self.page.get_by_label("Values of t_max")
+        self.t_mins = self.page.get_by_label("Values of t_min")
+
+    def run_sweep(self, t_maxs: str, t_mins: str, seeds: int) -> None:
+        self.open()
+        self.t_maxs.fill(t_maxs)
+        self.t_mins.fill(t_mins)
+        self.ui.set_number("Seeds a setting", str(seeds))
+        self.run()
+
+
+class TrajectoryTab(Tab):
+    def __init__(self, ui: "CCSRPage") -> None:
+        super().__init__(ui, "Trajectory", "Show the trajectory", "trajectory")
+        self.strip = self.part("strip").locator("img")
+        self.t_min_mark = self.part("plot").locator("[id=mark-t_min-0]")
+
+    def drag_t_min(self, pixels: float) -> float:
+        """Drag the mark of t_min to the right; where it was, in pixels from the left."""
+        self.t_min_mark.scroll_into_view_if_needed()
+        box = self.t_min_mark.bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        mouse = self.page.mouse
+        mouse.move(x, y)
+        mouse.down()
+        mouse.move(x + pixels, y, steps=4)
+        mouse.up()
+        return x
+
+
+class VariantsTab(Tab):
+    def __init__(self, ui: "CCSRPage") -> None:
+        super().__init__(ui, "Variants", "Compare variants", "variants")
+        self.gallery = self.part("gallery")
+        self.table = self.part("table").locator("table")
+
+
+class CCSRPage:
+    """The page: picture, settings and tabs.
+
+    Args:
+        page: The browser's page.
+        url: Where it is served.
+    """
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page, self.url = page, url
+        self.upscale, self.seeds, self.tradeoff = (
+            UpscaleTab(self),
+            SeedsTab(self),
+            TradeoffTab(self),
+        )
+        self.trajectory, self.variants = TrajectoryTab(self), VariantsTab(self)
+        self.picture = page.locator("#picture img")
+        self.about = page.locator("#about-picture")
+        self.example = page.locator("#examples img").first
+        self.cost = page.locator("#evaluations")
+        self.preset = page.get_by_label("Preset")
+        self.toast = page.get_by_test_id("toast-body").first
+        self.settings_file = page.locator("#load-settings")
+
+    def open(self) -> "CCSRPage":
+        self.page.goto(self.url)
+        expect(self.upscale.start).to_be_enabled()
+        return self
+
+    def give_file(self, path: Path, field: str = "picture") -> None:
+        """Choose a file, whatever becomes of it."""
+        self.page.locator(f"#{field} input[type=file]").set_input_files(str(path))
+
+    def choose_picture(self, path: Path, field: str = "picture") -> None:
+        self.give_file(path, field)
+        expect(self.page.locator(f"#{field} img")).to_be_visible()
+
+    def choose_reference(self, path: Path) -> None:
+        self.page.get_by_role("button", name="Reference picture").click()
+        self.choose_picture(path, "reference")
+
+    def number(self, label: str) -> Locator:
+        """The number box beside a slider."""
+        return self.page.get_by_label(f"number input for {label}")
+
+    def set_number(self, label: str, value: str) -> None:
+        """Type a number beside a slider."""
+        box = self.number(label)
+        # A tab that has just opened fills in its defaults a moment later.
+        expect(box).not_to_have_value("")
+        box.fill(value)
+        box.press("Enter")
+        expect(box).to_have_value(value)
+
+    def choose_number(self, label: str, value: str) -> None:
+        """Type a number beside a slider and leave the box."""
+        self.set_number(label, value)
+        self.number(label).press("Tab")
+
+    def slider(self, label: str) -> Locator:
+        return self.page.get_by_role("slider", name=label)
+
+    def drag_slider(self, label: str, value: float) -> None:
+        """Press the mouse on a slider from 0 to 1 where `value` is, and let go."""
+        slider = self.slider(label)
+        slider.scroll_into_view_if_needed()
+        box = slider.bounding_box()
+        assert box is not None
+        self.page.mouse.click(box["x"] + box["width"] * value, box["y"] + box["height"] / 2)
+
+    def choose_preset(self, name: str) -> None:
+        self.preset.click()
+        self.page.get_by_role("option", name=re.compile(f"^{name}:")).click()
+
+    def choose_option(self, label: str, name: str) -> None:
+        """Choose in a dropdown."""
+        self.page.get_by_label(label).click()
+        self.page.get_by_role("option", name=name).click()
+
+    def load_settings(self, path: Path) -> None:
+        self.give_file(path, "load-settings")

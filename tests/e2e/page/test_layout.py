@@ -1,0 +1,68 @@
+"""What is in sight, on a desktop and on a narrow screen."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.page.conftest import Server
+from tests.e2e.page.page_objects import CCSRPage
+from tests.fakes import FakeEngine
+
+pytestmark = pytest.mark.e2e
+
+
+def test_an_example_is_chosen_by_a_click(ui: CCSRPage) -> None:
+    ui.example.click()
+    expect(ui.picture).to_be_visible()
+    expect(ui.about).to_contain_text("pixels, result")
+
+
+def test_broken_file_after_an_example_is_told_of(ui: CCSRPage, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    ui.example.click()
+    expect(ui.about).to_contain_text("pixels, result")
+    ui.give_file(broken)
+    expect(ui.about).to_contain_text("broken.png")
+
+
+def test_the_result_is_in_sight_on_a_desktop(ui: CCSRPage, picture_file: Path) -> None:
+    ui.choose_picture(picture_file)
+    ui.upscale.run()
+    expect(ui.upscale.facts).to_be_in_viewport()
+    expect(ui.upscale.result).to_be_in_viewport(ratio=1)
+
+
+@pytest.mark.parametrize(
+    ("tab", "result"),
+    [
+        ("upscale", "#upscale-facts dt"),
+        ("seeds", "#seeds-map img"),
+        ("tradeoff", "#sweep-plot svg"),
+        ("trajectory", "#trajectory-plot svg"),
+        ("variants", "#variants-table table"),
+    ],
+)
+def test_a_narrow_page_does_not_scroll_sideways(
+    page: Page, server: Server, engine: FakeEngine, picture_file: Path, tab: str, result: str
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    ui = CCSRPage(page, server.url).open()
+    ui.choose_picture(picture_file)
+    chosen = getattr(ui, tab)
+    chosen.open()
+    chosen.run()
+    expect(page.locator(result).first).to_be_visible()
+    expect(chosen.start).to_be_enabled()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_page_asks_nothing_of_other_hosts(
+    page: Page, server: Server, engine: FakeEngine
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    CCSRPage(page, server.url).open()
+    own = (server.url, "data:", "blob:")
+    assert [address for address in asked if not address.startswith(own)] == []

@@ -1,0 +1,83 @@
+"""The estimates of a run as a film strip, and the plot whose marks are the settings."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from ccsr.config import SamplingConfig
+from ccsr.diffusion.timesteps import timestep_plan
+from ccsr.evaluation.report import read_settings
+from tests.e2e.page.page_objects import CCSRPage, x_of
+from tests.fakes import FakeEngine
+
+pytestmark = pytest.mark.e2e
+
+EVALUATIONS = timestep_plan(SamplingConfig()).num_evaluations
+
+
+def show_trajectory(ui: CCSRPage) -> None:
+    ui.trajectory.open()
+    ui.trajectory.run()
+    expect(ui.trajectory.strip).to_have_count(EVALUATIONS)
+
+
+def test_the_run_that_was_made_before_is_not_made_again(
+    ui: CCSRPage, engine: FakeEngine, picture_file: Path
+) -> None:
+    ui.choose_picture(picture_file)
+    ui.upscale.finish(f"Network evaluations{EVALUATIONS}")
+    show_trajectory(ui)
+    assert engine.evaluations == EVALUATIONS
+
+
+def test_marks_are_dragged_and_moved_by_keys(ui: CCSRPage, picture_file: Path) -> None:
+    ui.choose_picture(picture_file)
+    show_trajectory(ui)
+    value, mark = ui.number("t_min"), ui.trajectory.t_min_mark
+    x = ui.trajectory.drag_t_min(-20)
+    expect(value).not_to_have_value("0.3333")
+    dragged = float(value.input_value())
+    assert 0.34 < dragged < 0.6
+    # The picture follows the setting, and so do the marks, whatever moves it.
+    expect(ui.trajectory.strip).to_have_count(EVALUATIONS)
+    mark.focus()
+    for _ in range(2):
+        before = value.input_value()
+        ui.page.keyboard.press("ArrowRight")
+        expect(value).not_to_have_value(before)
+        expect(mark).to_be_focused()
+    assert dragged - 0.05 < float(value.input_value()) < dragged
+    ui.choose_number("t_min", "0.1")
+    ui.page.wait_for_function(
+        """(x) => document.querySelector("[id=mark-t_min-0]").getBoundingClientRect().x > x + 50""",
+        arg=x,
+    )
+
+
+def test_mark_at_its_limit_stays_there(ui: CCSRPage, picture_file: Path) -> None:
+    ui.choose_picture(picture_file)
+    show_trajectory(ui)
+    value, mark = ui.number("t_min"), ui.trajectory.t_min_mark
+    ui.choose_number("t_min", "0")
+    expect(mark).to_have_attribute("aria-valuenow", "0")
+    mark.focus()
+    place = x_of(mark)
+    for _ in range(5):
+        ui.page.keyboard.press("ArrowRight")
+    ui.page.keyboard.press("ArrowLeft")
+    expect(value).not_to_have_value("0")
+    assert x_of(mark) < place
+
+
+def test_estimate_of_a_trajectory_carries_the_settings_that_end_there(
+    ui: CCSRPage, picture_file: Path, tmp_path: Path
+) -> None:
+    ui.choose_picture(picture_file)
+    show_trajectory(ui)
+    address = ui.trajectory.strip.nth(2).get_attribute("src")
+    assert address is not None
+    saved = tmp_path / "estimate.png"
+    saved.write_bytes(ui.page.request.get(address).body())
+    found = read_settings(saved)
+    assert timestep_plan(found.config).num_evaluations == 3

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+
+from ccsr.config import SamplingConfig
+from ccsr.inference.events import Progress
+from ccsr.ui.sessions import open_picture
+from ccsr.ui.tab_run import Job, Preview
+from ccsr.ui.tabs.upscale import TAB_RUN, Upscaled, upscale
+from tests.fakes import FakeEngine
+
+A1 = SamplingConfig(t_max=0.5)
+
+
+@pytest.fixture(autouse=True)
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "served"))
+
+
+def upscaled(job: Job[tuple[SamplingConfig, int], Upscaled]) -> Upscaled:
+    (*_, last) = upscale(job)
+    assert isinstance(last, Upscaled)
+    return last
+
+
+def test_network_evaluations_are_counted_from_where_the_model_starts(picture_file: Path) -> None:
+    engine = FakeEngine(loop_start="official")
+    result = upscaled(Job(engine, open_picture(engine, str(picture_file)), (A1, 0)))
+    assert result.facts["Network evaluations"] == str(engine.evaluations) == "8"
+
+
+def test_each_preview_comes_before_the_progress_it_belongs_to(picture_file: Path) -> None:
+    engine = FakeEngine()
+    events = list(upscale(Job(engine, open_picture(engine, str(picture_file)), (A1, 0))))
+    assert [type(event) for event in events] == [Preview, Progress] * 9 + [Upscaled]
+
+
+def test_enlargement_is_shared_by_results_of_one_scale(picture_file: Path) -> None:
+    engine = FakeEngine()
+    source = open_picture(engine, str(picture_file))
+    first = upscaled(Job(engine, source, (A1, 0)))
+    second = upscaled(Job(engine, source, (A1, 1), before=first))
+    assert second.bicubic == first.bicubic
+    assert second.facts["Network evaluations"] == "9"
+    TAB_RUN.release(first, second)
+    assert not first.result.exists()
+    assert second.bicubic.exists()
+    third = upscaled(Job(engine, source, (SamplingConfig(scale=2), 0), before=second))
+    assert third.bicubic != second.bicubic
+    TAB_RUN.release(second, third)
+    assert not second.bicubic.exists()
