@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.components.base import Component
 
 from ccsr.config import SamplingConfig
-from ccsr.ui.event_options import LIGHT
+from ccsr.ui.event_options import LIGHT, relay
 from ccsr.ui.inputs import FIELDS, chosen_event, read_config
 
 STORAGE = "ccsr-settings"
@@ -40,8 +40,7 @@ def remember(
         return [values.get(name, component.value) for name, component in components.items()]
 
     # Not when values merely change: a page that fills in its defaults would store these.
-    gr.on(
-        [settled, *map(chosen_event, components.values())],
+    relay([settled, *map(chosen_event, components.values())])(
         store,
         list(components.values()),
         stored,

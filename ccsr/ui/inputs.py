@@ -25,7 +25,7 @@ from ccsr.inference.events import ModelInfo
 from ccsr.inference.sizes import load_reference
 from ccsr.option import Option, field_names, option
 from ccsr.ui.components import NumberBox, NumberSlider, PictureFile
-from ccsr.ui.event_options import LIGHT, PRIVATE
+from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
 
 logger = getLogger(__name__)
 
@@ -67,6 +67,8 @@ class Settings:
     """The defaults of the other fields."""
     settled: gr.State
     """Changes when all components have received values at once, as from a preset."""
+    changed: Callable[..., Any]
+    """The change of any component, see `changes_of`."""
 
     def named(self) -> dict[str, Setting | gr.State]:
         """What holds the value of each field, in the order of `FIELDS`."""
@@ -121,8 +123,8 @@ def settings_controls(info: ModelInfo) -> Settings:
     # In the queue: only there do changes of a state start further events.
     outputs = [*(made[step] for step in steps), settled]
     preset.input(apply, [preset, settled], outputs, concurrency_limit=None, **PRIVATE)
-    gr.on(
-        [made[step].change for step in steps],
+    changed = changes_of(made.values())
+    changed(
         functools.partial(_matching_preset, presets),
         [made[step] for step in steps],
         preset,
@@ -131,7 +133,7 @@ def settings_controls(info: ModelInfo) -> Settings:
     )
     default = SamplingConfig().model_dump()
     fixed = {name: gr.State(default[name]) for name in FIELDS if name not in made}
-    return Settings(made, fixed, settled)
+    return Settings(made, fixed, settled, changed)
 
 
 def _matching_preset(

@@ -15,7 +15,7 @@ from ccsr.inference.events import Engine, ModelInfo
 from ccsr.inference.sizes import target_size
 from ccsr.ui import snippets
 from ccsr.ui.browser_storage import remember
-from ccsr.ui.event_options import LIGHT, PRIVATE
+from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
 from ccsr.ui.files import KEEP_SECONDS
 from ccsr.ui.inputs import (
     EXAMPLES,
@@ -107,8 +107,7 @@ def build_page(engine: Engine) -> gr.Blocks:
         remember(page, {**settings.components, **chosen}, settings.settled.change)
         page.unload(sessions.release)
         _wire_settings_file(load, info, settings, chosen["seed"])
-        gr.on(
-            [picture.change, settings.components["scale"].change],
+        changes_of([picture, settings.components["scale"]])(
             _about_picture,
             [picture, *settings.values()],
             about,
@@ -169,14 +168,7 @@ def _settings_side(info: ModelInfo) -> Settings:
     cost = gr.HTML(elem_id="evaluations")
     settings = settings_controls(info)
     show = functools.partial(_cost_line, info.loop_start)
-    gr.on(
-        [component.change for component in settings.components.values()],
-        show,
-        settings.values(),
-        cost,
-        trigger_mode="always_last",
-        **LIGHT,
-    )
+    settings.changed(show, settings.values(), cost, trigger_mode="always_last", **LIGHT)
     cost.value = show(*(component.value for component in settings.values()))
     return settings
 

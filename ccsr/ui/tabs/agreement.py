@@ -16,7 +16,7 @@ from ccsr.images.reading import load_picture
 from ccsr.images.writing import save_png
 from ccsr.ui import snippets
 from ccsr.ui.compute_thread import compute
-from ccsr.ui.event_options import IN_ORDER
+from ccsr.ui.event_options import IN_ORDER, changes_of
 from ccsr.ui.inputs import number_slider
 from ccsr.ui.pairs import pair_slider
 
@@ -66,14 +66,15 @@ def build_agreement(results: gr.State, seed: gr.Dropdown) -> None:
         facts = gr.HTML(elem_id="agreement-facts")
         download = gr.DownloadButton("Download PNG", size="md", elem_id="agreement-download")
     # In order and only the last of many: the slider sends an event at every step.
-    gr.on(
-        [results.change, seed.change, threshold.input],
-        _show,
-        [results, seed, threshold],
-        [panel, pair, facts, download],
-        trigger_mode="always_last",
-        **IN_ORDER,
-    )
+    shown = functools.partial(gr.on, [results.change, threshold.input])
+    for listen in (shown, changes_of([seed])):
+        listen(
+            _show,
+            [results, seed, threshold],
+            [panel, pair, facts, download],
+            trigger_mode="always_last",
+            **IN_ORDER,
+        )
 
 
 def _show(run: SeedResults | None, choice: str | None, threshold: float) -> tuple[Any, ...]:

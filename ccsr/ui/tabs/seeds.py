@@ -28,7 +28,7 @@ from ccsr.inference.events import Engine, Progress, Restored
 from ccsr.inference.sizes import target_size
 from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
-from ccsr.ui.event_options import IN_ORDER, LIGHT
+from ccsr.ui.event_options import IN_ORDER, LIGHT, changes_of
 from ccsr.ui.files import (
     bicubic,
     new_folder,
@@ -207,11 +207,11 @@ def _wire_view(view: _RunView, results: gr.State) -> None:
         **IN_ORDER,
     )
     view.gallery.select(_clicked, results, view.right, **LIGHT)
-    gr.on(
-        [view.left.change, view.right.change],
+    changes_of([view.left, view.right])(
         _pair,
         [results, view.left, view.right],
         view.pair,
+        trigger_mode="always_last",
         **LIGHT,
     )
     view.view.change(_map, [results, view.view], view.map, **LIGHT)

@@ -36,7 +36,7 @@ from ccsr.images.writing import save_png
 from ccsr.inference.events import Decoded, Engine, Progress
 from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
-from ccsr.ui.event_options import LIGHT, PRIVATE
+from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
 from ccsr.ui.files import new_folder
 from ccsr.ui.inputs import (
     Settings,
@@ -190,14 +190,8 @@ def _wire_cost(
     """Update the line of what a sweep costs whenever a setting changes."""
     values = [*swept, *settings.values()]
     show = functools.partial(cost_line, loop_start)
-    gr.on(
-        [*(box.change for box in swept), *(box.change for box in settings.components.values())],
-        show,
-        values,
-        cost,
-        trigger_mode="always_last",
-        **LIGHT,
-    )
+    for listen in (changes_of(swept), settings.changed):
+        listen(show, values, cost, trigger_mode="always_last", **LIGHT)
     cost.value = show(*(box.value for box in values))
 
 

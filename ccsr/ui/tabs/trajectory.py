@@ -25,7 +25,7 @@ from ccsr.evaluation.report import settings_text
 from ccsr.images.writing import save_png
 from ccsr.inference.events import Engine, Progress
 from ccsr.ui import snippets
-from ccsr.ui.event_options import IN_ORDER, LIGHT
+from ccsr.ui.event_options import IN_ORDER, LIGHT, changes_of
 from ccsr.ui.files import new_folder
 from ccsr.ui.inputs import Settings, blank, read_config, read_reference, read_whole
 from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
@@ -162,14 +162,7 @@ def _wire_view(
     fractions = [settings.components["t_max"], settings.components["t_min"]]
     shown = [results, *fractions]
     results.change(_show, shown, list(view), trigger_mode="always_last", **IN_ORDER)
-    gr.on(
-        [fraction.change for fraction in fractions],
-        _marked,
-        shown,
-        plot,
-        trigger_mode="always_last",
-        **LIGHT,
-    )
+    changes_of(fractions)(_marked, shown, plot, trigger_mode="always_last", **LIGHT)
     moved = [*fractions, settings.settled]
     # Not "always_last": of the events that wait, Gradio may take one that is not the last.
     plot.input(_dragged, [results, *moved], [*moved, plot], trigger_mode="multiple", **IN_ORDER)

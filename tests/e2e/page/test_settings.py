@@ -33,6 +33,18 @@ def test_the_line_of_evaluations_follows_the_sliders(ui: CCSRPage) -> None:
     expect(ui.cost).to_contain_text("t_min must not be above t_max")
 
 
+def test_page_comes_to_rest_after_several_settings_changed_at_once(ui: CCSRPage) -> None:
+    sent: list[str] = []
+    ui.page.on("request", lambda request: sent.append(request.url))
+    ui.choose_preset("Fast")
+    expect(ui.cost).to_have_text("1 refinement step, 2 network evaluations")
+    # Long enough for all answers; what is sent after that is sent for ever.
+    ui.page.wait_for_timeout(1500)
+    sent.clear()
+    ui.page.wait_for_timeout(1000)
+    assert [url for url in sent if url.startswith(ui.url)] == []
+
+
 def test_only_the_variants_of_the_model_are_offered(page: Page, serve: Serve) -> None:
     CCSRPage(page, serve(FakeEngine(variants=("ccsr", "v2")))).open()
     page.get_by_text("Scale, colours, variant").click()
@@ -77,12 +89,8 @@ def test_settings_come_back_from_a_picture_made_here(
     expect(ui.upscale.seed).to_have_value("41")
     box = ui.number("t_min")
     expect(box).to_have_value("0.2")
-    # What reads the boxes is still there. Emptied in the moment of the message, a box was sometimes
-    # not heard; why is not known, and nobody types that soon after it.
-    ui.page.wait_for_timeout(1000)
+    # The message leaves what reads the boxes as it was.
     box.fill("")
-    expect(box).to_have_value("")
-    box.press("Tab")
     expect(ui.cost).to_contain_text("t_min is empty")
 
 
