@@ -194,7 +194,11 @@ class CCSRPage:
         self.settings_file = page.locator("#load-settings")
 
     def open(self) -> "CCSRPage":
-        self.page.goto(self.url)
+        # Its first request asks for the settings that the browser remembers; before the answer, a
+        # value that is typed is overwritten.
+        with self.page.expect_response(lambda answer: answer.url.endswith("/run/predict")) as first:
+            self.page.goto(self.url)
+        first.value.finished()
         expect(self.upscale.start).to_be_enabled()
         return self
 
