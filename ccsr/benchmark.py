@@ -175,7 +175,7 @@ def print_large(model: str, side: int) -> None:
 
 
 def _in_own_process(work: Callable[..., None], *arguments: object) -> None:
-    """Do something in a new process: the system tells of the highest peak since its start."""
+    """Call `work` in a new process: peak memory is counted from the start of a process."""
     process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
     process.start()
     process.join()

@@ -194,7 +194,7 @@ def _fractions(text: str) -> tuple[float, ...]:
 
 
 def upscale(options: argparse.Namespace) -> int:
-    """Write DIR/<stem>.png for every input; a bad picture is told of and left out."""
+    """Write DIR/<stem>.png for every input; a bad picture is reported and skipped."""
     config, seed = config_of(SamplingConfig, options), SEED.validate(options.seed)
     inputs = find_pictures(options.inputs)
     outputs = output_paths(inputs, options.output)

@@ -300,7 +300,7 @@ def errors_shown() -> Generator[None]:
     """Turn errors inside into messages on the page.
 
     A ValueError is about the picture or the settings, and its text is for the person. Anything
-    else is logged, and the person only told that it happened.
+    else is logged, and the message only says that the run failed.
     """
     try:
         yield
