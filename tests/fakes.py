@@ -1,9 +1,12 @@
 """An engine without a model, for tests of what stands on one."""
 
+import asyncio
 import dataclasses
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +24,8 @@ from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
 from ccsr.inference.estimate_cache import EstimateCache, PictureEstimates
 from ccsr.inference.events import ModelInfo, Progress, Restored
 from ccsr.inference.sizes import target_size
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -143,6 +148,12 @@ class FakeSession:
         picture = noisy(self.picture, config, seed)
         faded = 0.5 + (picture.rgb - 0.5) * np.float32(step.evaluation / step.total)
         return Restored(seed, dataclasses.replace(picture, rgb=faded), config, 0.0)
+
+
+def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a thread of its own: Playwright keeps a loop running in the main one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def fake_steps(plan: TimestepPlan) -> list[Step]:

@@ -62,10 +62,11 @@ def run_buttons(label: str) -> tuple[gr.Button, gr.Button]:
 
 def button_updates(state: RunState) -> tuple[Any, Any]:
     """How the buttons that start and stop a run look in a state."""
+    if state is RunState.STOPPING:
+        # The answer to Stop may arrive after the last frame, which enables the start button.
+        return gr.skip(), gr.update(value="Stopping", interactive=False)
     ends = state in (RunState.IDLE, RunState.DONE, RunState.FAILED)
-    stop = "Stopping" if state is RunState.STOPPING else "Stop"
-    stoppable = state in (RunState.QUEUED, RunState.RUNNING)
-    return gr.update(interactive=ends), gr.update(value=stop, interactive=stoppable)
+    return gr.update(interactive=ends), gr.update(value="Stop", interactive=not ends)
 
 
 @dataclass(frozen=True)
@@ -258,4 +259,7 @@ def _wire_stop(
 
 
 def _buttons_now(controller: RunController) -> tuple[Any, Any]:
+    """Buttons of a run that has ended; one that is still stopping sets them itself."""
+    if controller.state is RunState.STOPPING:
+        return gr.skip(), gr.skip()
     return button_updates(controller.state)

@@ -1,4 +1,3 @@
-import asyncio
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 from ccsr.ui.api import add_endpoint
 from ccsr.ui.compute_thread import compute
 from ccsr.ui.inputs import FIELDS, settings_controls
-from tests.fakes import FakeEngine
+from tests.fakes import FakeEngine, run_coroutine
 
 
 def page(run: Any) -> gr.Blocks:  # noqa: ANN401
@@ -51,7 +50,7 @@ def called(blocks: gr.Blocks, **own: object) -> Any:  # noqa: ANN401
         own.get(name or "", component.value)
         for name, component in zip(names, endpoint.inputs, strict=True)
     ]
-    return asyncio.run(blocks.call_function(endpoint, values))["prediction"]
+    return run_coroutine(blocks.call_function(endpoint, values))["prediction"]
 
 
 def test_values_arrive_by_name() -> None:

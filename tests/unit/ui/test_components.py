@@ -1,4 +1,3 @@
-import asyncio
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from gradio.components.base import Component
 from gradio.data_classes import ImageData
 
 from ccsr.ui.components import NumberBox, NumberSlider, PictureFile
+from tests.fakes import run_coroutine
 
 KINDS = [(PictureFile, gr.Image), (NumberSlider, gr.Slider), (NumberBox, gr.Number)]
 
@@ -39,7 +39,7 @@ def test_a_component_reads_the_same_way_after_an_update() -> None:
         slider.change(lambda: gr.update(maximum=2), None, slider)
     (event,) = page.fns.values()
     state = gr.state_holder.SessionState(page)
-    asyncio.run(page.postprocess_data(event, gr.update(maximum=2), state))
+    run_coroutine(page.postprocess_data(event, gr.update(maximum=2), state))
     updated = state[slider._id]
     assert isinstance(updated, NumberSlider)
     assert updated is not slider

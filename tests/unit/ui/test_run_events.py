@@ -1,7 +1,8 @@
+import gradio as gr
 import pytest
 
-from ccsr.ui.run_controller import RunState
-from ccsr.ui.run_events import button_updates
+from ccsr.ui.run_controller import Action, Press, RunController, RunState
+from ccsr.ui.run_events import _buttons_now, button_updates
 
 
 @pytest.mark.parametrize(
@@ -10,7 +11,6 @@ from ccsr.ui.run_events import button_updates
         (RunState.IDLE, True, False, "Stop"),
         (RunState.QUEUED, False, True, "Stop"),
         (RunState.RUNNING, False, True, "Stop"),
-        (RunState.STOPPING, False, False, "Stopping"),
         (RunState.DONE, True, False, "Stop"),
         (RunState.FAILED, True, False, "Stop"),
     ],
@@ -19,3 +19,20 @@ def test_buttons_show_the_state(state: RunState, start: bool, stop: bool, label:
     start_update, stop_update = button_updates(state)
     assert start_update["interactive"] is start
     assert (stop_update["interactive"], stop_update["value"]) == (stop, label)
+
+
+def test_answer_to_stop_leaves_the_start_button_to_the_last_frame() -> None:
+    start_update, stop_update = button_updates(RunState.STOPPING)
+    assert start_update == gr.skip()
+    assert (stop_update["interactive"], stop_update["value"]) == (False, "Stopping")
+
+
+def test_buttons_after_the_answer_to_stop_are_those_of_the_end() -> None:
+    controller = RunController()
+    controller.press(Press(None, ()))
+    press = controller.start()
+    assert press is not None
+    controller.stop()
+    assert _buttons_now(controller) == (gr.skip(), gr.skip())
+    controller.end(press, Action.FINISH)
+    assert _buttons_now(controller) == button_updates(RunState.IDLE)
