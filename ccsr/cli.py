@@ -83,14 +83,14 @@ def parser() -> argparse.ArgumentParser:
     upscale_parser.set_defaults(command=upscale)
 
     seeds_parser = commands.add_parser("seeds", help="measure how much results vary over seeds")
-    _add_study(seeds_parser, DEFAULT_NUM_SEEDS)
+    _add_seeds(seeds_parser, DEFAULT_NUM_SEEDS)
     _add_common(seeds_parser)
     seeds_parser.add_argument("--agreement", type=AGREEMENT.from_text, metavar="STD",
                               help=_text(AGREEMENT.help, None))  # fmt: skip
     seeds_parser.set_defaults(command=seeds)
 
     sweep_parser = commands.add_parser("sweep", help="compare settings of t_max and t_min")
-    _add_study(sweep_parser, DEFAULT_SWEEP_SEEDS)
+    _add_seeds(sweep_parser, DEFAULT_SWEEP_SEEDS)
     _add_common(sweep_parser, without=("t_max", "t_min"))
     for name, values in (("t_max", DEFAULT_T_MAXS), ("t_min", DEFAULT_T_MINS)):
         text = ",".join(map(str, values))
@@ -119,8 +119,8 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_study(command: argparse.ArgumentParser, num_seeds: int) -> None:
-    """Options of what looks at one picture with several seeds."""
+def _add_seeds(command: argparse.ArgumentParser, num_seeds: int) -> None:
+    """Options of the commands that run one picture with several seeds."""
     command.add_argument("input", type=Path, metavar="INPUT", help="a picture")
     everyday = f"{DEFAULT_SEED}-{DEFAULT_SEED + num_seeds - 1}"
     command.add_argument("--seeds", default=everyday, metavar="LIST",
@@ -137,7 +137,7 @@ def _add_common(command: argparse.ArgumentParser, without: Sequence[str] = ()) -
 
 
 def add_model(command: argparse.ArgumentParser, default: str) -> None:
-    """Options of what is loaded, and how; the latter are those of `LoadingConfig`."""
+    """The option --model, and those of `LoadingConfig`."""
     command.add_argument("--model", default=default,
                          help=_text(f"{COMPACT} (ships with the product), a model folder, or "
                                     "owner/name on the Hugging Face hub, or owner/name@revision.",
@@ -205,7 +205,7 @@ def upscale(options: argparse.Namespace) -> int:
     for path, output in zip(inputs, outputs, strict=True):
         try:
             picture = load_picture(path)
-            _tell_notes(path, picture)
+            _print_notes(path, picture)
             ((seed, result),) = _run(engine, picture, config, (seed,), path.name)
             text = settings_text(config, seed, engine.info)
             save_png(output, result, text, overwrite=options.overwrite)
@@ -228,7 +228,7 @@ def seeds(options: argparse.Namespace) -> int:
     names += [blended_name(seed) for seed in chosen if blended]
     refuse_existing([options.output / name for name in names], options.overwrite)
     picture = load_picture(options.input)
-    _tell_notes(options.input, picture)
+    _print_notes(options.input, picture)
     reference = _reference(options, picture, config)
     engine = load_engine(options.model, config_of(LoadingConfig, options), config.variant)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -268,7 +268,7 @@ def sweep(options: argparse.Namespace) -> int:
     names = [*(point_name(c, chosen[0]) for c in configs), *TRADEOFF_FILES, TRADEOFF_PLOT]
     refuse_existing([options.output / name for name in names], options.overwrite)
     picture = load_picture(options.input)
-    _tell_notes(options.input, picture)
+    _print_notes(options.input, picture)
     reference = _reference(options, picture, config)
     engine = load_engine(options.model, config_of(LoadingConfig, options), config.variant)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -295,7 +295,7 @@ def sweep(options: argparse.Namespace) -> int:
 
 
 def convert(options: argparse.Namespace) -> int:
-    """Make a model folder of the authors' weights, and tell what was left out."""
+    """Make a model folder of the authors' weights, and print what was left out."""
     # The text classes take a second to import, and nothing else here needs them.
     from ccsr.conversion.convert import TOKENIZER
     from ccsr.conversion.convert import convert as convert_weights
@@ -398,6 +398,6 @@ def _run(
                 yield event.seed, event.picture
 
 
-def _tell_notes(path: Path, picture: Picture) -> None:
+def _print_notes(path: Path, picture: Picture) -> None:
     for note in picture.notes:
         print(f"{path.name}: {note}", file=sys.stderr)

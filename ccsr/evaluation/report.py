@@ -20,7 +20,7 @@ SETTINGS_KEY = "ccsr"
 
 SETTINGS = set(field_names(SamplingConfig))
 NEWER = {"prompt", "negative_prompt", "guidance_scale"}
-"""Those that pictures of earlier versions do not tell of."""
+"""Those that pictures of earlier versions do not hold."""
 
 REPORT_FILES = ("mean.png", "l_std.png", "l_std.npy", "report.json")
 

@@ -1,4 +1,4 @@
-"""What a person chose, remembered by the browser: a reloaded page is as it was left."""
+"""The values of the inputs in the storage of the browser: a reloaded page keeps them."""
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
@@ -57,7 +57,7 @@ def remembered(
 ) -> dict[str, Any]:
     """The values that can be shown again; none if the settings among them no longer fit.
 
-    What a browser hands over may be of an earlier version, of another model, or of anybody.
+    What a browser sends may be of an earlier version, of another model, or of anybody.
 
     Args:
         found: What it is.

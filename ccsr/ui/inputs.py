@@ -1,6 +1,6 @@
-"""What a person chooses on the page, and how it is read.
+"""The inputs of the page, and how their values are read.
 
-Components hand their values on as they are. They are checked here, by the options of
+Components pass on their values as they are. They are checked here, by the fields of
 `ccsr.config`, so that a person and a program calling the page get the same clear messages.
 """
 
@@ -60,7 +60,7 @@ def blank(value: Any) -> Any:  # noqa: ANN401
 
 @dataclass(frozen=True)
 class Settings:
-    """The components of a `SamplingConfig`, one for each field that the model can make use of."""
+    """The components of a `SamplingConfig`, one for each field that the model uses."""
 
     components: dict[str, Setting]
     fixed: dict[str, gr.State]
