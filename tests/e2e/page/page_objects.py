@@ -23,6 +23,18 @@ def expect_file(image: Locator, name: str) -> None:
     expect(image).to_have_attribute("src", re.compile(re.escape(name) + "$"))
 
 
+def wait_until_filled(page: Page) -> None:
+    """Wait until the inputs of a tab or an accordion that has just been opened can be used.
+
+    Gradio draws these when they are opened for the first time, and two frames later sets their
+    values again. A person has seen one of these frames by then, and typed nothing; what a test
+    typed is overwritten.
+    """
+    page.evaluate(
+        "async () => { for (let i = 0; i < 4; i++) await new Promise(requestAnimationFrame); }"
+    )
+
+
 def x_of(element: Locator) -> float:
     """Where an element begins, in pixels from the left."""
     box = element.bounding_box()
@@ -53,7 +65,7 @@ class Tab:
         return self.page.locator(f"#{self.prefix}-{name}")
 
     def open(self) -> None:
-        self.tab.click()
+        self.ui.unfold(self.tab)
 
     def run(self) -> None:
         self.start.click()
@@ -202,6 +214,11 @@ class CCSRPage:
         expect(self.upscale.start).to_be_enabled()
         return self
 
+    def unfold(self, button: Locator) -> None:
+        """Click what opens a tab or an accordion, and wait until its inputs can be used."""
+        button.click()
+        wait_until_filled(self.page)
+
     def give_file(self, path: Path, field: str = "picture") -> None:
         """Choose a file, whatever becomes of it."""
         self.page.locator(f"#{field} input[type=file]").set_input_files(str(path))
@@ -211,7 +228,7 @@ class CCSRPage:
         expect(self.page.locator(f"#{field} img")).to_be_visible()
 
     def choose_reference(self, path: Path) -> None:
-        self.page.get_by_role("button", name="Reference picture").click()
+        self.unfold(self.page.get_by_role("button", name="Reference picture"))
         self.choose_picture(path, "reference")
 
     def number(self, label: str) -> Locator:
@@ -221,8 +238,6 @@ class CCSRPage:
     def set_number(self, label: str, value: str) -> None:
         """Type a number beside a slider."""
         box = self.number(label)
-        # A tab that has just opened fills in its defaults a moment later.
-        expect(box).not_to_have_value("")
         box.fill(value)
         box.press("Enter")
         expect(box).to_have_value(value)

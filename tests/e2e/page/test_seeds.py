@@ -101,7 +101,7 @@ def test_fading_follows_the_slider_and_the_chosen_seed(
     ui.choose_picture(picture_file)
     ui.choose_reference(reference_file)
     ui.seeds.finish(3)
-    ui.seeds.agreement.click()
+    ui.unfold(ui.seeds.agreement)
     facts = ui.seeds.agreement_facts
     expect(facts).to_contain_text("Faded")
     expect(facts).to_contain_text("PSNR")

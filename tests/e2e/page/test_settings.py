@@ -12,15 +12,29 @@ from ccsr.evaluation.report import settings_text
 from ccsr.images.reading import load_picture
 from ccsr.images.writing import save_png
 from tests.e2e.page.conftest import Serve
-from tests.e2e.page.page_objects import CCSRPage
+from tests.e2e.page.page_objects import CCSRPage, wait_until_filled
 from tests.fakes import FakeEngine
 
 pytestmark = pytest.mark.e2e
+
+SLOW_FRAMES = """() => {
+    const frame = window.requestAnimationFrame.bind(window);
+    window.requestAnimationFrame = (then) => setTimeout(() => frame(then), 300);
+}"""
 
 
 def test_empty_slider_is_told_of(ui: CCSRPage) -> None:
     ui.set_number("t_min", "")
     expect(ui.cost).to_contain_text("t_min is empty")
+
+
+def test_number_typed_into_a_tab_that_has_just_opened_stays(ui: CCSRPage) -> None:
+    """Also where frames take long, as on a machine that is busy."""
+    ui.page.evaluate(SLOW_FRAMES)
+    ui.variants.open()
+    ui.set_number("Seeds a variant", "2")
+    wait_until_filled(ui.page)
+    expect(ui.number("Seeds a variant")).to_have_value("2")
 
 
 def test_the_line_of_evaluations_follows_the_sliders(ui: CCSRPage) -> None:

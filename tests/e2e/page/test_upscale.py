@@ -409,7 +409,7 @@ def test_a_model_that_reads_text_has_prompts(page: Page, serve: Serve, picture_f
     ui = CCSRPage(page, serve(FakeEngine(reads_text=True))).open()
     ui.choose_picture(picture_file)
     prompt = page.locator("#prompt textarea")
-    page.get_by_role("button", name="Prompt").click()
+    ui.unfold(page.get_by_role("button", name="Prompt"))
     prompt.fill("a cat's eye")
     ui.choose_number("Guidance scale", "3")
     expect(ui.cost).to_contain_text("each with and without the prompt")
@@ -420,7 +420,7 @@ def test_a_model_that_reads_text_has_prompts(page: Page, serve: Serve, picture_f
     assert (options.prompt, options.guidance_scale) == ("a cat's eye", 3.0)
 
     ui.open()
-    page.get_by_role("button", name="Prompt").click()
+    ui.unfold(page.get_by_role("button", name="Prompt"))
     expect(ui.number("Guidance scale")).to_have_value("3")
     expect(prompt).to_have_value("a cat's eye")
 
