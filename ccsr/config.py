@@ -245,10 +245,10 @@ class RunConfig(Config):
         default=0.02,
         ge=0,
         le=0.1,
-        title="Agreement",
-        description="Fade a result towards the mean of the seeds where their standard deviation "
-        "exceeds this, softly: keeps the detail that the seeds agree on. In units of the range "
-        "[0, 1]; 0 gives the mean everywhere.",
+        title="Allowed deviation",
+        description="Blend a result with the mean of the seeds where their standard deviation "
+        "exceeds this, softly: keeps the detail that the seeds agree on. Of pixels in [0, 1]; 0 "
+        "gives the mean everywhere.",
     )
 
 
@@ -304,7 +304,8 @@ DEFAULT_T_MINS = (0.2, 0.3333, 0.5)
 
 L_STD_HELP = (
     "L-STD: standard deviation of each pixel over the seeds, averaged over the picture "
-    "(paper Eq. 5; values in [0, 1], 4-pixel border left out). Lower is more stable."
+    "(paper Eq. 5; of pixels in [0, 1], so at most 0.5; 4-pixel border left out). Lower is more "
+    "stable."
 )
 G_STD_HELP = (
     "G-STD: standard deviation of a quality score over the seeds (paper Eq. 4). "

@@ -1,6 +1,6 @@
 """Heatmaps of the standard deviation over the seeds, with a colour bar.
 
-Maps are [H,W] in [0,1], pictures [H,W,3] float32 in [0,1]. Dark is stable, bright is where the
+Maps are [H,W] in [0, 0.5], pictures [H,W,3] float32 in [0,1]. Dark is stable, bright is where the
 seeds differ. Colour bars are labelled in grey levels, 255 times the standard deviation.
 """
 

@@ -210,15 +210,15 @@ def test_large_picture_in_pieces_shows_no_seams(tmp_path: Path) -> None:
         assert (steps[0] / steps[1]).max() < 1.05
 
 
-def test_seeds_fades_what_the_seeds_do_not_agree_on(
+def test_seeds_blends_what_the_seeds_do_not_agree_on(
     model: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     assert run("seeds", small, *fast(model, out), "--seeds", "0-2", "--agreement", 0) == 0
-    mean, faded, plain = (
+    mean, blended, plain = (
         load_picture(out / f"{name}.png").rgb for name in ("mean", "seed-1-agreed", "seed-1")
     )
-    np.testing.assert_allclose(faded, mean, atol=1.1 / 255)
+    np.testing.assert_allclose(blended, mean, atol=1.1 / 255)
     assert np.abs(plain - mean).max() > 2 / 255
     assert "seed 1: 100.0% blended with the mean" in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""The slider that fades, in a result of one seed, what the seeds do not agree on."""
+"""The slider that blends a result with the mean of the seeds where they do not agree."""
 
 import dataclasses
 import functools
@@ -21,11 +21,11 @@ from ccsr.ui.inputs import number_slider
 from ccsr.ui.pairs import pair_slider
 
 KEPT_PICTURES = 4
-"""Faded pictures of a run that stay on disk; a browser may still be loading the last."""
+"""Blended pictures of a run that stay on disk; a browser may still be loading the last."""
 
 
 class SeedResults(Protocol):
-    """The results of a run over seeds, as far as fading needs them."""
+    """The results of a run over seeds, as far as blending needs them."""
 
     @property
     def folder(self) -> Path:
@@ -62,7 +62,7 @@ def build_agreement(results: gr.State, seed: gr.Dropdown) -> None:
     with gr.Accordion("Keep only what the seeds agree on", open=False, visible=False) as panel:
         gr.HTML(snippets.line(AGREEMENT.help, "quiet"))
         threshold = number_slider(AGREEMENT, DEFAULT_AGREEMENT)
-        pair = pair_slider("agreement-pair", 520, "As it is | Faded")
+        pair = pair_slider("agreement-pair", 520, "As it is | Blended with the mean")
         facts = gr.HTML(elem_id="agreement-facts")
         download = gr.DownloadButton("Download PNG", size="md", elem_id="agreement-download")
     # In order and only the last of many: the slider sends an event at every step.
@@ -83,16 +83,16 @@ def _show(run: SeedResults | None, choice: str | None, threshold: float) -> tupl
     source = run.picture_of(choice)
     with suppress(FileNotFoundError, ValueError):
         # A run under way replaces its files; its next change calls this again.
-        faded, text = fade(run, source, threshold)
-        return gr.update(visible=True), (source, faded), text, faded
+        blended, text = blend(run, source, threshold)
+        return gr.update(visible=True), (source, blended), text, blended
     return (gr.skip(),) * 4
 
 
-def fade(run: SeedResults, source: Path, threshold: float) -> tuple[Path, str]:
-    """Write the result in `source`, faded.
+def blend(run: SeedResults, source: Path, threshold: float) -> tuple[Path, str]:
+    """Write the result in `source`, blended with the mean.
 
     Returns:
-        Path of the faded picture, and its facts as HTML.
+        Path of the blended picture, and its facts as HTML.
 
     Raises:
         ValueError: If the threshold is out of its range.
@@ -105,7 +105,7 @@ def fade(run: SeedResults, source: Path, threshold: float) -> tuple[Path, str]:
     name = f"agreed-{len(run.seeds)}-{threshold:g}-{source.name}"
     path = run.folder / name
     save_png(path, dataclasses.replace(picture, rgb=result.rgb), overwrite=True)
-    facts = {"Faded": f"{result.share:.1%}"}
+    facts = {"Share of the mean": f"{result.share:.1%}"}
     if run.reference is not None:
         hr = load_picture(run.reference, max_pixels=MAX_RESULT_PIXELS).rgb
         before = _scores(source, run.reference, source.stat().st_mtime_ns)

@@ -112,7 +112,7 @@ class SeedsTab(Tab):
         self.left, self.right = (self.part("pair").locator("img").nth(i) for i in (0, 1))
         self.agreement = self.page.get_by_role("button", name="Keep only what the seeds agree on")
         self.agreement_facts = self.page.locator("#agreement-facts")
-        self.faded = self.page.locator("#agreement-pair img").nth(1)
+        self.blended = self.page.locator("#agreement-pair img").nth(1)
 
     def run_seeds(self, number: int) -> None:
         self.open()
@@ -130,7 +130,7 @@ class SeedsTab(Tab):
             self.page.get_by_role("button", name="Download report").click()
         download.value.save_as(path)
 
-    def download_faded(self, path: Path) -> None:
+    def download_blended(self, path: Path) -> None:
         with self.page.expect_download() as download:
             self.page.locator("#agreement-download").click()
         download.value.save_as(path)

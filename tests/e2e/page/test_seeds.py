@@ -1,4 +1,4 @@
-"""Many seeds side by side: gallery, map, scores, fading, and the report."""
+"""Many seeds side by side: gallery, map, scores, blending, and the report."""
 
 import json
 import re
@@ -95,7 +95,7 @@ def test_results_stay_while_new_ones_are_made(
     expect_size(ui.seeds.right, 240, 160)
 
 
-def test_fading_follows_the_slider_and_the_chosen_seed(
+def test_blending_follows_the_slider_and_the_chosen_seed(
     ui: CCSRPage, engine: FakeEngine, picture_file: Path, reference_file: Path, tmp_path: Path
 ) -> None:
     ui.choose_picture(picture_file)
@@ -103,18 +103,18 @@ def test_fading_follows_the_slider_and_the_chosen_seed(
     ui.seeds.finish(3)
     ui.unfold(ui.seeds.agreement)
     facts = ui.seeds.agreement_facts
-    expect(facts).to_contain_text("Faded")
+    expect(facts).to_contain_text("Share of the mean")
     expect(facts).to_contain_text("PSNR")
     evaluations = engine.evaluations
-    ui.set_number("Agreement", "0")
-    expect(facts).to_contain_text("Faded100.0%")
+    ui.set_number("Allowed deviation", "0")
+    expect(facts).to_contain_text("Share of the mean100.0%")
     ui.seeds.gallery.nth(2).click()
-    expect_file(ui.seeds.faded, "agreed-3-0-seed-2.png")
-    path = tmp_path / "faded.png"
-    ui.seeds.download_faded(path)
+    expect_file(ui.seeds.blended, "agreed-3-0-seed-2.png")
+    path = tmp_path / "blended.png"
+    ui.seeds.download_blended(path)
     assert load_picture(path).size == (160, 240)
-    ui.set_number("Agreement", "0.1")
-    expect(facts).to_contain_text("Faded0.0%")
+    ui.set_number("Allowed deviation", "0.1")
+    expect(facts).to_contain_text("Share of the mean0.0%")
     assert engine.evaluations == evaluations
 
 
