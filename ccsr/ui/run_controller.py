@@ -116,6 +116,8 @@ class RunController:
                     if self._ends_early(press):
                         break
         except Exception:
+            # Whatever it was, the page must not go on showing a run. It is logged where the work
+            # is done, by `errors_shown`.
             state = self.end(press, Action.FAIL)
             yield ending(state) if state else None
             raise

@@ -1,9 +1,10 @@
 """The page as a person sees it: the selectors of its parts, and what a person does with them."""
 
 import re
+import time
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 WAIT = 60_000
 """Milliseconds a page may take before a test calls it broken."""
@@ -218,6 +219,21 @@ class CCSRPage:
         """Click what opens a tab or an accordion, and wait until its inputs can be used."""
         button.click()
         wait_until_filled(self.page)
+
+    def come_to_rest(self) -> None:
+        """Wait until the page has sent nothing for a second.
+
+        Raises:
+            AssertionError: If it goes on for ever.
+        """
+        started = time.monotonic()
+        while time.monotonic() < started + WAIT / 1000:
+            try:
+                with self.page.expect_request("**", timeout=1000):
+                    pass
+            except TimeoutError:
+                return
+        raise AssertionError("the page goes on sending requests")
 
     def give_file(self, path: Path, field: str = "picture") -> None:
         """Choose a file, whatever becomes of it."""

@@ -197,8 +197,8 @@ def test_moving_a_slider_does_nothing_before_the_first_result(
     ui.choose_number("t_min", "0.5")
     expect(ui.cost).to_contain_text("8 refinement steps")
     ui.choose_preset("A2")
-    # Long enough for an event that should not have been sent to be answered.
-    ui.page.wait_for_timeout(1000)
+    # The events of the settings have been answered by then, and so would be a run.
+    ui.come_to_rest()
     expect(ui.upscale.start).to_be_enabled()
     expect(ui.upscale.status).not_to_be_empty()
     assert engine.evaluations == 0
@@ -247,8 +247,8 @@ def test_result_is_that_of_the_last_of_two_moves_within_an_evaluation(
     engine.delay = 0
     expect(ui.upscale.facts).to_contain_text("of 11")
     ui.upscale.expect_ready()
-    # Long enough for a run that should have been given up to show its result.
-    ui.page.wait_for_timeout(1000)
+    # A run that should have been given up would have shown its result by then.
+    ui.come_to_rest()
     expect(ui.upscale.facts).to_contain_text("of 11")
     expect_size(ui.upscale.after, 240, 160)
 
