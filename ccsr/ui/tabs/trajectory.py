@@ -27,6 +27,7 @@ from ccsr.inference.events import Engine, Progress
 from ccsr.ui import snippets
 from ccsr.ui.event_options import IN_ORDER, LIGHT, changes_of
 from ccsr.ui.files import new_folder
+from ccsr.ui.galleries import picture_gallery
 from ccsr.ui.inputs import Settings, blank, read_config, read_reference, read_whole
 from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
 from ccsr.ui.tab_run import Inputs, Job, TabRun, results_state
@@ -135,17 +136,7 @@ def build_trajectory_tab(
         buttons = run_buttons("Show the trajectory")
     status = gr.HTML(HINT, elem_id="trajectory-status")
     with gr.Column(visible=False) as panel:
-        strip = gr.Gallery(
-            label="Estimates",
-            show_label=False,
-            format="png",
-            columns=6,
-            height="auto",
-            object_fit="contain",
-            interactive=False,
-            buttons=["fullscreen"],
-            elem_id="trajectory-strip",
-        )
+        strip = picture_gallery("Estimates", 6, "trajectory-strip")
         plot = gr.HTML(elem_id="trajectory-plot", js_on_load=MOVES)
         gr.HTML(snippets.line(HELP, "quiet"))
     results = results_state()

@@ -26,6 +26,7 @@ from ccsr.inference.events import Decoded, Engine, Progress, Restored, Session
 from ccsr.ui import snippets
 from ccsr.ui.event_options import IN_ORDER
 from ccsr.ui.files import new_folder, write_preview
+from ccsr.ui.galleries import picture_gallery
 from ccsr.ui.inputs import (
     Settings,
     number_slider,
@@ -91,17 +92,7 @@ def build_variants_tab(engine: Engine, inputs: Inputs, settings: Settings) -> No
             buttons = run_buttons("Compare variants")
     status = gr.HTML(HINT, elem_id="variants-status")
     with gr.Column(visible=False) as panel:
-        gallery = gr.Gallery(
-            label="Variants",
-            show_label=False,
-            format="png",
-            columns=len(engine.info.variants),
-            height="auto",
-            object_fit="contain",
-            interactive=False,
-            buttons=["fullscreen"],
-            elem_id="variants-gallery",
-        )
+        gallery = picture_gallery("Variants", len(engine.info.variants), "variants-gallery")
         table = gr.HTML(elem_id="variants-table")
         gr.HTML(snippets.line(HELP, "quiet"))
     results = results_state()
