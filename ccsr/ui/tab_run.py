@@ -160,9 +160,16 @@ class RunView(Generic[Query, Made]):
                 yield Frame(self._progress_line(), self._results(), self.preview)
 
     def ending(self, state: RunState) -> Frame[Made]:
-        """The last frame of a run that ends in this state."""
+        """The last frame of a run that ends in this state.
+
+        Results stay if what is written at the end fails, as on a full disk.
+        """
         if self.made is not None:
-            self.made = self.tab_run.finish(self.made)
+            try:
+                with errors_shown():
+                    self.made = self.tab_run.finish(self.made)
+            except gr.Error as error:
+                return Frame(snippets.line(str(error.message), "error"), self._results())
         complete = self.made is not None and len(self.made) == self.made.total
         if state is RunState.FAILED:
             return Frame(snippets.line("The run did not finish.", "quiet"), self._results())

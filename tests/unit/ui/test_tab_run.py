@@ -99,6 +99,17 @@ def test_stopped_run_says_what_is_shown(
         assert frame.results is earlier
 
 
+def test_results_stay_if_what_is_written_at_the_end_fails() -> None:
+    def finish(made: Made) -> Made:
+        raise OSError("no space left on device")
+
+    failing, made = dataclasses.replace(tab_run(), finish=finish), Made(Path(), 3)
+    for state in (RunState.DONE, RunState.IDLE, RunState.FAILED):
+        frame = RunView(failing, None, made).ending(state)
+        assert frame.results == made
+        assert "The run failed, and the log of the server says why" in frame.status
+
+
 def test_run_that_is_complete_when_it_is_stopped_is_a_finished_one() -> None:
     assert RunView(tab_run(), None, Made(Path(), 3)).ending(RunState.IDLE).status == ""
 
