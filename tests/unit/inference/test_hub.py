@@ -85,7 +85,8 @@ def test_full_size_folder_of_an_earlier_version_loads(tmp_path: Path) -> None:
     write_former_names(tmp_path)
     again = CCSRPipeline.from_pretrained(tmp_path)
     expected, found = (p.upscale(picture(), FAST)[0].rgb for p in (made, again))
-    np.testing.assert_array_equal(found, expected)
+    # The two networks lie elsewhere in memory, so that sums are rounded in another order.
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_variant_of_diffusers_is_not_taken_for_ours(folder: Path) -> None:
