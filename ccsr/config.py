@@ -246,9 +246,9 @@ class RunConfig(Config):
         ge=0,
         le=0.1,
         title="Allowed deviation",
-        description="Blend a result with the mean of the seeds where their standard deviation "
-        "exceeds this, softly: keeps the detail that the seeds agree on. Of pixels in [0, 1]; 0 "
-        "gives the mean everywhere.",
+        description="Blend a result with the mean of the seeds where their standard deviation, of "
+        "pixels in [0, 1], exceeds this, softly: keeps the detail that the seeds agree on. 0 gives "
+        "the mean everywhere.",
     )
 
 

@@ -1,5 +1,6 @@
 """The run of a tab: what it is given, what it makes, and what the page shows of it."""
 
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,8 +18,14 @@ from ccsr.ui.pairs import Pair
 from ccsr.ui.run_controller import RunState
 from ccsr.ui.sessions import OpenPicture, Sessions
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
+FILES_FAILED = (
+    "The results are there, but not the files to download: they could not be written, and the log "
+    "of the server says why."
+)
 PREVIEW_LEFT = (
     "Stopped. This is a small preview of the estimate so far; another run of this picture goes on "
     "from there."
@@ -166,10 +173,11 @@ class RunView(Generic[Query, Made]):
         """
         if self.made is not None:
             try:
-                with errors_shown():
-                    self.made = self.tab_run.finish(self.made)
-            except gr.Error as error:
-                return Frame(snippets.line(str(error.message), "error"), self._results())
+                self.made = self.tab_run.finish(self.made)
+            except Exception:
+                # Whatever it was, the results are there, and the page must not go on showing a run.
+                logger.exception("the files of a run could not be written")
+                return Frame(snippets.line(FILES_FAILED, "error"), self._results())
         complete = self.made is not None and len(self.made) == self.made.total
         if state is RunState.FAILED:
             return Frame(snippets.line("The run did not finish.", "quiet"), self._results())

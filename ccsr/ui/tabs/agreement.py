@@ -60,7 +60,6 @@ class SeedResults(Protocol):
 def build_agreement(results: gr.State, seed: gr.Dropdown) -> None:
     """Lay out the slider and connect it to the results of a run and to the chosen seed."""
     with gr.Accordion("Keep only what the seeds agree on", open=False, visible=False) as panel:
-        gr.HTML(snippets.line(AGREEMENT.help, "quiet"))
         threshold = number_slider(AGREEMENT, DEFAULT_AGREEMENT)
         pair = pair_slider("agreement-pair", 520, "As it is | Blended with the mean")
         facts = gr.HTML(elem_id="agreement-facts")
