@@ -288,8 +288,9 @@ def sweep(options: argparse.Namespace) -> int:
             path = options.output / point_name(event.point.config, chosen[0])
             text = settings_text(event.point.config, chosen[0], engine.info)
             save_png(path, event.picture, text, overwrite=options.overwrite)
-    write_points(options.output, points)
-    write_png(tradeoff_figure(points), options.output / TRADEOFF_PLOT)
+    write_points(options.output, points, overwrite=options.overwrite)
+    plot = options.output / TRADEOFF_PLOT
+    write_png(tradeoff_figure(points), plot, overwrite=options.overwrite)
     print(format_points(points))
     return 0
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from ccsr.whole_file import whole_folder
+
 
 def average(before: Path, after: Path, output: Path, share: float) -> None:
     """Write a model with the weights (1 - share) * before + share * after.
@@ -39,9 +41,10 @@ def average(before: Path, after: Path, output: Path, share: float) -> None:
         name: _between(load_file(before / name), load_file(after / name), share, name)
         for name in sorted(found[0])
     }
-    shutil.copytree(after, output)
-    for name, weights in averaged.items():
-        save_file(weights, output / name, metadata={"format": "pt"})
+    with whole_folder(output) as folder:
+        shutil.copytree(after, folder, dirs_exist_ok=True)
+        for name, weights in averaged.items():
+            save_file(weights, folder / name, metadata={"format": "pt"})
 
 
 def _between(

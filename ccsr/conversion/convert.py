@@ -16,6 +16,7 @@ from ccsr.inference.hub import from_hub, write_custom_pipeline
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.prompt_embeds import EMPTY_TOKENS, EmptyPrompt, embed_tokens
 from ccsr.models.sd21 import WORKING_SIZE
+from ccsr.whole_file import refuse_filled, whole_folder
 
 SHARD_SIZE = "1GB"
 TOKENIZER = "openai/clip-vit-large-patch14"
@@ -39,14 +40,24 @@ def convert(
 
     Raises:
         CheckpointError: If the source is not what it should be; nothing is written then.
-        FileExistsError: If there is a model already, or if a component would be overwritten.
+        FileExistsError: If there is something in the output folder already.
     """
-    if (output / "model_index.json").exists():
-        raise FileExistsError(f"{output} holds a model; move it away or give another folder")
-    plan, weights = _plan_and_weights(source, output)
+    refuse_filled(output)
+    plan, weights = _plan_and_weights(source)
     # Before anything is written, because it may be missing.
     clip_tokenizer = find_tokenizer(source, tokenizer) if keep_text_encoder else None
-    prompt = _write_text_encoder(plan, weights, output, clip_tokenizer)
+    with whole_folder(output) as folder:
+        _write_model(plan, weights, folder, clip_tokenizer)
+    return plan
+
+
+def _write_model(
+    plan: ConversionPlan,
+    weights: Weights,
+    output: Path,
+    tokenizer: CLIPTokenizer | None,
+) -> None:
+    prompt = _write_text_encoder(plan, weights, output, tokenizer)
     for folder, network in plan.networks.items():
         model = network.load(weights, torch.float16)
         assert isinstance(model, ModelMixin)
@@ -55,18 +66,15 @@ def convert(
         model.to_empty(device="meta")
     plan.scheduler.save_pretrained(output / "scheduler")
     write_custom_pipeline(output)
-    # Last: without it an unfinished folder is not a model.
-    _write_index(plan, prompt, output, clip_tokenizer)
-    return plan
+    _write_index(plan, prompt, output, tokenizer)
 
 
-def _plan_and_weights(source: Path, output: Path) -> tuple[ConversionPlan, Weights]:
+def _plan_and_weights(source: Path) -> tuple[ConversionPlan, Weights]:
     """Of a v2 folder or a v1 checkpoint."""
     if not source.is_dir():
         checkpoint = Checkpoint(source)
         return plan_v1(checkpoint.shapes), checkpoint
     folders = find_components(source)
-    _refuse_overwriting(folders, output)
     components = Components(folders)
     return plan_v2(folders, components.shapes, scheduler_of(source)), components
 
@@ -121,8 +129,3 @@ def _write_index(
         scheduler=plan.scheduler, empty_prompt=prompt, working_size=WORKING_SIZE, **parts
     )
     pipeline.save_config(output)
-
-
-def _refuse_overwriting(folders: Mapping[str, Path], output: Path) -> None:
-    if any((output / name).resolve() == folder.resolve() for name, folder in folders.items()):
-        raise FileExistsError(f"{output} holds components to convert; give another folder")

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from scipy.ndimage import gaussian_filter
 from scipy.special import gamma
 
 from ccsr.images.picture import Size
 from ccsr.images.tensors import resize
+from ccsr.whole_file import write_whole
 
 BLOCK = 96
 """Side of a block in pixels; half of it at the second scale."""
@@ -53,7 +54,7 @@ class GaussianModel:
 
     def save(self, path: Path) -> None:
         """Write as a safetensors file."""
-        save_file({"mean": self.mean, "covariance": self.covariance}, path)
+        write_whole(path, save({"mean": self.mean, "covariance": self.covariance}), overwrite=True)
 
     @classmethod
     @functools.cache

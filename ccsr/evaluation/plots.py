@@ -27,6 +27,7 @@ from ccsr.config import PRESETS, TABLE_5
 from ccsr.evaluation.heatmap import COLORMAP, GREY_LEVELS
 from ccsr.evaluation.metrics import METRICS
 from ccsr.evaluation.tradeoff import Point
+from ccsr.whole_file import whole_file
 
 TRADEOFF_PLOT = "tradeoff.png"
 
@@ -265,7 +266,8 @@ def focusable(drawing: str, group: str, role: str, label: str, value: float | No
     return drawing.replace(f'<g id="{group}">', f'<g id="{group}" {attributes}>')
 
 
-def write_png(figure: Figure, path: Path) -> Path:
+def write_png(figure: Figure, path: Path, *, overwrite: bool = False) -> Path:
     """Write the figure as PNG, black on white."""
-    figure.savefig(path, dpi=PNG_DPI, facecolor="white")
+    with whole_file(path, overwrite=overwrite) as file:
+        figure.savefig(file, format="png", dpi=PNG_DPI, facecolor="white")
     return path

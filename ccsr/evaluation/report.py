@@ -14,6 +14,7 @@ from ccsr.images.reading import read_png_text
 from ccsr.images.writing import save_png
 from ccsr.inference.events import ModelInfo
 from ccsr.option import field_names
+from ccsr.whole_file import whole_file, write_whole
 
 SETTINGS_KEY = "ccsr"
 """Keyword of the PNG text that holds the settings as JSON."""
@@ -90,9 +91,17 @@ def write_report(folder: Path, report: StabilityReport, *, overwrite: bool = Fal
     mean, picture, numbers, statistics = paths
     save_png(mean, Picture(report.pixels.mean.astype(np.float32)), overwrite=overwrite)
     save_png(picture, Picture(heatmap.with_color_bar(report.pixels.l_std_map)), overwrite=overwrite)
-    np.save(numbers, report.pixels.l_std_map.astype(np.float32))
-    statistics.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    write_array(numbers, report.pixels.l_std_map.astype(np.float32), overwrite=overwrite)
+    content = json.dumps(report.as_dict(), indent=2) + "\n"
+    write_whole(statistics, content, overwrite=overwrite)
     return paths
+
+
+def write_array(path: Path, array: np.ndarray, *, overwrite: bool = False) -> Path:
+    """Write an array as .npy; returns the path."""
+    with whole_file(path, overwrite=overwrite) as file:
+        np.save(file, array)
+    return path
 
 
 def refuse_existing(paths: list[Path], overwrite: bool) -> None:

@@ -6,6 +6,7 @@ chain of each t_max and seed, and one decoding for each setting and seed.
 
 import csv
 import dataclasses
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from ccsr.images.picture import Picture
 from ccsr.inference.events import Decoded, Progress, Session
 from ccsr.inference.memory import spill_to_disk
 from ccsr.option import option
+from ccsr.whole_file import write_whole
 
 TRADEOFF_FILES = ("tradeoff.csv", "tradeoff.json")
 
@@ -149,7 +151,7 @@ def longest_of(group: Sequence[SamplingConfig]) -> SamplingConfig:
     return max(group, key=lambda config: config.t_max - config.t_min)
 
 
-def write_points(folder: Path, points: Sequence[Point]) -> list[Path]:
+def write_points(folder: Path, points: Sequence[Point], *, overwrite: bool = False) -> list[Path]:
     """Write the numbers of the points as TRADEOFF_FILES.
 
     Returns:
@@ -157,16 +159,17 @@ def write_points(folder: Path, points: Sequence[Point]) -> list[Path]:
     """
     table, tree = (folder / name for name in TRADEOFF_FILES)
     rows = [point.row() for point in points]
-    with table.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
     record = {
         "seeds": points[0].seeds,
         "config": points[0].config.model_dump(),
         "points": rows,
     }
-    tree.write_text(json.dumps(record, indent=2) + "\n")
+    write_whole(table, lines.getvalue(), overwrite=overwrite)
+    write_whole(tree, json.dumps(record, indent=2) + "\n", overwrite=overwrite)
     return [table, tree]
 
 

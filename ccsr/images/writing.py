@@ -2,7 +2,6 @@
 
 import io
 import struct
-import uuid
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo, putchunk
 
 from ccsr.images.picture import Picture
 from ccsr.images.tensors import to_uint8, to_uint16
+from ccsr.whole_file import write_whole
 
 
 def save_png(
@@ -34,12 +34,11 @@ def save_png(
         ValueError: If the name does not end in .png.
         FileNotFoundError: If the folder does not exist.
         FileExistsError: If the file exists and may not be replaced.
+        WriteError: If it cannot be written, for example because the disk is full.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"results are PNG files, got the name {path.name}; end it in .png")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent}; make it first")
     chunks = PngInfo()
     for key, value in (text or {}).items():
         chunks.add_itxt(key, value)
@@ -47,7 +46,7 @@ def save_png(
     if picture.alpha is not None:
         levels = np.concatenate([levels, picture.alpha[..., None]], axis=2)
     encoded = (_png_16 if picture.bits == 16 else _png_8)(levels, chunks)
-    _write_whole(path, encoded, overwrite)
+    write_whole(path, encoded, overwrite=overwrite)
 
 
 def _png_8(levels: np.ndarray, chunks: PngInfo) -> bytes:
@@ -77,29 +76,3 @@ def _png_16(levels: np.ndarray, chunks: PngInfo) -> bytes:
     putchunk(buffer, b"IDAT", zlib.compress(filtered.tobytes()))
     putchunk(buffer, b"IEND")
     return buffer.getvalue()
-
-
-def _write_whole(path: Path, data: bytes, overwrite: bool) -> None:
-    """Write data to a temporary name and move it to `path`, so that no reader sees half a file."""
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        part.write_bytes(data)
-        if overwrite:
-            part.replace(path)
-        else:
-            _move_to_free_name(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _move_to_free_name(part: Path, path: Path) -> None:
-    try:
-        # Of two writers, the one that creates the name first gets it.
-        path.open("xb").close()
-    except FileExistsError as error:
-        raise FileExistsError(f"{path} exists; choose another name or overwrite it") from error
-    try:
-        part.replace(path)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise

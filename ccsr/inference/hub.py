@@ -26,6 +26,7 @@ from huggingface_hub.errors import (
 )
 
 from ccsr.config import COMPACT, VARIANTS, Variant
+from ccsr.whole_file import write_whole
 
 COMPACT_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "compact"
 MODEL_INDEX, PIPELINE_CLASS = "model_index.json", "CCSRPipeline"
@@ -141,7 +142,7 @@ def load_own_components(
 
 def write_custom_pipeline(folder: Path) -> None:
     """Write the pipeline.py by which diffusers loads a model folder."""
-    (folder / "pipeline.py").write_text(CUSTOM_PIPELINE)
+    write_whole(folder / "pipeline.py", CUSTOM_PIPELINE, overwrite=True)
 
 
 def with_present_modules(index: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from PIL import Image
 from ccsr.images.picture import Picture, Size
 from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
 from ccsr.images.writing import save_png
+from ccsr.whole_file import whole_file
 
 KEEP_SECONDS = 24 * 3600
 """How long the files of a run are kept."""
@@ -74,7 +75,8 @@ def write_bicubic(folder: Path, picture: Picture, size: Size) -> Path:
 def write_preview(path: Path, rgb: np.ndarray) -> Path:
     """Write [H,W,3] uint8 or float in [0,1] to be shown only: fast rather than small."""
     levels = rgb if rgb.dtype == np.uint8 else to_uint8(rgb)
-    Image.fromarray(levels).save(path, "PNG", compress_level=1)
+    with whole_file(path, overwrite=True) as file:
+        Image.fromarray(levels).save(file, "PNG", compress_level=1)
     return path
 
 
@@ -85,7 +87,7 @@ def result_name(source: str, config_scale: float, seed: int) -> str:
 
 def write_zip(path: Path, files: Iterable[Path]) -> Path:
     """Pack files under their names; PNGs do not get smaller, so nothing is compressed."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    with whole_file(path, overwrite=True) as whole, zipfile.ZipFile(whole, "w") as archive:
         for file in files:
             archive.write(file, file.name)
     return path

@@ -219,4 +219,4 @@ def test_a_model_is_not_overwritten(
     file: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["convert", str(file), str(model)]) == 2
-    assert "holds a model" in capsys.readouterr().err
+    assert "is there and not empty" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import to_array, to_tensor, to_uint8
+from ccsr.whole_file import whole_file
 from training.config import Chain
 from training.data import MAX_TRAINING_PIXELS
 from training.degradation.chains import chain_arguments, draw
@@ -69,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         hr = to_tensor(load_picture(options.picture, max_pixels=MAX_TRAINING_PIXELS).rgb)
         degradations = draws(options.chain, options.scale, options.seed, options.count)
-        contact_sheet(hr, degradations).save(options.sheet)
+        sheet = contact_sheet(hr, degradations)
+        with whole_file(options.sheet, overwrite=True) as file:
+            sheet.save(file, "PNG")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

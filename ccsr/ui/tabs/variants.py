@@ -19,7 +19,7 @@ from ccsr.config import (
 from ccsr.evaluation import heatmap
 from ccsr.evaluation.metrics import make_scorer
 from ccsr.evaluation.plots import SCORE_LABELS
-from ccsr.evaluation.report import settings_text
+from ccsr.evaluation.report import settings_text, write_array
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.writing import save_png
 from ccsr.inference.events import Decoded, Engine, Progress, Restored, Session
@@ -172,8 +172,7 @@ def _with_variant(ablation: Ablation, report: StabilityReport, files: Sequence[P
 
 def _variant_result(folder: Path, report: StabilityReport, files: Sequence[Path]) -> VariantResult:
     variant, fidelity = report.config.variant, next(iter(report.scores.values()))
-    numbers = folder / f"{variant}-l_std.npy"
-    np.save(numbers, report.pixels.l_std_map)
+    numbers = write_array(folder / f"{variant}-l_std.npy", report.pixels.l_std_map)
     return VariantResult(
         variant,
         files[int(np.argmax(fidelity))],

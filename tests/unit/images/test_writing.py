@@ -77,38 +77,6 @@ class TestWriting:
         assert load_picture(path).size == Size(16, 16)
         assert list(tmp_path.iterdir()) == [path]
 
-    @pytest.mark.parametrize("step", ["write_bytes", "replace"])
-    def test_a_failed_write_leaves_nothing_behind(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-    ) -> None:
-        """A failed move once left an empty file under the name of the result."""
-
-        def full_disk(path: Path, content: object) -> None:
-            if step == "write_bytes":
-                with path.open("wb") as file:
-                    file.write(b"half a file")
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(Path, step, full_disk)
-        with pytest.raises(OSError, match="No space left"):
-            save_png(tmp_path / "a.png", Picture(np.zeros((16, 16, 3), np.float32)))
-        assert list(tmp_path.iterdir()) == []
-
-    @pytest.mark.parametrize("step", ["write_bytes", "replace"])
-    def test_a_failed_write_keeps_the_file_it_was_to_replace(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-    ) -> None:
-        path = written(tmp_path / "a.png", b"precious")
-
-        def full_disk(path: Path, content: object) -> None:
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(Path, step, full_disk)
-        with pytest.raises(OSError, match="No space left"):
-            save_png(path, Picture(np.zeros((16, 16, 3), np.float32)), overwrite=True)
-        assert list(tmp_path.iterdir()) == [path]
-        assert path.read_bytes() == b"precious"
-
     def test_the_longest_names_can_be_written(self, tmp_path: Path) -> None:
         """The name of the unfinished file was once longer than that of the result."""
         path = tmp_path / ("x" * 251 + ".png")
