@@ -3,12 +3,43 @@
 Gradio's own raise errors while they read a value, some without a message for people. A subclass,
 because Gradio builds components anew from their class when it updates them. `is_template` lets
 the browser draw it as its base class.
+
+A program can send any path and any address in the place of an upload. Gradio checks the path of a
+picture only where the value claims to be a file, and downloads addresses; here files are read that
+were sent to this server, and no others.
 """
 
 import math
+from pathlib import Path
 
 import gradio as gr
-from gradio.data_classes import ImageData
+from gradio.data_classes import FileData, ImageData
+from gradio.utils import get_upload_folder, is_in_or_equal
+from gradio_client.utils import is_http_url_like
+
+NOT_SENT = "That is no file that was sent to this page; upload the file itself"
+
+
+def uploaded(path: str | None) -> str | None:
+    """The path of a file in the folder of uploads, links followed; None for none.
+
+    Raises:
+        gr.Error: If it is anywhere else.
+    """
+    if not path:
+        return None
+    try:
+        inside = is_in_or_equal(path, get_upload_folder()) and Path(path).is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        inside = False
+    if not inside:
+        raise gr.Error(NOT_SENT, print_exception=False)
+    return path
+
+
+def _refuse_address(path: object) -> None:
+    if is_http_url_like(str(path)):
+        raise gr.Error(NOT_SENT, print_exception=False)
 
 
 class PictureFile(gr.Image):
@@ -17,8 +48,48 @@ class PictureFile(gr.Image):
     is_template = True
 
     def preprocess(self, payload: ImageData | None) -> str | None:
-        """The path, or None without a picture."""
-        return payload.path if payload else None
+        """The path, or None without a picture.
+
+        Raises:
+            gr.Error: If the file was not sent to this server.
+        """
+        return uploaded(payload.path) if payload else None
+
+    async def async_move_resource_to_block_cache(
+        self, url_or_file_path: str | Path | None
+    ) -> str | None:
+        """As Gradio's, but nothing is downloaded.
+
+        Raises:
+            gr.Error: For an address.
+        """
+        _refuse_address(url_or_file_path)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+
+class SettingsFile(gr.File):
+    """An upload of a single file, read as its path."""
+
+    is_template = True
+
+    def preprocess(self, payload: FileData | None) -> str | None:  # type: ignore[override]
+        """The path, or None without a file.
+
+        Raises:
+            gr.Error: If the file was not sent to this server.
+        """
+        return uploaded(payload.path) if payload else None
+
+    async def async_move_resource_to_block_cache(
+        self, url_or_file_path: str | Path | None
+    ) -> str | None:
+        """As Gradio's, but nothing is downloaded.
+
+        Raises:
+            gr.Error: For an address.
+        """
+        _refuse_address(url_or_file_path)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
 
 
 class NumberSlider(gr.Slider):

@@ -15,6 +15,7 @@ from ccsr.inference.events import Engine, ModelInfo
 from ccsr.inference.sizes import target_size
 from ccsr.ui import snippets
 from ccsr.ui.browser_storage import remember
+from ccsr.ui.components import SettingsFile
 from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
 from ccsr.ui.files import KEEP_SECONDS
 from ccsr.ui.inputs import (
@@ -174,7 +175,7 @@ def _settings_side(info: ModelInfo) -> Settings:
 
 
 def _settings_file() -> gr.File:
-    return gr.File(
+    return SettingsFile(
         label="Load settings: drop a PNG made here",
         file_types=[".png"],
         height=84,

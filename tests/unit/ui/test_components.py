@@ -6,12 +6,18 @@ from typing import Any
 import gradio as gr
 import pytest
 from gradio.components.base import Component
-from gradio.data_classes import ImageData
+from gradio.data_classes import FileData, ImageData
 
-from ccsr.ui.components import NumberBox, NumberSlider, PictureFile
-from tests.fakes import run_coroutine
+from ccsr.ui.components import NumberBox, NumberSlider, PictureFile, SettingsFile
+from ccsr.ui.page import build_page
+from tests.fakes import FakeEngine, run_coroutine
 
-KINDS = [(PictureFile, gr.Image), (NumberSlider, gr.Slider), (NumberBox, gr.Number)]
+KINDS = [
+    (PictureFile, gr.Image),
+    (SettingsFile, gr.File),
+    (NumberSlider, gr.Slider),
+    (NumberBox, gr.Number),
+]
 
 
 @pytest.mark.parametrize(("kind", "base"), KINDS)
@@ -20,11 +26,63 @@ def test_the_browser_draws_what_it_has(kind: type[Component], base: type[Compone
     assert kind().get_config()["name"] == base().get_config()["name"]
 
 
-def test_a_picture_arrives_as_the_file_that_was_sent(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.png"
+@pytest.fixture
+def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of uploads."""
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "data"), [(PictureFile, ImageData), (SettingsFile, FileData)])
+def test_a_picture_arrives_as_the_file_that_was_sent(
+    kind: type[Any], data: type[Any], uploads: Path
+) -> None:
+    broken = uploads / "broken.png"
     broken.write_bytes(b"no picture")
-    assert PictureFile().preprocess(ImageData(path=str(broken))) == str(broken)
-    assert PictureFile().preprocess(None) is None
+    assert kind().preprocess(data(path=str(broken))) == str(broken)
+    assert kind().preprocess(None) is None
+
+
+@pytest.mark.parametrize(("kind", "data"), [(PictureFile, ImageData), (SettingsFile, FileData)])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{outside}/secret.png",
+        "{uploads}/../secret.png",
+        "{uploads}/link.png",
+        "{uploads}/absent.png",
+        "{uploads}",
+        "secret.png",
+        "http://127.0.0.1/secret.png",
+        "{uploads}/\0.png",
+        "{uploads}/" + "a" * 5000,
+    ],
+)
+def test_no_other_file_is_taken(
+    kind: type[Any], data: type[Any], path: str, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = uploads.parent / "secret.png"
+    secret.write_bytes(b"secret")
+    (uploads / "link.png").symlink_to(secret)
+    monkeypatch.chdir(uploads.parent)
+    named = path.format(outside=uploads.parent, uploads=uploads)
+    with pytest.raises(gr.Error, match="no file that was sent to this page"):
+        kind().preprocess(data(path=named))
+
+
+@pytest.mark.parametrize("kind", [PictureFile, SettingsFile])
+def test_no_address_is_fetched(kind: type[Any]) -> None:
+    with pytest.raises(gr.Error, match="no file that was sent to this page"):
+        run_coroutine(kind().async_move_resource_to_block_cache("http://127.0.0.1:9/a.png"))
+
+
+def test_every_input_that_can_hold_a_file_checks_it() -> None:
+    page = build_page(FakeEngine(reads_text=True))
+    inputs = {block for function in page.fns.values() for block in function.inputs}
+    with_files = {type(block) for block in inputs if getattr(block, "data_model", None)}
+    assert with_files == {PictureFile, SettingsFile}
 
 
 @pytest.mark.parametrize("make", [lambda: NumberSlider(0, 1, 0.5), lambda: NumberBox(3, maximum=9)])
