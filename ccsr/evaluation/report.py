@@ -1,6 +1,7 @@
 """Files of an evaluation: the settings inside a PNG, and the files of a stability report."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,14 +41,20 @@ class Settings:
     seed: int
 
 
-def read_settings(path: Path) -> Settings:
+def read_settings(
+    path: Path, read: Callable[[Path], Mapping[str, str]] = read_png_text
+) -> Settings:
     """The settings inside a PNG made here.
+
+    Args:
+        path: Its file.
+        read: Returns the texts in it by keyword.
 
     Raises:
         ValueError: If the file is no PNG, or holds no settings, or some that are not allowed.
     """
     try:
-        found = json.loads(read_png_text(path)[SETTINGS_KEY])
+        found = json.loads(read(path)[SETTINGS_KEY])
         # Earlier versions wrote it under this name.
         if "guidance" in found:
             found["guidance_scale"] = found.pop("guidance")

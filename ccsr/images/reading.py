@@ -112,8 +112,9 @@ def _open(path: Path) -> ImageFile.ImageFile:
 
 def _frame_notes(image: ImageFile.ImageFile) -> tuple[str, ...]:
     # The further frames of an MPO are depth or gain maps of a phone, not pictures.
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    return (f"only the first of its {frames} frames is used",) if frames > 1 else ()
+    # How many there are is not asked: a GIF or TIFF is read to its end for that.
+    animated = image.format != "MPO" and getattr(image, "is_animated", False)
+    return ("only the first of its frames is used",) if animated else ()
 
 
 def _deep_levels(path: Path, image: ImageFile.ImageFile) -> np.ndarray | None:

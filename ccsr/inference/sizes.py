@@ -1,14 +1,25 @@
 """Sizes of results, and of the pictures that the networks work on."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from ccsr.config import MAX_RESULT_PIXELS, SamplingConfig
 from ccsr.images.picture import Picture, PictureError, Size
 from ccsr.images.reading import load_picture
 
 
-def target_size(picture: Picture, config: SamplingConfig) -> Size:
+class HasSize(Protocol):
+    """A picture, or what is known of one."""
+
+    @property
+    def size(self) -> Size:
+        """Height and width."""
+        ...
+
+
+def target_size(picture: HasSize, config: SamplingConfig) -> Size:
     """Size of the result: the input's times `scale`, rounded.
 
     Raises:
@@ -33,14 +44,25 @@ def working_size(size: Size, shorter: int) -> Size:
     return Size(math.ceil(size.height * factor), math.ceil(size.width * factor))
 
 
-def load_reference(path: str | Path, picture: Picture, config: SamplingConfig) -> Picture:
+def load_reference(
+    path: str | Path,
+    picture: HasSize,
+    config: SamplingConfig,
+    load: Callable[[str | Path, int], Picture] = load_picture,
+) -> Picture:
     """The true picture that results of `picture` are to be compared with.
+
+    Args:
+        path: Its file.
+        picture: The low-resolution picture.
+        config: The setting.
+        load: Reads a file of at most so many pixels.
 
     Raises:
         PictureError: If the file is no picture, or has not the size of the results.
     """
     expected = target_size(picture, config)
-    reference = load_picture(path, max_pixels=MAX_RESULT_PIXELS)
+    reference = load(path, MAX_RESULT_PIXELS)
     if reference.size != expected:
         raise PictureError(
             f"{Path(path).name} is {reference.size} pixels; the reference must be {expected}, "

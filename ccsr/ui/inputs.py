@@ -20,7 +20,7 @@ from gradio.components.base import Component
 from ccsr.config import Preset, SamplingConfig, presets_for
 from ccsr.evaluation.metrics import check_measurable
 from ccsr.images.picture import MAX_INPUT_PIXELS, Picture
-from ccsr.images.reading import load_picture
+from ccsr.images.reader_pool import READERS, PictureFacts
 from ccsr.inference.events import ModelInfo
 from ccsr.inference.sizes import load_reference
 from ccsr.option import Option, field_names, option
@@ -261,15 +261,38 @@ def _sent(about: Option, value: Any) -> Any:  # noqa: ANN401
     return int(value) if whole else value
 
 
-def read_picture(path: str | None, max_pixels: int = MAX_INPUT_PIXELS) -> Picture:
-    """Read the chosen picture of at most `max_pixels`.
+def read_picture(path: str | None) -> Picture:
+    """Read the chosen picture.
 
     Raises:
         ValueError: If none was chosen, or the file is no picture that can be upscaled.
     """
+    return READERS.picture(_chosen(path))
+
+
+def read_facts(path: str | None, max_pixels: int = MAX_INPUT_PIXELS) -> PictureFacts:
+    """Check a chosen picture of at most `max_pixels`; a file is read once for that.
+
+    Raises:
+        ValueError: As `read_picture`.
+    """
+    file = Path(_chosen(path))
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise ValueError(f"{file.name} is no longer there; upload it again") from error
+    return _facts(file, found.st_mtime_ns, max_pixels)
+
+
+@functools.lru_cache(maxsize=512)
+def _facts(file: Path, _: int, max_pixels: int) -> PictureFacts:
+    return READERS.facts(file, max_pixels)
+
+
+def _chosen(path: str | None) -> str:
     if not path:
         raise ValueError("Choose a picture first: drop a file on the picture field, or paste one")
-    return load_picture(path, max_pixels=max_pixels)
+    return path
 
 
 def read_reference(path: str | None, picture: Picture, config: SamplingConfig) -> Picture | None:
@@ -283,7 +306,7 @@ def read_reference(path: str | None, picture: Picture, config: SamplingConfig) -
     """
     if not path:
         return None
-    reference = load_reference(path, picture, config)
+    reference = load_reference(path, picture, config, READERS.picture)
     check_measurable(reference.size)
     return reference
 

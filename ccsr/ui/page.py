@@ -11,6 +11,7 @@ from gradio.components.base import Component
 from ccsr.config import REFERENCE_HELP, SamplingConfig, Variant
 from ccsr.diffusion.timesteps import LoopStart
 from ccsr.evaluation.report import read_settings
+from ccsr.images.reader_pool import READERS
 from ccsr.inference.events import Engine, ModelInfo
 from ccsr.inference.sizes import target_size
 from ccsr.ui import snippets
@@ -25,7 +26,7 @@ from ccsr.ui.inputs import (
     example_pictures,
     picture_input,
     read_config,
-    read_picture,
+    read_facts,
     settings_controls,
 )
 from ccsr.ui.sessions import Sessions
@@ -214,7 +215,7 @@ def _load_settings(
     """
     chosen = {name: blank(value) for name, value in zip(names, values, strict=True)}
     try:
-        found = read_settings(Path(path))
+        found = read_settings(Path(path), READERS.png_text)
     except ValueError as error:
         gr.Warning(str(error))
         return None, count, blank(seed), *chosen.values()
@@ -240,7 +241,7 @@ def _about_picture(path: str | None, *values: Any) -> str:  # noqa: ANN401
     if not path:
         return ""
     try:
-        picture = read_picture(path)
+        picture = read_facts(path)
         return snippets.picture_line(picture, target_size(picture, read_config(values)))
     except ValueError as error:
         return snippets.line(str(error), "error")

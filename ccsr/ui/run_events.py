@@ -12,7 +12,7 @@ from ccsr.inference.events import Engine
 from ccsr.ui import snippets
 from ccsr.ui.compute_thread import computing
 from ccsr.ui.event_options import LIGHT, MODEL, PRIVATE, Block
-from ccsr.ui.inputs import errors_shown, read_picture
+from ccsr.ui.inputs import errors_shown, read_facts
 from ccsr.ui.pairs import slider_update
 from ccsr.ui.run_controller import Press, RunController, RunState
 from ccsr.ui.sessions import Sessions
@@ -162,9 +162,9 @@ class _Handlers(Generic[Query, Made]):
             gr.Error: If they cannot be used.
         """
         with errors_shown():
-            read_picture(path)
+            read_facts(path)
             if reference and self.tab_run.measures:
-                read_picture(reference, MAX_RESULT_PIXELS)
+                read_facts(reference, MAX_RESULT_PIXELS)
             self.tab_run.read(chosen)
 
     def _events(self, press: Press, before: Made | None) -> Generator[RunEvent | Made]:

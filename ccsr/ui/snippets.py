@@ -8,7 +8,8 @@ from typing import Any
 
 from ccsr.config import COMPACT, DEFAULT_SEED, SamplingConfig
 from ccsr.diffusion.timesteps import LoopStart, timestep_plan
-from ccsr.images.picture import Picture, Size
+from ccsr.images.picture import Size
+from ccsr.images.reader_pool import PictureFacts
 from ccsr.inference.events import Decoded, ModelInfo, Progress
 
 
@@ -36,12 +37,12 @@ def cost_line(config: SamplingConfig, loop_start: LoopStart = "paper") -> str:
     return line(f"{counted(len(plan.indices), 'refinement step')}, {evaluations}")
 
 
-def picture_line(picture: Picture, result: Size) -> str:
+def picture_line(picture: PictureFacts, result: Size) -> str:
     """The size of a picture and of its result, and notes about its file."""
     parts = [f"{picture.size} pixels, result {result}"]
     if picture.bits == 16:
         parts.append("16 bits a channel")
-    if picture.alpha is not None:
+    if picture.has_alpha:
         parts.append("with transparency")
     return line(", ".join(parts), "quiet") + "".join(
         line(f"Note: {note}.", "quiet") for note in picture.notes

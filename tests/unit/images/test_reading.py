@@ -335,7 +335,7 @@ class TestFrames:
         content = encoded(first, format, save_all=True, append_images=later)
         picture = load_picture(written(tmp_path / "animated", content))
         np.testing.assert_allclose(picture.rgb[10, 12], np.array([200, 30, 30]) / 255, atol=0.03)
-        assert picture.notes == ("only the first of its 3 frames is used",)
+        assert picture.notes == ("only the first of its frames is used",)
 
     def test_further_pictures_of_a_phones_jpeg_have_no_note(self, tmp_path: Path) -> None:
         """They are maps of depth or of gain, which nobody expects to be upscaled."""
