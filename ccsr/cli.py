@@ -42,10 +42,11 @@ from ccsr.evaluation.tradeoff import TRADEOFF_FILES, Point, PointResult, grid, w
 from ccsr.images.picture import Picture, PictureError
 from ccsr.images.reading import load_picture
 from ccsr.images.writing import save_png
+from ccsr.inference.cost import check_cost, cost_of
 from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Engine, Progress
 from ccsr.inference.memory import keep_freed
-from ccsr.inference.sizes import load_reference
+from ccsr.inference.sizes import load_reference, target_size
 from ccsr.option import Config, Option, field_names, option, plain
 
 C = TypeVar("C", bound=Config)
@@ -206,6 +207,8 @@ def upscale(options: argparse.Namespace) -> int:
         try:
             picture = load_picture(path)
             _print_notes(path, picture)
+            size = target_size(picture, config)
+            check_cost(cost_of(config, 1, size, engine.info.loop_start))
             ((seed, result),) = _run(engine, picture, config, (seed,), path.name)
             text = settings_text(config, seed, engine.info)
             save_png(output, result, text, overwrite=options.overwrite)
@@ -231,6 +234,8 @@ def seeds(options: argparse.Namespace) -> int:
     _print_notes(options.input, picture)
     reference = _reference(options, picture, config)
     engine = load_engine(options.model, config_of(LoadingConfig, options), config.variant)
+    size = target_size(picture, config)
+    check_cost(cost_of(config, len(chosen), size, engine.info.loop_start))
     options.output.mkdir(parents=True, exist_ok=True)
     report = StabilityReport(config)
     for seed, result in _run(engine, picture, config, chosen, options.input.name):
@@ -271,6 +276,8 @@ def sweep(options: argparse.Namespace) -> int:
     _print_notes(options.input, picture)
     reference = _reference(options, picture, config)
     engine = load_engine(options.model, config_of(LoadingConfig, options), config.variant)
+    size = target_size(picture, config)
+    check_cost(tradeoff.cost_of_sweep(configs, len(chosen), size, engine.info.loop_start))
     options.output.mkdir(parents=True, exist_ok=True)
     scorer = make_scorer(picture, reference)
     points: list[Point] = []

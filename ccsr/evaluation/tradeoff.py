@@ -16,7 +16,8 @@ from ccsr.config import SamplingConfig
 from ccsr.diffusion.timesteps import LoopStart, timestep_plan
 from ccsr.evaluation.metrics import Scorer
 from ccsr.evaluation.stability import StabilityReport
-from ccsr.images.picture import Picture
+from ccsr.images.picture import Picture, Size
+from ccsr.inference.cost import Cost, passes
 from ccsr.inference.events import Decoded, Progress, Session
 from ccsr.inference.memory import spill_to_disk
 from ccsr.option import option
@@ -69,12 +70,18 @@ def grid(
     """All settings of these fractions with t_min <= t_max, in the order of the fractions.
 
     Raises:
-        ValueError: If no pair is in that order, there are more than MAX_SETTINGS, a fraction is out
-            of its range, or the variant has no such fractions.
+        ValueError: If no pair is in that order, there are more than MAX_SETTINGS or so many
+            fractions, a fraction is out of its range, or the variant has no such fractions.
     """
     if config.variant == "v1":
         raise ValueError("v1 is uniform diffusion, which has no t_max and t_min; take ccsr or v2")
     for name, fractions in (("t_max", t_maxs), ("t_min", t_mins)):
+        # Before anything is built: there may be thousands.
+        if len(fractions) > MAX_SETTINGS:
+            raise ValueError(
+                f"at most {MAX_SETTINGS} values of {name} are compared, got {len(fractions):,}; "
+                "give fewer"
+            )
         for fraction in fractions:
             option(SamplingConfig, name).validate(fraction)
     pairs = [(high, low) for high in dict.fromkeys(t_maxs) for low in dict.fromkeys(t_mins)]
@@ -106,6 +113,14 @@ def num_evaluations(
     counts = [timestep_plan(config, loop_start).num_evaluations for config in longest]
     # The estimate at T is made once per seed, for all groups.
     return num_seeds * (sum(counts) - (len(counts) - 1))
+
+
+def cost_of_sweep(
+    configs: Sequence[SamplingConfig], num_seeds: int, size: Size, loop_start: LoopStart
+) -> Cost:
+    """What a sweep over these settings costs if no estimate exists yet; see `num_evaluations`."""
+    evaluations = num_evaluations(configs, num_seeds, loop_start) * passes(configs[0])
+    return Cost(evaluations, len(configs) * num_seeds, size)
 
 
 def sweep(

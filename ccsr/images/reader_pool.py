@@ -163,7 +163,11 @@ class _Process:
         root = str(Path(__file__).resolve().parents[2])
         variables["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.getenv("PYTHONPATH")])])
         self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import main; main({max_seconds}, {max_bytes})"],
+            [
+                sys.executable,
+                "-c",
+                f"from {__name__} import main; main({max_seconds}, {max_bytes})",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -48,7 +48,7 @@ def load_reference(
     path: str | Path,
     picture: HasSize,
     config: SamplingConfig,
-    load: Callable[[str | Path, int], Picture] = load_picture,
+    load: Callable[..., Picture] = load_picture,
 ) -> Picture:
     """The true picture that results of `picture` are to be compared with.
 
@@ -56,13 +56,13 @@ def load_reference(
         path: Its file.
         picture: The low-resolution picture.
         config: The setting.
-        load: Reads a file of at most so many pixels.
+        load: `load_picture`, or what takes its place.
 
     Raises:
         PictureError: If the file is no picture, or has not the size of the results.
     """
     expected = target_size(picture, config)
-    reference = load(path, MAX_RESULT_PIXELS)
+    reference = load(path, max_pixels=MAX_RESULT_PIXELS)
     if reference.size != expected:
         raise PictureError(
             f"{Path(path).name} is {reference.size} pixels; the reference must be {expected}, "

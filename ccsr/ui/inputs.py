@@ -32,6 +32,8 @@ logger = getLogger(__name__)
 Setting = gr.Slider | gr.Radio | gr.Textbox
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
+MAX_FRACTIONS_LENGTH = 200
+"""Of a text that lists values of t_max or t_min."""
 FIELDS = field_names(SamplingConfig)
 """Names of the settings, in the order of their components and values."""
 
@@ -247,6 +249,8 @@ def read_fractions(name: str, text: str) -> list[float]:
     Raises:
         ValueError: If the text is no such list.
     """
+    if len(text) > MAX_FRACTIONS_LENGTH:
+        raise ValueError(f"{name} must have at most {MAX_FRACTIONS_LENGTH} characters")
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:

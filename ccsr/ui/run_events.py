@@ -7,15 +7,12 @@ from typing import Any, Generic
 import gradio as gr
 from gradio.components.base import Component
 
-from ccsr.config import MAX_RESULT_PIXELS
-from ccsr.inference.events import Engine
 from ccsr.ui import snippets
 from ccsr.ui.compute_thread import computing
 from ccsr.ui.event_options import LIGHT, MODEL, PRIVATE, Block
-from ccsr.ui.inputs import errors_shown, read_facts
+from ccsr.ui.inputs import errors_shown
 from ccsr.ui.pairs import slider_update
 from ccsr.ui.run_controller import Press, RunController, RunState
-from ccsr.ui.sessions import Sessions
 from ccsr.ui.tab_run import (
     Frame,
     Inputs,
@@ -25,6 +22,7 @@ from ccsr.ui.tab_run import (
     RunEvent,
     RunView,
     TabRun,
+    check_run,
     closed_at_end,
 )
 
@@ -86,8 +84,7 @@ class _Handlers(Generic[Query, Made]):
     `values` are those of the results, the picture, the reference, and what `TabRun.read` reads.
     """
 
-    engine: Engine
-    sessions: Sessions
+    inputs: Inputs
     tab_run: TabRun[Query, Made]
     rerun: Rerun | None
     num_outputs: int
@@ -162,16 +159,14 @@ class _Handlers(Generic[Query, Made]):
             gr.Error: If they cannot be used.
         """
         with errors_shown():
-            read_facts(path)
-            if reference and self.tab_run.measures:
-                read_facts(reference, MAX_RESULT_PIXELS)
-            self.tab_run.read(chosen)
+            check_run(self.inputs, self.tab_run, self.tab_run.read(chosen), path, reference)
 
     def _events(self, press: Press, before: Made | None) -> Generator[RunEvent | Made]:
         _, path, reference, *chosen = press.values
         query = self.tab_run.read(chosen)
-        with self.sessions.open(press.visitor, path) as source:
-            job = Job(self.engine, source, query, reference, before)
+        sessions = self.inputs.sessions
+        with sessions.open(press.visitor, path) as source:
+            job = Job(sessions.engine, source, query, reference, before)
             with closed_at_end(self.tab_run.work(job)) as events:
                 yield from events
 
@@ -189,7 +184,6 @@ class _Handlers(Generic[Query, Made]):
 
 
 def wire_tab_run(
-    engine: Engine,
     tab_run: TabRun[Query, Made],
     inputs: Inputs,
     components: RunComponents,
@@ -202,14 +196,13 @@ def wire_tab_run(
     a while, and show what it still yields.
 
     Args:
-        engine: The model.
         tab_run: The run.
-        inputs: Its picture and reference.
+        inputs: Its picture and reference, and the sessions of the visitors.
         components: Buttons, status and results.
         chosen: The components that `tab_run.read` reads.
         rerun: What else starts the run; it supersedes one that is under way.
     """
-    handlers = _Handlers(engine, inputs.sessions, tab_run, rerun, len(components.outputs))
+    handlers = _Handlers(inputs, tab_run, rerun, len(components.outputs))
     controller, presses = gr.State(RunController()), gr.State(0)
     values = [controller, components.results, inputs.picture, inputs.reference, *chosen]
     pressed = [*components.buttons, components.status, presses]

@@ -10,13 +10,18 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import gradio as gr
 
+from ccsr.config import MAX_RESULT_PIXELS
+from ccsr.diffusion.timesteps import LoopStart
+from ccsr.inference.cost import Cost
 from ccsr.inference.events import Decoded, Engine, Progress
+from ccsr.inference.sizes import HasSize
 from ccsr.ui import snippets
 from ccsr.ui.files import remove_folder
-from ccsr.ui.inputs import errors_shown
+from ccsr.ui.inputs import errors_shown, read_facts
+from ccsr.ui.limits import DEFAULT_LIMITS, Limits
 from ccsr.ui.pairs import Pair
 from ccsr.ui.run_controller import RunState
-from ccsr.ui.sessions import OpenPicture, Sessions
+from ccsr.ui.sessions import OpenPicture, Sessions, open_picture
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +66,7 @@ class Inputs:
     picture: gr.Image
     reference: gr.Image
     sessions: Sessions
+    limits: Limits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,8 @@ class TabRun(Generic[Query, Made]):
     """Reads the values of the tab's components and the settings; raises ValueError."""
     work: Callable[[Job[Query, Made]], Iterator[RunEvent | Made]]
     """Yields progress, and all results so far after each new one."""
+    cost: Callable[[Query, HasSize, LoopStart], Cost]
+    """What a run costs, given the picture and `ModelInfo.loop_start`."""
     noun: str = ""
     """Name of one of several results; empty for a run that makes one."""
     measures: bool = True
@@ -118,6 +126,41 @@ class TabRun(Generic[Query, Made]):
     """Whether results stay on the page while the picture of this path is worked on."""
     release: Callable[[Made, Made | None], None] = release
     """Removes the files of results but for those that the following results share."""
+
+
+def check_run(
+    inputs: Inputs,
+    tab_run: TabRun[Query, Made],
+    query: Query,
+    path: str | None,
+    reference: str | None = None,
+) -> None:
+    """Check the pictures of a run and what the run costs, before anything is computed.
+
+    Raises:
+        ValueError: If a file is no picture that can be used, or the run costs too much.
+    """
+    cost = tab_run.cost(query, read_facts(path), inputs.sessions.engine.info.loop_start)
+    inputs.limits.check(cost)
+    if reference and tab_run.measures:
+        read_facts(reference, MAX_RESULT_PIXELS)
+
+
+def new_job(
+    inputs: Inputs,
+    tab_run: TabRun[Query, Made],
+    query: Query,
+    path: str,
+    reference: str | None = None,
+) -> Job[Query, Made]:
+    """The job of a program: it reuses nothing and is not kept.
+
+    Raises:
+        ValueError: As `check_run`.
+    """
+    check_run(inputs, tab_run, query, path, reference)
+    engine = inputs.sessions.engine
+    return Job(engine, open_picture(engine, path), query, reference)
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,15 @@ from ccsr.config import (
     SEED,
     SamplingConfig,
 )
+from ccsr.diffusion.timesteps import LoopStart
 from ccsr.evaluation import heatmap
 from ccsr.evaluation.metrics import METRICS, measure
 from ccsr.evaluation.report import picture_name, settings_text, write_report
 from ccsr.evaluation.stability import ScoreStatistics, StabilityReport
 from ccsr.images.writing import save_png
+from ccsr.inference.cost import Cost, cost_of
 from ccsr.inference.events import Engine, Progress, Restored
-from ccsr.inference.sizes import target_size
+from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
 from ccsr.ui.event_options import IN_ORDER, LIGHT, changes_of
@@ -47,8 +49,7 @@ from ccsr.ui.inputs import (
 )
 from ccsr.ui.pairs import Pair, pair_slider
 from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
-from ccsr.ui.sessions import open_picture
-from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, results_state
+from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, new_job, results_state
 from ccsr.ui.tabs.agreement import build_agreement
 
 HINT = snippets.hint(
@@ -146,8 +147,8 @@ def build_seeds_tab(engine: Engine, inputs: Inputs, settings: Settings) -> dict[
 
     components = RunComponents(*buttons, status, results)
     chosen = [first_seed, num_seeds, *settings.values()]
-    wire_tab_run(engine, TAB_RUN, inputs, components, chosen)
-    _add_endpoint(engine, inputs, (first_seed, num_seeds), settings)
+    wire_tab_run(TAB_RUN, inputs, components, chosen)
+    _add_endpoint(inputs, (first_seed, num_seeds), settings)
     return {"first_seed": first_seed, "num_seeds": num_seeds}
 
 
@@ -390,11 +391,16 @@ def packed(run: SeedRun) -> SeedRun:
     return dataclasses.replace(run, archive=pack(run))
 
 
-TAB_RUN = TabRun(read_query, run_seeds, noun="seed", finish=packed)
+def cost_of_query(query: Query, picture: HasSize, loop_start: LoopStart) -> Cost:
+    """What a run costs if nothing of it is there."""
+    config, seeds = query
+    return cost_of(config, len(seeds), target_size(picture, config), loop_start)
+
+
+TAB_RUN = TabRun(read_query, run_seeds, cost_of_query, noun="seed", finish=packed)
 
 
 def _add_endpoint(
-    engine: Engine,
     inputs: Inputs,
     seeds: tuple[gr.Number, gr.Slider],
     settings: Settings,
@@ -415,7 +421,7 @@ def _add_endpoint(
         """Upscale a picture with many seeds: a ZIP, the L-STD map, and the report."""
         run: SeedRun | None = None
         query = read_named(values), read_seeds(first_seed, num_seeds)
-        for event in run_seeds(Job(engine, open_picture(engine, picture), query, reference)):
+        for event in run_seeds(new_job(inputs, TAB_RUN, query, picture, reference)):
             if isinstance(event, SeedRun):
                 run = event
             else:

@@ -33,12 +33,15 @@ from ccsr.evaluation.plots import (
 from ccsr.evaluation.report import point_name, settings_text
 from ccsr.evaluation.tradeoff import Point, PointResult, grid, num_evaluations, write_points
 from ccsr.images.writing import save_png
+from ccsr.inference.cost import Cost
 from ccsr.inference.events import Decoded, Engine, Progress
+from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
 from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
 from ccsr.ui.files import new_folder
 from ccsr.ui.inputs import (
+    MAX_FRACTIONS_LENGTH,
     Settings,
     number_slider,
     read_config,
@@ -49,8 +52,7 @@ from ccsr.ui.inputs import (
 )
 from ccsr.ui.pairs import Pair, pair_slider
 from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
-from ccsr.ui.sessions import open_picture
-from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, results_state
+from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, new_job, results_state
 
 HINT = snippets.hint(
     "Every setting becomes a point here",
@@ -137,8 +139,8 @@ def build_tradeoff_tab(engine: Engine, inputs: Inputs, settings: Settings) -> di
     _wire_view(view, results)
     _wire_cost(cost, swept, settings, engine.info.loop_start)
     components = RunComponents(*buttons, status, results)
-    wire_tab_run(engine, TAB_RUN, inputs, components, [*swept, *settings.values()])
-    _add_endpoint(engine, (inputs.picture, inputs.reference, *swept), settings)
+    wire_tab_run(TAB_RUN, inputs, components, [*swept, *settings.values()])
+    _add_endpoint(inputs, swept, settings)
     return {"sweep_t_maxs": t_maxs, "sweep_t_mins": t_mins, "sweep_seeds": seeds}
 
 
@@ -199,7 +201,7 @@ def _fractions_box(name: str, values: Sequence[float]) -> gr.Textbox:
     return gr.Textbox(
         ", ".join(map(str, values)),
         label=f"Values of {name}",
-        max_length=200,
+        max_length=MAX_FRACTIONS_LENGTH,
         info="From 0 to 1, with commas.",
         min_width=150,
     )
@@ -325,12 +327,18 @@ def with_files(sweep: Sweep) -> Sweep:
     return dataclasses.replace(sweep, files=(*files, plot))
 
 
-TAB_RUN = TabRun(read_query, sweep_settings, noun="setting", finish=with_files)
+def cost_of_query(query: Query, picture: HasSize, loop_start: LoopStart) -> Cost:
+    """What a sweep costs if nothing of it is there."""
+    configs, seeds = query
+    size = target_size(picture, configs[0])
+    return tradeoff.cost_of_sweep(configs, len(seeds), size, loop_start)
 
 
-def _add_endpoint(engine: Engine, chosen: tuple[Any, ...], settings: Settings) -> None:
+TAB_RUN = TabRun(read_query, sweep_settings, cost_of_query, noun="setting", finish=with_files)
+
+
+def _add_endpoint(inputs: Inputs, swept: Sequence[Component], settings: Settings) -> None:
     """Offer the sweep to programs as /sweep."""
-    picture, reference, t_maxs, t_mins, num_seeds = chosen
     files = gr.Files(label="CSV, JSON, PNG", visible=False)
     details = gr.JSON(label="Points", visible=False)
     others = {name: box for name, box in settings.named().items() if name not in WIDEST}
@@ -347,7 +355,7 @@ def _add_endpoint(engine: Engine, chosen: tuple[Any, ...], settings: Settings) -
         """Compare settings of t_max and t_min: CSV, JSON and a plot, and the points."""
         sweep: Sweep | None = None
         query = _query(read_named(values | WIDEST), t_maxs, t_mins, num_seeds)
-        job = Job(engine, open_picture(engine, picture), query, reference)
+        job = new_job(inputs, TAB_RUN, query, picture, reference)
         for event in sweep_settings(job):
             if isinstance(event, Sweep):
                 sweep = event
@@ -357,6 +365,6 @@ def _add_endpoint(engine: Engine, chosen: tuple[Any, ...], settings: Settings) -
             rows = [point.row() for point in sweep.points]
             yield [str(path) for path in with_files(sweep).files], {"points": rows}
 
-    inputs = {"picture": picture, "t_maxs": t_maxs, "t_mins": t_mins, "num_seeds": num_seeds}
-    inputs |= {**others, "reference": reference}
-    add_endpoint("sweep", run_endpoint, inputs, [files, details])
+    own = dict(zip(("t_maxs", "t_mins", "num_seeds"), swept, strict=True))
+    parameters = {"picture": inputs.picture, **own, **others, "reference": inputs.reference}
+    add_endpoint("sweep", run_endpoint, parameters, [files, details])

@@ -23,7 +23,9 @@ from ccsr.evaluation.plots import (
 )
 from ccsr.evaluation.report import settings_text
 from ccsr.images.writing import save_png
+from ccsr.inference.cost import Cost, cost_of
 from ccsr.inference.events import Engine, Progress
+from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.event_options import IN_ORDER, LIGHT, changes_of
 from ccsr.ui.files import new_folder
@@ -142,7 +144,7 @@ def build_trajectory_tab(
     results = results_state()
     _wire_view((panel, strip, plot), results, settings)
     components = RunComponents(*buttons, status, results)
-    wire_tab_run(engine, TAB_RUN, inputs, components, [seed, *settings.values()])
+    wire_tab_run(TAB_RUN, inputs, components, [seed, *settings.values()])
 
 
 def _wire_view(
@@ -279,4 +281,12 @@ def _dragged(
     return blank(t_max), blank(t_min), count + 1, drawing
 
 
-TAB_RUN = TabRun(read_query, decode_estimates, noun="estimate")
+def cost_of_query(query: Query, picture: HasSize, loop_start: LoopStart) -> Cost:
+    """What a run costs if nothing of it is there."""
+    config, _ = query
+    cost = cost_of(config, 1, target_size(picture, config), loop_start)
+    decodes = min(timestep_plan(config, loop_start).num_evaluations, SHOWN_ESTIMATES)
+    return dataclasses.replace(cost, decodes=decodes)
+
+
+TAB_RUN = TabRun(read_query, decode_estimates, cost_of_query, noun="estimate")

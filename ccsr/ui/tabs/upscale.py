@@ -10,11 +10,12 @@ from typing import Any
 import gradio as gr
 
 from ccsr.config import DEFAULT_SEED, MAX_SEED, SEED, SamplingConfig
-from ccsr.diffusion.timesteps import timestep_plan
+from ccsr.diffusion.timesteps import LoopStart, timestep_plan
 from ccsr.evaluation.report import settings_text
 from ccsr.images.writing import save_png
+from ccsr.inference.cost import Cost, cost_of
 from ccsr.inference.events import Engine, ModelInfo, Progress, Restored
-from ccsr.inference.sizes import target_size
+from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
 from ccsr.ui.event_options import IN_ORDER, LIGHT
@@ -28,8 +29,7 @@ from ccsr.ui.files import (
 from ccsr.ui.inputs import Settings, errors_shown, number_box, read_config, read_named, read_whole
 from ccsr.ui.pairs import Pair, pair_slider, slider_update
 from ccsr.ui.run_events import Rerun, RunComponents, run_buttons, wire_tab_run
-from ccsr.ui.sessions import open_picture
-from ccsr.ui.tab_run import Inputs, Job, Preview, TabRun, closed_at_end, results_state
+from ccsr.ui.tab_run import Inputs, Job, Preview, TabRun, closed_at_end, new_job, results_state
 
 HINT = snippets.hint(
     "The result appears here",
@@ -100,14 +100,13 @@ def build_upscale_tab(engine: Engine, inputs: Inputs, settings: Settings) -> gr.
     results = results_state(_release)
     results.change(_show, results, view.components(), **IN_ORDER)
     wire_tab_run(
-        engine,
         TAB_RUN,
         inputs,
         RunComponents(*buttons, status, results, view.pair),
         [seed, *settings.values()],
         Rerun(settings.chosen(), _shows_another_setting),
     )
-    _add_endpoint(engine, inputs.picture, seed, settings)
+    _add_endpoint(inputs, seed, settings)
     return seed
 
 
@@ -252,10 +251,18 @@ def result_details(event: Restored, info: ModelInfo) -> dict[str, Any]:
     }
 
 
-TAB_RUN = TabRun(read_query, upscale, measures=False, stays=_of_picture, release=_release)
+def cost_of_query(query: Query, picture: HasSize, loop_start: LoopStart) -> Cost:
+    """What a run costs if nothing of it is there."""
+    config, _ = query
+    return cost_of(config, 1, target_size(picture, config), loop_start)
 
 
-def _add_endpoint(engine: Engine, picture: gr.Image, seed: gr.Number, settings: Settings) -> None:
+TAB_RUN = TabRun(
+    read_query, upscale, cost_of_query, measures=False, stays=_of_picture, release=_release
+)
+
+
+def _add_endpoint(inputs: Inputs, seed: gr.Number, settings: Settings) -> None:
     """Offer the run to programs as /upscale."""
     result = gr.File(label="Result", visible=False)
     details = gr.JSON(label="Details", visible=False)
@@ -267,11 +274,11 @@ def _add_endpoint(engine: Engine, picture: gr.Image, seed: gr.Number, settings: 
     ) -> Iterator[tuple[str | None, dict[str, Any]]]:
         """Upscale a picture: a PNG with its settings inside, and details of the run."""
         query = read_named(values), read_whole(SEED, seed)
-        for event in upscale(Job(engine, open_picture(engine, picture), query)):
+        for event in upscale(new_job(inputs, TAB_RUN, query, picture)):
             if isinstance(event, Upscaled):
                 yield str(event.result), event.details
             elif isinstance(event, Progress):
                 yield None, {"evaluation": event.evaluation, "total": event.total}
 
-    parameters = {"picture": picture, "seed": seed, **settings.named()}
+    parameters = {"picture": inputs.picture, "seed": seed, **settings.named()}
     add_endpoint("upscale", run_endpoint, parameters, [result, details])

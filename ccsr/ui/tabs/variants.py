@@ -16,13 +16,16 @@ from ccsr.config import (
     SamplingConfig,
     Variant,
 )
+from ccsr.diffusion.timesteps import LoopStart
 from ccsr.evaluation import heatmap
 from ccsr.evaluation.metrics import make_scorer
 from ccsr.evaluation.plots import SCORE_LABELS
 from ccsr.evaluation.report import settings_text, write_array
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.writing import save_png
+from ccsr.inference.cost import Cost, cost_of
 from ccsr.inference.events import Decoded, Engine, Progress, Restored, Session
+from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.event_options import IN_ORDER
 from ccsr.ui.files import new_folder, write_preview
@@ -98,7 +101,7 @@ def build_variants_tab(engine: Engine, inputs: Inputs, settings: Settings) -> No
     results = results_state()
     results.change(_show, results, [panel, gallery, table], trigger_mode="always_last", **IN_ORDER)
     components = RunComponents(*buttons, status, results)
-    wire_tab_run(engine, TAB_RUN, inputs, components, [seeds, *settings.values()])
+    wire_tab_run(TAB_RUN, inputs, components, [seeds, *settings.values()])
 
 
 def read_query(values: Sequence[Any]) -> Query:
@@ -208,4 +211,11 @@ def variants_table(variants: Sequence[VariantResult]) -> str:
     return snippets.table(heads, rows)
 
 
-TAB_RUN = TabRun(read_query, compare_variants, noun="variant")
+def cost_of_query(query: Query, picture: HasSize, loop_start: LoopStart) -> Cost:
+    """What a comparison of all three variants costs; V2 and CCSR share their evaluations."""
+    config, seeds = query
+    cost = cost_of(config, len(seeds), target_size(picture, config), loop_start)
+    return dataclasses.replace(cost, evaluations=2 * cost.evaluations, decodes=3 * cost.decodes)
+
+
+TAB_RUN = TabRun(read_query, compare_variants, cost_of_query, noun="variant")

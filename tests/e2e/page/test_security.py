@@ -1,6 +1,7 @@
 """What a program can and cannot make the server do."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 import gradio as gr
 import httpx
 import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
 
 from ccsr.ui.components import PictureFile, SettingsFile
 from ccsr.ui.event_options import Block
@@ -80,3 +84,29 @@ def test_the_endpoints_say_why(server: Server, picture_file: Path) -> None:
             answer = httpx.get(f"{url}/{event['event_id']}", timeout=TIMEOUT).text
             assert REFUSED in answer
             assert str(picture_file.parent) not in answer
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("seeds", {"num_seeds": 50, "num_steps": 200, "t_max": 1, "t_min": 0}, "megapixels"),
+        ("sweep", {"t_maxs": ",".join([".9"] * 60), "num_steps": 200}, "at most 36 values"),
+        ("sweep", {"t_mins": "0.1," * 3000}, "at most 200 characters"),
+        ("upscale", {"scale": 8}, "limit"),
+    ],
+)
+def test_what_costs_too_much_is_refused_before_it_begins(
+    client: Client,
+    engine: FakeEngine,
+    tmp_path: Path,
+    name: str,
+    values: dict[str, Any],
+    message: str,
+) -> None:
+    path = tmp_path / "large.png"
+    Image.new("RGB", (1000, 800)).save(path)
+    started = time.monotonic()
+    with pytest.raises(AppError, match=message):
+        client.predict(picture=handle_file(str(path)), api_name=f"/{name}", **values)
+    assert time.monotonic() - started < 10
+    assert engine.evaluations == 0

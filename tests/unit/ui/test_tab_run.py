@@ -5,6 +5,8 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
+from ccsr.images.picture import Size
+from ccsr.inference.cost import Cost
 from ccsr.inference.events import Decoded, Progress
 from ccsr.ui.run_controller import RunState
 from ccsr.ui.tab_run import Preview, RunEvent, RunView, TabRun
@@ -23,11 +25,15 @@ class Made:
         return self.count
 
 
+def no_cost(*_: object) -> Cost:
+    return Cost(0, 0, Size(0, 0))
+
+
 def tab_run(noun: str = "seed") -> TabRun[None, Made]:
     def finish(made: Made) -> Made:
         return dataclasses.replace(made, finished=True)
 
-    return TabRun(lambda _: None, lambda _: iter(()), noun=noun, finish=finish)
+    return TabRun(lambda _: None, lambda _: iter(()), no_cost, noun=noun, finish=finish)
 
 
 def progress(evaluation: int) -> Progress:

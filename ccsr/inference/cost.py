@@ -1,0 +1,78 @@
+"""What a run costs, from counts alone: before anything is read, built or computed."""
+
+from dataclasses import dataclass
+
+from ccsr.config import SamplingConfig
+from ccsr.diffusion.timesteps import LoopStart, timestep_plan
+from ccsr.images.picture import PictureError, Size
+
+MAX_WORK = 2000.0
+"""Most megapixels of a run: two and a half hours of the compact model on two CPU cores."""
+BYTES_PER_PIXEL = 6
+"""Of a result as a file, 16 bits a channel, not compressed."""
+
+
+class TooMuchWork(PictureError):
+    """A run that costs more than is allowed; the message says what to take less of."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run costs if nothing of it is there from earlier ones."""
+
+    evaluations: int
+    """Network evaluations (NFE)."""
+    decodes: int
+    """Estimates that are decoded."""
+    size: Size
+    """Of one result."""
+
+    @property
+    def work(self) -> float:
+        """Megapixels that go through a network; a decode counts as an evaluation."""
+        return (self.evaluations + self.decodes) * self.size.height * self.size.width / 1e6
+
+    @property
+    def num_bytes(self) -> int:
+        """Most bytes of the results as files."""
+        return self.decodes * self.size.height * self.size.width * BYTES_PER_PIXEL
+
+    def seconds(self, seconds_per_work: float) -> float:
+        """Time of the run.
+
+        Args:
+            seconds_per_work: Of one megapixel, as measured on this machine.
+        """
+        return self.work * seconds_per_work
+
+
+def cost_of(config: SamplingConfig, num_seeds: int, size: Size, loop_start: LoopStart) -> Cost:
+    """The cost of one result a seed.
+
+    Args:
+        config: The setting.
+        num_seeds: Number of seeds.
+        size: Of one result.
+        loop_start: `ModelInfo.loop_start` of the model.
+    """
+    evaluations = timestep_plan(config, loop_start).num_evaluations * passes(config)
+    return Cost(num_seeds * evaluations, num_seeds, size)
+
+
+def passes(config: SamplingConfig) -> int:
+    """How often the network is evaluated for one step: twice with guidance."""
+    return 1 if config.guidance_scale == 1 else 2
+
+
+def check_cost(cost: Cost, max_work: float = MAX_WORK) -> None:
+    """Refuse a run that costs too much.
+
+    Raises:
+        TooMuchWork: If its work exceeds `max_work`.
+    """
+    if cost.work > max_work:
+        raise TooMuchWork(
+            f"that is {cost.evaluations:,} network evaluations and {cost.decodes:,} decodes of "
+            f"{cost.size} pixels, {cost.work:,.0f} megapixels; the limit is {max_work:,.0f}. Take "
+            "fewer seeds, settings or steps, or a smaller picture"
+        )

@@ -1,0 +1,39 @@
+"""What the page allows a visitor, and all of them together."""
+
+from dataclasses import dataclass
+
+from ccsr.config import MAX_RESULT_PIXELS
+from ccsr.images.picture import PictureError
+from ccsr.inference.cost import MAX_WORK, Cost, check_cost
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of the page; the defaults are those of a page for oneself."""
+
+    max_result_pixels: int = MAX_RESULT_PIXELS
+    """Of one result."""
+    max_work: float = MAX_WORK
+    """Megapixels of one run, see `ccsr.inference.cost`."""
+    max_seconds: float | None = None
+    """Time of one run at the model; None: as long as it takes."""
+    max_waiting: int = 20
+    """Runs that wait for the model; further ones are refused."""
+
+    def check(self, cost: Cost) -> None:
+        """Refuse a run before anything of it is computed.
+
+        Raises:
+            ValueError: If its results are too large, or it costs too much.
+        """
+        if cost.size.height * cost.size.width > self.max_result_pixels:
+            raise PictureError(
+                f"the result would be {cost.size} pixels, and the limit of this page is "
+                f"{self.max_result_pixels:,} pixels; cut out a part, or lower the scale"
+            )
+        check_cost(cost, self.max_work)
+
+
+DEFAULT_LIMITS = Limits()
+PUBLIC = Limits(max_result_pixels=2048 * 2048, max_work=250.0, max_seconds=600.0, max_waiting=10)
+"""Those of a page for everybody, `app.py --public`."""
