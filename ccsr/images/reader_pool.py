@@ -213,7 +213,7 @@ def main(max_seconds: int, max_bytes: int) -> None:
     for line in requests:
         if resource is not None:
             _limit_seconds(max_seconds)
-        pickle.dump(_answer(json.loads(line)), answers, protocol=pickle.HIGHEST_PROTOCOL)
+        answers.write(pickle.dumps(_answer(json.loads(line)), pickle.HIGHEST_PROTOCOL))
         answers.flush()
 
 
