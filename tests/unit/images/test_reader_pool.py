@@ -39,11 +39,11 @@ def flat_png(path: Path) -> Path:
 
 
 def jpeg_of_scans(path: Path) -> Path:
-    """A progressive JPEG whose last scan is there a twenty thousand times."""
+    """A progressive JPEG whose last scan is there a two hundred thousand times."""
     Image.fromarray(np.full((512, 512), 90, np.uint8)).save(path, progressive=True)
     data = path.read_bytes()
     last = data.rindex(b"\xff\xda")
-    path.write_bytes(data[:last] + data[last:-2] * 20_000 + data[-2:])
+    path.write_bytes(data[:last] + data[last:-2] * 200_000 + data[-2:])
     return path
 
 
