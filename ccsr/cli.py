@@ -1,4 +1,4 @@
-"""Command line: `python -m ccsr upscale`, `seeds`, `sweep` and `convert`."""
+"""Command line: `python -m ccsr upscale`, `seeds`, `sweep`, `evaluate` and `convert`."""
 
 import argparse
 import dataclasses
@@ -21,6 +21,7 @@ from ccsr.config import (
     MAX_RESULT_PIXELS,
     REFERENCE_HELP,
     SEED,
+    EvaluationConfig,
     LoadingConfig,
     SamplingConfig,
     parse_seeds,
@@ -101,6 +102,10 @@ def parser() -> argparse.ArgumentParser:
                                   metavar="LIST", help=_text(help, text))  # fmt: skip
     sweep_parser.set_defaults(command=sweep)
 
+    evaluate_parser = commands.add_parser("evaluate", help="compare methods on test sets")
+    _add_evaluation(evaluate_parser)
+    evaluate_parser.set_defaults(command=evaluate)
+
     convert_parser = commands.add_parser("convert", help="make a model of the authors' weights")
     convert_parser.add_argument("source", type=Path, metavar="SOURCE",
                                 help="the authors' .ckpt or .safetensors of CCSR v1, or the folder "
@@ -118,6 +123,33 @@ def parser() -> argparse.ArgumentParser:
                                 "hub")  # fmt: skip
     convert_parser.set_defaults(command=convert)
     return top
+
+
+def _add_evaluation(command: argparse.ArgumentParser) -> None:
+    """Options of `evaluate`."""
+    command.add_argument("--hr", type=Path, nargs="+", required=True, metavar="DIR",
+                         help="folders of true pictures")  # fmt: skip
+    command.add_argument("--lr", type=Path, metavar="DIR",
+                         help="folder of their LR, under the same names; by default LR is made by "
+                         "--degradation")  # fmt: skip
+    command.add_argument("--output", type=Path, required=True, metavar="DIR",
+                         help="folder to write into; the same command goes on with what is "
+                         "there")  # fmt: skip
+    command.add_argument("--dry-run", action="store_true",
+                         help="only say how much work it is")  # fmt: skip
+    for flag, value, help in (
+        ("--restored", "NAME=DIR", "results of another program: one picture for each of HR, or "
+         "such folders called sample0, sample1, ... for each seed"),
+        ("--weights", "NAME=FILE", "a network that spandrel reads"),
+        ("--diffusers", "NAME=MODEL", "a pipeline of diffusers that enlarges pictures, from a "
+         "folder or the hub"),
+        ("--published", "[TEST SET=]NAME", "show the paper's rows of its test set NAME (RealSR, "
+         "DRealSR, DIV2K-StableSR, DIV2K-BSRGAN, DIV2K, ImageNet), marked as published"),
+    ):  # fmt: skip
+        command.add_argument(flag, action="append", default=[], metavar=value,
+                             help=f"{help}; can be given several times")  # fmt: skip
+    _add_fields(command, EvaluationConfig)
+    add_model(command, COMPACT)
 
 
 def _add_seeds(command: argparse.ArgumentParser, num_seeds: int) -> None:
@@ -320,6 +352,27 @@ def convert(options: argparse.Namespace) -> int:
         print(f"{count} left out: {reason}")
     print(options.output)
     return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Compare methods on test sets; goes on where an earlier run with the same options ended."""
+    # Packages that only it needs.
+    from ccsr.evaluation.comparison.command import Request, compare
+
+    request = Request(
+        hr=tuple(options.hr),
+        lr=options.lr,
+        output=options.output,
+        restored=tuple(options.restored),
+        weights=tuple(options.weights),
+        diffusers=tuple(options.diffusers),
+        published=tuple(options.published),
+        model=options.model,
+        loading=config_of(LoadingConfig, options),
+        config=config_of(EvaluationConfig, options),
+        dry_run=options.dry_run,
+    )
+    return compare(request)
 
 
 def find_pictures(inputs: Sequence[Path]) -> list[Path]:

@@ -17,6 +17,9 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 StartPoint = Literal["noise", "lr"]
 
+Chain = Literal["real-esrgan", "bsrgan", "bicubic"]
+"""How HR is degraded to LR, see `ccsr/degradation/`."""
+
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 COMPACT = "compact"
@@ -249,6 +252,102 @@ class RunConfig(Config):
         description="Blend a result with the mean of the seeds where their standard deviation, of "
         "pixels in [0, 1], exceeds this, softly: keeps the detail that the seeds agree on. 0 gives "
         "the mean everywhere.",
+    )
+
+
+class EvaluationConfig(Config):
+    """What a comparison of methods takes, besides folders, methods of others and the model.
+
+    Raises:
+        ValueError: If a field is out of its range.
+    """
+
+    variant: str = Field(
+        default="ccsr",
+        title="Variants",
+        description="Variants of the model, with commas between; each is run with the first "
+        "preset, for Table 4.",
+    )
+    preset: str = Field(
+        default="ccsr",
+        title="Presets",
+        description="Presets, with commas between; the first variant is run with each, for "
+        "Table 5.",
+    )
+    seeds: str = Field(
+        default="0-9",
+        title="Seeds",
+        description='Seeds such as "0-9" or "3,5,8". G-STD and L-STD need at least two.',
+    )
+    metrics: str = Field(
+        default="psnr,ssim,lpips,dists,niqe",
+        title="Metrics",
+        description="Metrics, with commas between: psnr, ssim, lpips, lpips-vgg, dists, niqe, "
+        "sharpness, and with pyiqa installed fid, musiq, clipiqa, maniqa and all others of it.",
+    )
+    convention: Literal["paper", "osediff"] = Field(
+        default="paper",
+        title="Convention",
+        description="paper: 4 pixels at the border are left out. osediff: none are, and SSIM is "
+        "that of IQA-PyTorch.",
+    )
+    degradation: str = Field(
+        default="bicubic",
+        title="Degradations",
+        description="How LR is made of HR where no folder of LR is given: bicubic, real-esrgan or "
+        "bsrgan, or several with commas between, each a test set of its own.",
+    )
+    baselines: str = Field(
+        default="bicubic",
+        title="Baselines",
+        description="bicubic, and real-esrgan and realsr-df2k if ncnn and their weights are "
+        "installed, with commas between; or none.",
+    )
+    scale: int = Field(
+        default=4,
+        ge=1,
+        le=8,
+        title="Scale",
+        description="How many times larger HR is than LR, on each side.",
+    )
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        title="Pictures",
+        description="Only so many pictures of each folder, the first by name.",
+    )
+    trajectories: int = Field(
+        default=4,
+        ge=0,
+        le=1000,
+        title="Trajectories",
+        description="Of so many pictures the estimates of a run are scored against the timestep "
+        "(the paper's Figure 2).",
+    )
+    illustrations: int = Field(
+        default=100,
+        ge=0,
+        le=1000,
+        title="Illustrations",
+        description="Of so many pictures of each test set small pictures are kept for the report.",
+    )
+    diffusers_steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        title="Steps of diffusers",
+        description="Steps of pipelines of diffusers; by default their own.",
+    )
+    keep_pictures: bool = Field(
+        default=False,
+        title="Keep pictures",
+        description="Keep all results, as --restored takes them. FID needs them.",
+    )
+    time: bool = Field(
+        default=True,
+        title="Time",
+        description="Measure seconds a picture (Table 2).",
     )
 
 

@@ -11,14 +11,12 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic import model_validator as validator
 
+from ccsr.config import Chain
 from ccsr.diffusion.scheduler import PredictionType
 from ccsr.option import Config
 
 Perceptual = Literal["vgg", "alex", "both", "all"]
 """LPIPS of VGG16, of AlexNet, of both in turn, or these and DISTS in turn."""
-
-Chain = Literal["real-esrgan", "bsrgan", "bicubic"]
-"""How HR is degraded to LR, see `training/degradation/`."""
 
 COMPRESSION = 8
 """Pixels per latent along each side, of the compact autoencoder and of Stable Diffusion's."""

@@ -4,7 +4,6 @@ An example is a pure function of (seed, index). A resumed run therefore gets the
 uninterrupted one, with any number of processes. Pixels are RGB, [3,H,W] float32 in [0,1].
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,29 +11,15 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ccsr.degradation.chains import Degrade
+from ccsr.degradation.draws import generator_for, random_float, random_int
+from ccsr.degradation.folder import MAX_HR_PIXELS, picture_paths
 from ccsr.images.picture import Size
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import resize, to_uint8
 from training.config import DataConfig
-from training.draws import generator_for, random_float, random_int
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
-MAX_TRAINING_PIXELS = 100_000_000
 
 Example = dict[str, torch.Tensor]
-Degrade = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
-
-
-def picture_paths(folder: Path) -> list[Path]:
-    """The pictures of a folder and its subfolders, sorted.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not paths:
-        raise ValueError(f"no pictures ({', '.join(sorted(SUFFIXES))}) in {folder}")
-    return paths
 
 
 @dataclass
@@ -57,7 +42,7 @@ class PictureFolder:
     def __getitem__(self, index: int) -> np.ndarray:
         """Picture `index`: [H,W,3] uint8."""
         if index not in self._kept:
-            picture = load_picture(self.paths[index], max_pixels=MAX_TRAINING_PIXELS)
+            picture = load_picture(self.paths[index], max_pixels=MAX_HR_PIXELS)
             self._kept[index] = to_uint8(picture.rgb)
         return self._kept[index]
 

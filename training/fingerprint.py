@@ -4,12 +4,12 @@ The content of a folder is only ever continued with an equal fingerprint, so tha
 recipes are not mixed in it.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ccsr.inference.weights import weights_hash
 from ccsr.option import Config
 from ccsr.whole_file import write_whole
 
@@ -38,15 +38,6 @@ def fingerprint_of(sections: Mapping[str, Any], sources: Mapping[str, Path]) -> 
 
 def _values(section: Config | Mapping[str, Any]) -> Mapping[str, Any]:
     return section.model_dump() if isinstance(section, Config) else section
-
-
-def weights_hash(folder: Path) -> str:
-    """SHA-256 over all safetensors files of a folder and its subfolders."""
-    total = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()
 
 
 def ensure_fingerprint(folder: Path, fingerprint: Fingerprint) -> None:

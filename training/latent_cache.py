@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.utils.data import Dataset
 
+from ccsr.degradation.draws import generator_for, random_int
 from ccsr.diffusion.sampler import SeededNoise, sample
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import non_uniform_plan
@@ -20,7 +21,6 @@ from ccsr.models.autoencoder import Autoencoder, encode
 from ccsr.models.denoiser import Denoiser
 from training.config import PairsConfig, Stage2Config
 from training.data import Example
-from training.draws import generator_for, random_int
 
 Compute = Callable[[list[Example], list[int]], dict[str, torch.Tensor]]
 """B examples and their indices -> tensors [B,...] by name."""

@@ -21,10 +21,10 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from ccsr.degradation.draws import generator_for
 from ccsr.inference.device import choose_device, choose_dtype
 from training.config import LoopConfig
 from training.data import Example
-from training.draws import generator_for
 
 KEPT_CHECKPOINTS = 2
 

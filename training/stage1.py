@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ccsr.degradation.draws import random_int
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.models.autoencoder import Autoencoder, decode
 from ccsr.models.denoiser import Denoiser
 from training.config import COMPRESSION, Stage1Config, UniformConfig
 from training.data import Example
-from training.draws import random_int
 from training.latent_cache import LatentCache
 from training.losses import Stage1Noise, l_diff, noised_estimate, structure_refinement_loss
 from training.network import save_denoiser

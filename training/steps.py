@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ccsr.config import Variant
+from ccsr.degradation.chains import mixture
 from ccsr.inference.device import choose_dtype
 from ccsr.inference.hub import component_of
 from ccsr.inference.pipeline import CCSRPipeline
@@ -22,7 +23,6 @@ from ccsr.models.fusion import fuse_rms_norms
 from training.autoencoder import AutoencoderObjective
 from training.config import PairsConfig, Recipe
 from training.data import Crops, Pairs, PictureFolder
-from training.degradation.chains import mixture
 from training.fingerprint import Fingerprint, ensure_fingerprint, fingerprint_of
 from training.latent_cache import (
     Compute,
@@ -284,7 +284,7 @@ def _write_cache(
     """Write the latent cache of the step "pairs" or "rollouts"."""
     data = run.recipe.data
     crops = Crops(PictureFolder(run.pictures), config.crop_px, data, config.seed, config.count)
-    pairs = Pairs(crops, mixture(data))
+    pairs = Pairs(crops, mixture(data.chain, data.bicubic_share, data.scale))
     # Caches are computed on the CPU.
     dtype = choose_dtype("auto", torch.device("cpu"))
     folder = run.cache(step, config)

@@ -6,7 +6,7 @@ against a reference leave out a border of `BORDER` pixels.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from scipy.ndimage import laplace
+from scipy.ndimage import gaussian_filter, laplace
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
@@ -28,6 +28,9 @@ BORDER = 4
 MIN_MEASURED_SIDE = 2 * BORDER + 32
 """Shortest side in pixels of what is compared with a reference: AlexNet needs 31 inside the border,
 SSIM's window 11."""
+SSIM_RADIUS = 5
+SSIM_C1, SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+"""Of grey levels of 255: https://doi.org/10.1109/TIP.2003.819861."""
 ALEX_WEIGHTS = Path(__file__).resolve().parents[2] / "assets" / "lpips" / "alex.safetensors"
 
 # Convolutions (out channels, kernel, stride, padding) or max-pooling (kernel, stride); features are
@@ -95,10 +98,16 @@ class LPIPS(nn.Module):
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Distances [B] of a and b [B,3,H,W] in [0,1]; 0 for equal pictures."""
-        pairs = zip(self.heads, self.features(a), self.features(b), strict=True)
+        return self.distance(self.features(a), self.features(b))
+
+    def distance(self, a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Distances [B] of two pictures by their `features`."""
         return sum(
-            (head((fa - fb).square()).mean((1, 2, 3)) for head, fa, fb in pairs),
-            start=torch.zeros(len(a), device=a.device),
+            (
+                head((fa - fb).square()).mean((1, 2, 3))
+                for head, fa, fb in zip(self.heads, a, b, strict=True)
+            ),
+            start=torch.zeros(len(a[0]), device=a[0].device),
         )
 
 
@@ -129,6 +138,26 @@ def ssim(sr: np.ndarray, hr: np.ndarray) -> float:
         use_sample_covariance=False,
     )
     return float(similarity)
+
+
+def ssim_8_bit(sr: np.ndarray, hr: np.ndarray) -> float:
+    """Structural similarity of the luma rounded to 8 bits, as IQA-PyTorch computes it.
+
+    The product of contrast and structure is not below 0, and only whole windows count.
+    """
+    a, b = (np.round(255 * luma(x).astype(np.float64)) for x in (sr, hr))
+    mean_a, mean_b = _windowed(a), _windowed(b)
+    var_a, var_b = _windowed(a * a) - mean_a**2, _windowed(b * b) - mean_b**2
+    covariance = _windowed(a * b) - mean_a * mean_b
+    brightness = (2 * mean_a * mean_b + SSIM_C1) / (mean_a**2 + mean_b**2 + SSIM_C1)
+    structure = (2 * covariance + SSIM_C2) / (var_a + var_b + SSIM_C2)
+    return float((brightness * structure.clip(min=0)).mean())
+
+
+def _windowed(x: np.ndarray) -> np.ndarray:
+    """Mean of x [H,W] in each whole window of 11x11, weighted by a Gaussian of sigma 1.5."""
+    smooth = gaussian_filter(x, 1.5, radius=SSIM_RADIUS)
+    return smooth[SSIM_RADIUS:-SSIM_RADIUS, SSIM_RADIUS:-SSIM_RADIUS]
 
 
 @torch.no_grad()
@@ -224,7 +253,7 @@ def no_reference_metrics(sr: np.ndarray, lr: np.ndarray) -> dict[str, float]:
         lr: Its input, [h,w,3] in [0,1].
     """
     scores = {"consistency": consistency(sr, lr), "sharpness": sharpness(sr)}
-    return scores if min(sr.shape[:2]) < SMALLEST_SIDE else scores | {"niqe": niqe(luma(sr))}
+    return scores if min(sr.shape[:2]) < SMALLEST_SIDE else scores | {"niqe": niqe(sr)}
 
 
 def make_scorer(lr: Picture, hr: Picture | None) -> Scorer:

@@ -5,13 +5,13 @@ import pytest
 import torch
 from skimage import data
 
+from ccsr.degradation.chains import mixture
 from ccsr.images.picture import picture_from_array
 from ccsr.images.writing import save_png
 from training.config import (
     DataConfig,
 )
 from training.data import Crops, Pairs, PictureFolder, random_crop
-from training.degradation.chains import mixture
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_example_depends_on_seed_and_index_alone(folder: Path) -> None:
 
 
 def test_pairs_hold_the_lr_enlarged_to_the_size_of_hr(folder: Path) -> None:
-    pair = Pairs(crops(folder), mixture(DataConfig(bicubic_share=1.0)))[3]
+    pair = Pairs(crops(folder), mixture("real-esrgan", 1.0, 4))[3]
     assert pair["hr"].shape == pair["lr_up"].shape == (3, 64, 64)
     assert (pair["hr"] - pair["lr_up"]).abs().mean() < 0.1
 

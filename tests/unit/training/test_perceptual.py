@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import nn
 
+from ccsr.degradation.draws import generator_for
 from ccsr.evaluation.metrics import LPIPS
 from training.config import (
     Perceptual,
 )
-from training.draws import generator_for
 from training.perceptual import DISTS, PerceptualLoss, distance_names
 
 

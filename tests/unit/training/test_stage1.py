@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from ccsr.degradation.draws import generator_for
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from training.config import (
     LoopConfig,
     PairsConfig,
     Stage1Config,
 )
-from training.draws import generator_for
 from training.stage1 import StructureRefinementLosses, random_timesteps
 
 

@@ -1,6 +1,6 @@
 """Contact sheet of a chain: draws of one picture, each with its parameters.
 
-    python -m training.degradation.contact_sheet PICTURE SHEET.png --chain real-esrgan --count 12
+    python -m ccsr.degradation.contact_sheet PICTURE SHEET.png --chain real-esrgan --count 12
 
 The first cell is the bicubic reduction. Draw i of the sheet is (seed, i), as in a test set.
 """
@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from ccsr.config import Chain
+from ccsr.degradation.chains import chain_arguments, draw
+from ccsr.degradation.draws import generator_for
+from ccsr.degradation.folder import MAX_HR_PIXELS
+from ccsr.degradation.operations import Degradation
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import to_array, to_tensor, to_uint8
 from ccsr.whole_file import whole_file
-from training.config import Chain
-from training.data import MAX_TRAINING_PIXELS
-from training.degradation.chains import chain_arguments, draw
-from training.degradation.operations import Degradation
-from training.draws import generator_for
 
 COLUMNS = 4
 CELL_PX = 288
@@ -59,7 +59,7 @@ def contact_sheet(hr: torch.Tensor, degradations: Sequence[Degradation]) -> Imag
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a contact sheet; exit code 0, or 2 after bad input."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.degradation.contact_sheet", description=__doc__,
+        prog="python -m ccsr.degradation.contact_sheet", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("picture", type=Path, metavar="PICTURE", help="HR picture")
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chain_arguments(parser)
     options = parser.parse_args(arguments)
     try:
-        hr = to_tensor(load_picture(options.picture, max_pixels=MAX_TRAINING_PIXELS).rgb)
+        hr = to_tensor(load_picture(options.picture, max_pixels=MAX_HR_PIXELS).rgb)
         degradations = draws(options.chain, options.scale, options.seed, options.count)
         sheet = contact_sheet(hr, degradations)
         with whole_file(options.sheet, overwrite=True) as file:

@@ -1,25 +1,27 @@
 """Random draws of degradations, each a pure function of a generator, by the name of their chain."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import get_args
 
 import torch
 
-from training.config import Chain, DataConfig
-from training.data import Degrade
-from training.degradation.bsrgan import draw_bsrgan
-from training.degradation.operations import AnyOperation, Degradation, Resize
-from training.degradation.real_esrgan import draw_real_esrgan
-from training.draws import chance
+from ccsr.config import Chain
+from ccsr.degradation.bsrgan import draw_bsrgan
+from ccsr.degradation.draws import chance
+from ccsr.degradation.operations import AnyOperation, Degradation, Resize
+from ccsr.degradation.real_esrgan import draw_real_esrgan
+
+Degrade = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+"""HR [1,3,H,W] in [0,1] and the source of the random draws -> LR."""
 
 
-def mixture(config: DataConfig) -> Degrade:
+def mixture(chain: Chain, bicubic_share: float, scale: int) -> Degrade:
     """Degrade by bicubic reduction with probability `bicubic_share`, else by the chain."""
 
     def degrade(hr: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        chain = "bicubic" if chance(generator, config.bicubic_share) else config.chain
-        return draw(chain, config.scale, generator).apply(hr)
+        drawn = "bicubic" if chance(generator, bicubic_share) else chain
+        return draw(drawn, scale, generator).apply(hr)
 
     return degrade
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 from scipy.stats import kstest
 
-from training.config import Chain
-from training.degradation.chains import draw
-from training.degradation.operations import Degradation
-from training.draws import generator_for
+from ccsr.config import Chain
+from ccsr.degradation.chains import draw
+from ccsr.degradation.draws import generator_for
+from ccsr.degradation.operations import Degradation
 
 
 def drawn(chain: Chain, count: int = 3000, scale: int = 4) -> list[Degradation]:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from ccsr.config import Chain
+from ccsr.degradation.chains import draw
+from ccsr.degradation.draws import generator_for
+from ccsr.degradation.folder import MAX_HR_PIXELS, picture_paths
+from ccsr.degradation.operations import Degradation
 from ccsr.images.picture import picture_from_array
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import to_array, to_tensor, to_uint8
 from ccsr.images.writing import save_png
-from training.config import Chain
-from training.data import MAX_TRAINING_PIXELS, picture_paths
-from training.degradation.chains import draw
-from training.degradation.operations import Degradation
-from training.draws import generator_for
 
 MANIFEST = "manifest.jsonl"
 
@@ -55,7 +55,7 @@ def write_test_set(
     output.mkdir(parents=True, exist_ok=True)
     with (output / MANIFEST).open("x") as manifest:
         for index, (path, name) in enumerate(zip(paths, names, strict=True)):
-            hr = to_tensor(load_picture(path, max_pixels=MAX_TRAINING_PIXELS).rgb)
+            hr = to_tensor(load_picture(path, max_pixels=MAX_HR_PIXELS).rgb)
             height, width = (side // scale * scale for side in hr.shape[2:])
             degradation = draw(chain, scale, generator_for(seed, index))
             lr = to_uint8(to_array(degradation.apply(hr[:, :, :height, :width])))

@@ -3,8 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.training.degradation.counting import assert_share, assert_uniform, drawn
-from training.degradation.operations import (
+from ccsr.degradation.operations import (
     Blur,
     Degradation,
     GaussianNoise,
@@ -14,7 +13,8 @@ from training.degradation.operations import (
     Resize,
     SincFilter,
 )
-from training.degradation.real_esrgan import FIRST, KERNELS, SECOND
+from ccsr.degradation.real_esrgan import FIRST, KERNELS, SECOND
+from tests.unit.degradation.counting import assert_share, assert_uniform, drawn
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from ccsr.config import Chain
+from ccsr.degradation.__main__ import main
+from ccsr.degradation.chains import draw
+from ccsr.degradation.draws import generator_for
+from ccsr.degradation.manifest import MANIFEST, ManifestEntry
 from ccsr.images.tensors import to_array, to_tensor, to_uint8
-from training.config import Chain
-from training.degradation.__main__ import main
-from training.degradation.chains import draw
-from training.degradation.manifest import MANIFEST, ManifestEntry
-from training.draws import generator_for
 
 
 @pytest.fixture

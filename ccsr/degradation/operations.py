@@ -16,9 +16,9 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch.nn import functional
 
+from ccsr.config import Chain
 from ccsr.images.picture import Size
 from ccsr.images.tensors import resize, to_array, to_uint8
-from training.config import Chain
 
 KernelShape = Literal["gaussian", "generalised", "plateau"]
 Mode = Literal["area", "bilinear", "bicubic", "antialiased"]

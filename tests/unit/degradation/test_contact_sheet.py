@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from training.config import Chain
-from training.degradation.chains import draw
-from training.degradation.contact_sheet import CELL_PX, FONT_PX, LINES, draws, main
-from training.draws import generator_for
+from ccsr.config import Chain
+from ccsr.degradation.chains import draw
+from ccsr.degradation.contact_sheet import CELL_PX, FONT_PX, LINES, draws, main
+from ccsr.degradation.draws import generator_for
 
 
 @pytest.mark.parametrize("chain", ["real-esrgan", "bsrgan"])

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
-from training.degradation.operations import (
+from ccsr.degradation.draws import chance, choose, random_float, random_int, random_odd, random_seed
+from ccsr.degradation.operations import (
     ALIASED_MODES,
     AnyOperation,
     Blur,
@@ -21,7 +22,6 @@ from training.degradation.operations import (
     Mode,
     Resize,
 )
-from training.draws import chance, choose, random_float, random_int, random_odd, random_seed
 
 HALVING_SHARE = 0.25
 """Probability that the picture is halved before all else, at scale 4."""

@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-from tests.unit.training.degradation.counting import assert_share, assert_uniform, drawn
-from training.degradation.operations import (
+from ccsr.degradation.operations import (
     Blur,
     CorrelatedNoise,
     Decimate,
@@ -13,6 +12,7 @@ from training.degradation.operations import (
     Jpeg,
     Resize,
 )
+from tests.unit.degradation.counting import assert_share, assert_uniform, drawn
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
 """Write a degraded test set of a folder of HR pictures, with a manifest.
 
-    python -m training.degradation HR_DIR OUT_DIR --chain real-esrgan --seed 0 --scale 4
+    python -m ccsr.degradation HR_DIR OUT_DIR --chain real-esrgan --seed 0 --scale 4
 
 OUT_DIR receives one PNG a picture, under its relative path, and manifest.jsonl: one line a picture
-with its index, the seed and every drawn parameter (`training.degradation.manifest.ManifestEntry`).
+with its index, the seed and every drawn parameter (`ccsr.degradation.manifest.ManifestEntry`).
 """
 
 import argparse
@@ -13,14 +13,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from training.degradation.chains import chain_arguments
-from training.degradation.manifest import write_test_set
+from ccsr.degradation.chains import chain_arguments
+from ccsr.degradation.manifest import write_test_set
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a test set; exit code 0, or 2 after bad input."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.degradation", description=__doc__,
+        prog="python -m ccsr.degradation", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("hr_dir", type=Path, metavar="HR_DIR", help="folder of HR pictures")

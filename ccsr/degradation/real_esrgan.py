@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from training.degradation.operations import (
+from ccsr.degradation.draws import chance, choose, random_float, random_int, random_odd, random_seed
+from ccsr.degradation.operations import (
     ALIASED_MODES,
     AnyOperation,
     Blur,
@@ -21,7 +22,6 @@ from training.degradation.operations import (
     Resize,
     SincFilter,
 )
-from training.draws import chance, choose, random_float, random_int, random_odd, random_seed
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,13 @@
 import torch
 
-from training.draws import chance, choose, generator_for, random_float, random_int, random_odd
+from ccsr.degradation.draws import (
+    chance,
+    choose,
+    generator_for,
+    random_float,
+    random_int,
+    random_odd,
+)
 
 
 def test_generator_depends_on_all_numbers_of_its_key() -> None:

@@ -2,9 +2,9 @@ import pytest
 import torch
 from skimage import data
 
-from training.config import Chain, DataConfig
-from training.degradation.chains import draw, mixture
-from training.draws import generator_for
+from ccsr.config import Chain
+from ccsr.degradation.chains import draw, mixture
+from ccsr.degradation.draws import generator_for
 
 CHAINS: tuple[Chain, ...] = ("real-esrgan", "bsrgan", "bicubic")
 
@@ -74,10 +74,10 @@ def test_mixture_takes_its_share_of_bicubic_reduction_and_the_chain(
     hr: torch.Tensor, chain: Chain
 ) -> None:
     clean = degraded(hr, "bicubic", 0)
-    degrade = mixture(DataConfig(bicubic_share=0.3, chain=chain))
+    degrade = mixture(chain, 0.3, 4)
     count = sum(torch.equal(degrade(hr, generator_for(seed)), clean) for seed in range(100))
     assert 15 <= count <= 45
-    assert torch.equal(mixture(DataConfig(bicubic_share=1.0))(hr, generator_for(0)), clean)
+    assert torch.equal(mixture("real-esrgan", 1.0, 4)(hr, generator_for(0)), clean)
 
 
 def test_mixture_draws_from_the_chain_of_the_recipe(
@@ -89,6 +89,6 @@ def test_mixture_draws_from_the_chain_of_the_recipe(
         asked.append((chain, scale))
         return draw("bicubic", scale, generator)
 
-    monkeypatch.setattr("training.degradation.chains.draw", recorded)
-    mixture(DataConfig(scale=2, bicubic_share=0.0, chain="bsrgan"))(hr, generator_for(0))
+    monkeypatch.setattr("ccsr.degradation.chains.draw", recorded)
+    mixture("bsrgan", 0.0, 2)(hr, generator_for(0))
     assert asked == [("bsrgan", 2)]

@@ -8,8 +8,7 @@ from pydantic import ValidationError
 from skimage import data
 from torch.nn import functional
 
-from ccsr.images.picture import Size
-from training.degradation.operations import (
+from ccsr.degradation.operations import (
     Blur,
     CorrelatedNoise,
     Decimate,
@@ -22,6 +21,7 @@ from training.degradation.operations import (
     SincFilter,
     filtered,
 )
+from ccsr.images.picture import Size
 
 LEVEL = 1 / 255
 
