@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from ccsr.config import LoadingConfig, SamplingConfig
-from ccsr.option import field_names, option, plain
+from ccsr.config import EvaluationConfig, LoadingConfig, SamplingConfig
+from ccsr.option import Config, field_names, option, plain
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -27,9 +27,12 @@ def test_table_of_options_says_what_the_config_says(name: str) -> None:
     assert row(name) in README
 
 
-@pytest.mark.parametrize("name", field_names(LoadingConfig))
-def test_table_of_loading_says_what_the_config_says(name: str) -> None:
-    about = option(LoadingConfig, name)
+@pytest.mark.parametrize(
+    ("config_type", "name"),
+    [(each, name) for each in (LoadingConfig, EvaluationConfig) for name in field_names(each)],
+)
+def test_table_of_a_command_says_what_the_config_says(config_type: type[Config], name: str) -> None:
+    about = option(config_type, name)
     default = {True: "yes", False: "no", None: "-"}.get(about.default, about.default)
     assert f"| `{about.flag}` | {default} | {about.help} |" in README
 

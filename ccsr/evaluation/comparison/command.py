@@ -29,6 +29,7 @@ from ccsr.evaluation.comparison.summary import MethodKey, Summary, summarise
 from ccsr.evaluation.comparison.tables import Table
 from ccsr.evaluation.comparison.test_set import Sample
 from ccsr.evaluation.comparison.timing import machine, seconds_of
+from ccsr.whole_file import write_whole
 
 RESULTS_FILE = "results.json"
 FAILED = 2
@@ -134,23 +135,17 @@ def _result_folders(made: Plan, test_set: str, method: Method) -> list[Path]:
 
 def _write(output: Path, results: Results, found: Sequence[Table]) -> None:
     for name, content in formats.files(found):
-        write_text(output / name, content)
+        write_whole(output / name, content, overwrite=True)
     record = {
         "digest": str(results.summary.digest),
         "machine": results.machine,
         "tables": {table.name: formats.as_json(table) for table in found},
     }
-    write_text(output / RESULTS_FILE, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    write_whole(output / RESULTS_FILE, text, overwrite=True)
     for table in found:
         print(formats.markdown(table))
     print(f"digest {results.summary.digest}")
-
-
-def write_text(path: Path, content: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(content, encoding="utf-8")
-    part.replace(path)
 
 
 def _report_failures(output: Path) -> int:

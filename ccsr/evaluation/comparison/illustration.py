@@ -15,12 +15,12 @@ from PIL import Image
 from scipy.ndimage import laplace, uniform_filter
 from skimage.color import rgb2gray
 
-from ccsr.evaluation.comparison.manifest import OutputError
 from ccsr.evaluation.comparison.statistics import SeedStatistics
 from ccsr.evaluation.comparison.test_set import Pair, Sample
 from ccsr.evaluation.heatmap import GREY_LEVELS
 from ccsr.images.picture import Size
 from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
+from ccsr.whole_file import WriteError, write_whole
 
 FOLDER = "illustrations"
 SIDE = 192
@@ -75,13 +75,22 @@ class Illustration:
             self._write(f"{slug(method)}-std.png", _encoded_map(statistics.pixels.l_std_map))
 
     def _write(self, name: str, data: bytes) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = self.folder / f".{name}.part"
-            part.write_bytes(data)
-            part.replace(self.folder / name)
-        except OSError as error:
-            raise OutputError(error.errno, f"{error.strerror}: {self.folder / name}") from error
+        make_folder(self.folder)
+        write_whole(self.folder / name, data, overwrite=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it is in.
+
+    Raises:
+        WriteError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"the folder {folder} could not be made: {error.strerror}; choose another one"
+        ) from error
 
 
 def detailed_square(hr: np.ndarray) -> tuple[slice, slice]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ccsr.evaluation.comparison.illustration import Illustration, slug
-from ccsr.evaluation.comparison.manifest import Manifest, OutputError, Progress, Row
+from ccsr.evaluation.comparison.illustration import Illustration, make_folder, slug
+from ccsr.evaluation.comparison.manifest import Manifest, Progress, Row
 from ccsr.evaluation.comparison.methods import Family, Method, OurMethod
 from ccsr.evaluation.comparison.scores import Scorer
 from ccsr.evaluation.comparison.statistics import SeedStatistics
@@ -22,6 +22,7 @@ from ccsr.images.picture import picture_from_array
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import to_uint8
 from ccsr.images.writing import save_png
+from ccsr.whole_file import WriteError
 
 PICTURES = "pictures"
 """Folder of the results, in the layout that `RestoredFolder` reads."""
@@ -77,7 +78,7 @@ def run(
     """Do the jobs of the samples that are not done yet; yields all of them.
 
     Raises:
-        OutputError: If something cannot be written.
+        WriteError: If something cannot be written.
     """
     for sample in samples:
         key = (sample.test_set, sample.name)
@@ -145,7 +146,7 @@ class PictureJobs:
                     if method.name in unfinished and unfinished[method.name].do(seed):
                         # Its statistics are freed before those of other methods are complete.
                         del unfinished[method.name]
-                except OutputError:
+                except WriteError:
                     raise
                 except Exception as error:
                     # Networks of others may raise anything; one picture never ends the work.
@@ -244,11 +245,8 @@ class MethodJobs:
             self.statistics.num_seeds == 1 and not self.jobs.work.keep_pictures
         ):
             return
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_png(path, picture_from_array(to_uint8(rgb)), overwrite=True)
-        except OSError as error:
-            raise OutputError(error.errno, f"{error.strerror}: {path}") from error
+        make_folder(path.parent)
+        save_png(path, picture_from_array(to_uint8(rgb)), overwrite=True)
 
 
 def as_8_bit(rgb: np.ndarray) -> np.ndarray:

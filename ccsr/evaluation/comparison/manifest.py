@@ -22,6 +22,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ccsr.whole_file import WriteError
+
 Row = dict[str, Any]
 PictureKey = tuple[str, str]
 """Test set and name of a picture."""
@@ -31,10 +33,6 @@ RESULTS = ("job", "group", "trajectory")
 """Kinds of rows that the digest is of."""
 UNREPEATED = {"seconds"}
 """What differs between equal runs."""
-
-
-class OutputError(OSError):
-    """A result could not be written."""
 
 
 def manifest_file(folder: Path, process: int) -> Path:
@@ -98,14 +96,17 @@ class Manifest:
         """Append a row.
 
         Raises:
-            OutputError: If it cannot be written.
+            WriteError: If it cannot be written.
         """
         row = {"kind": kind, **values}
         try:
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
             self._file.flush()
         except OSError as error:
-            raise OutputError(error.errno, f"{error.strerror}: {self.path}") from error
+            raise WriteError(
+                f"{self.path} could not be written: {error.strerror}; free some space, and the "
+                "same command goes on"
+            ) from error
 
     def close(self) -> None:
         """Close the file."""

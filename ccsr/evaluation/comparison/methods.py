@@ -80,8 +80,10 @@ def settings(
     for preset in presets:
         if preset not in PRESETS:
             raise ValueError(f"preset must be of {', '.join(PRESETS)}, got {preset!r}")
-    pairs: list[tuple[Variant, str]] = [(variant, presets[0]) for variant in variants]
-    pairs += [(variants[0], preset) for preset in presets[1:]]
+    main_variant, main_preset = variants[0], presets[0]
+    pairs = [(main_variant, main_preset)]
+    pairs += [(variant, main_preset) for variant in variants[1:]]
+    pairs += [(main_variant, preset) for preset in presets[1:]]
     return [
         Setting(v, p, _label(v, p, presets[0]), PRESETS[p].apply(base.replace(variant=v)))
         for v, p in dict.fromkeys(pairs)

@@ -32,9 +32,9 @@ from ccsr.evaluation.comparison.other_methods import (
     ncnn_network,
     spandrel_network,
 )
-from ccsr.evaluation.comparison.published import test_sets as published_test_sets
+from ccsr.evaluation.comparison.published import names_in
 from ccsr.evaluation.comparison.scores import Scorer, make_scorer
-from ccsr.evaluation.comparison.test_set import Sample, Dataset, size_of
+from ccsr.evaluation.comparison.test_set import Dataset, Sample, size_of
 from ccsr.inference.device import choose_device
 from ccsr.inference.engine import ModelEngine, load_engine
 from ccsr.inference.weights import weights_hash
@@ -160,11 +160,12 @@ def _chosen(text: str, what: str, allowed: Sequence[str]) -> list[str]:
 def _test_sets(request: Request) -> Iterator[Dataset]:
     config = request.config
     if request.lr is not None:
-        if len(request.hr) > 1:
+        hr, *others = request.hr
+        if others:
             raise ValueError("--lr belongs to one folder of HR; give one, or leave --lr out")
         if not request.lr.is_dir():
             raise ValueError(f"there is no folder {request.lr}; check the name")
-        yield Dataset(_name(request.hr[0]), request.hr[0], request.lr, config.scale, config.limit)
+        yield Dataset(_name(hr), hr, request.lr, config.scale, config.limit)
         return
     chains: Any = _chosen(config.degradation, "degradation", get_args(Chain))
     for folder in request.hr:
@@ -180,7 +181,7 @@ def _name(folder: Path) -> str:
 
 
 def _published(texts: Sequence[str], test_sets: Sequence[Dataset]) -> dict[str, str]:
-    known = [*published_test_sets(1), *published_test_sets(3)]
+    known = [*names_in(1), *names_in(3)]
     found: dict[str, str] = {}
     for text in texts:
         ours, _, theirs = text.rpartition("=")

@@ -28,7 +28,7 @@ def source() -> dict[str, Any]:
     return json.loads(FILE.read_text(encoding="utf-8"))
 
 
-def test_sets(table: int) -> list[str]:
+def names_in(table: int) -> list[str]:
     """The test sets of a table."""
     return list(source()["tables"][str(table)]["test_sets"])
 

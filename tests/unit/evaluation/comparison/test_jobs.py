@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from ccsr.evaluation.comparison.jobs import PICTURES, Failure, JobDone, Work, as_8_bit, run
-from ccsr.evaluation.comparison.manifest import Manifest, OutputError, Progress, read_rows
+from ccsr.evaluation.comparison.manifest import Manifest, Progress, read_rows
 from ccsr.evaluation.comparison.methods import Bicubic, Family, num_evaluations
 from ccsr.evaluation.comparison.scores import Scorer, make_scorer
 from ccsr.evaluation.comparison.statistics import SeedStatistics
 from ccsr.evaluation.comparison.summary import Summary, summarise
 from ccsr.evaluation.comparison.test_set import Dataset
 from ccsr.evaluation.metrics import lpips, psnr
+from ccsr.whole_file import WriteError
 from tests.fakes import FakeEngine
 from tests.unit.evaluation.comparison.pictures import Noisy, ours, write_hr
 
@@ -210,10 +211,10 @@ def test_full_disk_ends_the_work(
     """It is no failure of the picture: all that follow would fail, too."""
 
     def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise WriteError("the disk is full")
 
     monkeypatch.setattr("ccsr.evaluation.comparison.jobs.save_png", full)
-    with pytest.raises(OutputError, match="No space left on device"):
+    with pytest.raises(WriteError, match="the disk is full"):
         do(work_of(scorer, tmp_path / "out", (Noisy(),)), write_hr(tmp_path / "hr", 1))
 
 
