@@ -81,7 +81,7 @@ def settings(
         if preset not in PRESETS:
             raise ValueError(f"preset must be of {', '.join(PRESETS)}, got {preset!r}")
     main_variant, main_preset = variants[0], presets[0]
-    pairs = [(main_variant, main_preset)]
+    pairs: list[tuple[Variant, str]] = [(main_variant, main_preset)]
     pairs += [(variant, main_preset) for variant in variants[1:]]
     pairs += [(main_variant, preset) for preset in presets[1:]]
     return [

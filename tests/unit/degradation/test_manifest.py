@@ -64,7 +64,7 @@ def test_bad_inputs_are_refused(
 ) -> None:
     output = tmp_path / "lr"
     assert main([str(tmp_path / "nothing"), str(output)]) == 2
-    assert "no pictures" in capsys.readouterr().err
+    assert "there is no folder" in capsys.readouterr().err
     assert main([str(folder), str(output), "--chain", "bicubic"]) == 0
     capsys.readouterr()
     assert main([str(folder), str(output)]) == 2
