@@ -96,8 +96,8 @@ def tradeoff_figure(points: Sequence[Point]) -> Figure:
     horizontal, vertical = tradeoff_axes(points)
     l_stds = [GREY_LEVELS * (point.l_std or 0.0) for point in points]
     shades = ScalarMappable(Normalize(0, max(l_stds) or 1), COLORMAP)
-    figure = _figure()
-    axes = _styled(figure.add_subplot())
+    figure = page_figure()
+    axes = styled(figure.add_subplot())
     labels: list[Annotation] = []
     for index, (point, l_std) in enumerate(zip(points, l_stds, strict=True)):
         x, y = point.scores[horizontal.score], point.scores[vertical.score]
@@ -114,11 +114,11 @@ def tradeoff_figure(points: Sequence[Point]) -> Figure:
         bar.set_label("L-STD in grey levels", color=TEXT_COLOR)
         bar.outline.set_edgecolor(TEXT_COLOR)
         bar.ax.tick_params(colors=TEXT_COLOR)
-    _separate_labels(figure, labels)
+    separate_labels(figure, labels)
     return figure
 
 
-def _separate_labels(figure: Figure, labels: Sequence[Annotation]) -> None:
+def separate_labels(figure: Figure, labels: Sequence[Annotation]) -> None:
     """Move each label to the first of `LABEL_OFFSETS` that overlaps no dot and no other label."""
     figure.draw_without_rendering()
     dots = [label.axes.transData.transform(label.xy) for label in labels if label.axes]
@@ -150,10 +150,10 @@ def trajectory_figure(
         marks: Labels and timesteps of vertical lines; that of t_max in the first panel has the
             group id "mark-t_max-0" in the SVG, for dragging it on a page.
     """
-    figure = _figure()
+    figure = page_figure()
     panels = figure.subplots(len(scores), 1, sharex=True, squeeze=False)[:, 0]
     for number, (axes, (label, values)) in enumerate(zip(panels, scores.items(), strict=True)):
-        _styled(axes).plot(timesteps, values, color=ACCENT, marker="o", markersize=4)
+        styled(axes).plot(timesteps, values, color=ACCENT, marker="o", markersize=4)
         axes.set_ylabel(label, color=TEXT_COLOR)
         for text, timestep in marks.items():
             axes.axvline(timestep, color=TEXT_COLOR, alpha=0.5, linestyle=":")
@@ -181,12 +181,12 @@ def fraction_at(figure: Figure, timestep: float) -> float:
     return float(figure.axes[0].transData.transform((timestep, 0))[0] / figure.bbox.width)
 
 
-def _figure() -> Figure:
+def page_figure(inches: tuple[float, float] = SIZE_INCHES) -> Figure:
     """An empty figure without a background, whose pixels are points."""
-    return Figure(SIZE_INCHES, dpi=SVG_DPI, facecolor="none", layout="constrained")
+    return Figure(inches, dpi=SVG_DPI, facecolor="none", layout="constrained")
 
 
-def _styled(axes: Axes) -> Axes:
+def styled(axes: Axes) -> Axes:
     """The axes in the colour of the text, with a faint grid and without a frame."""
     axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)
@@ -239,7 +239,8 @@ def svg(figure: Figure, alt: str) -> str:
     metadata = {"Date": None, "Title": alt}
     page = _PageRenderer(width, height, file, image_dpi=PNG_DPI, metadata=metadata)
     # The colours of a colour bar are drawn as pixels.
-    renderer: Any = MixedModeRenderer(figure, *SIZE_INCHES, PNG_DPI, page)
+    wide, tall = figure.get_size_inches()
+    renderer: Any = MixedModeRenderer(figure, wide, tall, PNG_DPI, page)
     figure.draw(renderer)
     renderer.finalize()
     text = file.getvalue()

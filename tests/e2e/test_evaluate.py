@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Locator, sync_playwright
 
 from ccsr.cli import main
 from tests.tiny import save_tiny_model
@@ -41,24 +44,86 @@ def results(output: Path) -> dict[str, object]:
     return json.loads((output / "results.json").read_text())
 
 
-def test_tables_are_written_in_every_format(
-    model: str, hr: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    seeds = ("--seeds", "0-2", "--variant", "ccsr,v2,v1", "--preset", "ccsr,a1,fast")
+@pytest.fixture(scope="module")
+def compared(model: str, hr: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of a comparison with everything in it."""
+    output = tmp_path_factory.mktemp("compared")
+    settings = ("--seeds", "0-2", "--variant", "ccsr,v2,v1", "--preset", "ccsr,a1,fast")
     published = ("--published", "DIV2K", "--trajectories", 1)
-    assert main(options(model, hr, tmp_path, *seeds, *published)) == 0
+    assert main(options(model, hr, output, *settings, *published)) == 0
+    return output
+
+
+def test_tables_are_written_in_every_format(compared: Path) -> None:
     names = {f"photos-bicubic-{t}" for t in ("table3", "table4", "table5", "stability")}
     for suffix in ("md", "csv", "tex"):
-        assert {path.stem for path in tmp_path.glob(f"*.{suffix}")} == names
-    table = (tmp_path / "photos-bicubic-table3.md").read_text()
+        assert {path.stem for path in compared.glob(f"*.{suffix}")} == names
+    table = (compared / "photos-bicubic-table3.md").read_text()
     assert "| CCSR S15 (published) | 28.07/0.1365 |" in table
     assert "4 pictures; seeds: 3. Convention paper: a border of 4 pixels" in table
     assert "torch 2." in table
-    shown = capsys.readouterr().out
-    assert "### Table 5. photos bicubic" in shown
-    tables = results(tmp_path)["tables"]
+    tables = results(compared)["tables"]
     assert isinstance(tables, dict)
     assert {r["method"] for r in tables["photos-bicubic-table5"]["rows"]} == {"CCSR", "A1", "Fast"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_report_opens_offline_in_a_browser(browser: Browser, compared: Path, scheme: str) -> None:
+    context = browser.new_context(offline=True, color_scheme=scheme)  # type: ignore[arg-type]
+    page, errors, requested = context.new_page(), list[str](), list[str]()
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: requested.append(request.url))
+    page.goto((compared / "report.html").as_uri())
+    assert not errors
+    assert [url for url in requested if not url.startswith(("data:", "file:"))] == []
+    assert requested.count((compared / "report.html").as_uri()) == 1
+    shown = page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    assert shown
+    assert page.locator(".row img").count() > 10
+    assert page.locator(".figures svg").count() == 4
+    background, color = (
+        page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("background", "color")
+    )
+    bright = "rgb(255, 255, 255)" in background
+    assert bright == (scheme == "light")
+    # Figures are drawn in the colour of the text.
+    label = page.locator(".figures svg text").first
+    assert label.evaluate("element => getComputedStyle(element).fill") == color
+    context.close()
+
+
+def column(table: Locator, number: int) -> list[str]:
+    return table.locator(f"tbody tr td:nth-child({number})").all_inner_texts()
+
+
+def test_heading_sorts_its_table_both_ways(browser: Browser, compared: Path) -> None:
+    page = browser.new_page()
+    page.goto((compared / "report.html").as_uri())
+    table = page.locator("table").first
+    heading = table.get_by_role("button", name="PSNR")
+    heading.click()
+    rising = [float(text.partition("/")[0]) for text in column(table, 2)]
+    assert rising == sorted(rising)
+    assert len(set(rising)) > 2
+    heading.press("Enter")
+    assert [float(t.partition("/")[0]) for t in column(table, 2)] == sorted(rising, reverse=True)
+    # Deterministic methods have no L-STD: their rows come last in both directions.
+    l_std = table.get_by_role("button", name="L-STD")
+    for _ in range(2):
+        l_std.click()
+        assert column(table, len(table.locator("th").all()))[-1] == "-"
+    page.close()
 
 
 def command(*launcher: str) -> list[str]:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from ccsr.evaluation.comparison import tables as formats
 from ccsr.evaluation.comparison.dry_run import dry_run
+from ccsr.evaluation.comparison.html_report import REPORT_FILE, html_report
 from ccsr.evaluation.comparison.illustration import slug
 from ccsr.evaluation.comparison.jobs import PICTURES, Failure, Work, run
 from ccsr.evaluation.comparison.manifest import (
@@ -143,9 +144,10 @@ def _write(output: Path, results: Results, found: Sequence[Table]) -> None:
     }
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     write_whole(output / RESULTS_FILE, text, overwrite=True)
+    write_whole(output / REPORT_FILE, html_report(results, found, output), overwrite=True)
     for table in found:
         print(formats.markdown(table))
-    print(f"digest {results.summary.digest}")
+    print(f"digest {results.summary.digest}\n{output / REPORT_FILE}")
 
 
 def _report_failures(output: Path) -> int:

@@ -81,9 +81,10 @@ def settings(
         if preset not in PRESETS:
             raise ValueError(f"preset must be of {', '.join(PRESETS)}, got {preset!r}")
     main_variant, main_preset = variants[0], presets[0]
-    pairs: list[tuple[Variant, str]] = [(main_variant, main_preset)]
-    pairs += [(variant, main_preset) for variant in variants[1:]]
-    pairs += [(main_variant, preset) for preset in presets[1:]]
+    pairs: list[tuple[Variant, str]] = [
+        *((variant, main_preset) for variant in variants),
+        *((main_variant, preset) for preset in presets),
+    ]
     return [
         Setting(v, p, _label(v, p, presets[0]), PRESETS[p].apply(base.replace(variant=v)))
         for v, p in dict.fromkeys(pairs)

@@ -142,14 +142,21 @@ def _words(number: int, variant: str, config: SamplingConfig) -> tuple[str, ...]
 def _stability(results: Results, test_set: Dataset) -> Table:
     """What the seeds disagree on, of all methods with several seeds."""
     rows = [
-        TableRow(method.name, stability_cells(summary), words=(str(summary.num_seeds),))
+        TableRow(method.name, stability_cells(summary), words=_stability_words(summary))
         for method, summary in _summaries(results, test_set)
         if stability_cells(summary)
     ]
     return Table(
         _file(test_set, "stability"), f"{test_set.name}: what the seeds disagree on", STABILITY,
-        tuple(rows), (*STABILITY_NOTES, *_notes(results, test_set, ())), ("seeds",),
+        tuple(rows), (*STABILITY_NOTES, *_notes(results, test_set, ())), ("seeds", "largest L-STD"),
     )  # fmt: skip
+
+
+def _stability_words(summary: MethodSummary) -> tuple[str, ...]:
+    """The number of seeds, and the picture of the largest disagreement."""
+    assert summary.most_unstable is not None  # it has several seeds
+    l_std, picture = summary.most_unstable
+    return (str(summary.num_seeds), f"{picture} ({l_std:.4f})")
 
 
 STABILITY_NOTES = (

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 from ccsr.evaluation.comparison.manifest import RESULTS, Digest, PictureKey, Row, key_of
 
@@ -50,8 +49,8 @@ class MethodSummary:
     """By what is averaged, such as "scores psnr", "g_std psnr", "l_std" or "uncertainty ause"."""
     num_pictures: int = 0
     num_seeds: int = 0
-    extremes: dict[str, tuple[float, str]] = field(default_factory=dict)
-    """Value and picture of the lowest and the highest PSNR, and the highest L-STD."""
+    most_unstable: tuple[float, str] | None = None
+    """Highest L-STD, and its picture; of equal ones the first by name."""
     points: dict[str, dict[str, float]] = field(default_factory=dict)
     """Scores and L-STD by picture, of at most MAX_POINTS pictures."""
 
@@ -64,11 +63,10 @@ class MethodSummary:
         point = dict(row["scores"]) | ({"l_std": row["l_std"]} if "l_std" in row else {})
         if len(self.points) < MAX_POINTS:
             self.points[row["picture"]] = point
-        for name, score, better in (
-            ("lowest PSNR", "psnr", min), ("highest PSNR", "psnr", max),
-            ("highest L-STD", "l_std", max),
-        ):  # fmt: skip
-            self._extreme(name, point.get(score), row["picture"], better)
+        if "l_std" in row:
+            found = (row["l_std"], row["picture"])
+            known = self.most_unstable or found
+            self.most_unstable = min(found, known, key=lambda each: (-each[0], each[1]))
 
     def mean(self, name: str) -> float | None:
         """A mean by its name; None if there is none."""
@@ -78,16 +76,6 @@ class MethodSummary:
         """The means of a list of numbers, such as "uncertainty curve"."""
         count = sum(each.startswith(f"{name} ") for each in self.means)
         return [self.means[f"{name} {number}"].value for number in range(count)]
-
-    def _extreme(
-        self, name: str, value: float | None, picture: str, better: Callable[..., Any]
-    ) -> None:
-        if value is not None:
-            # Of equal values the first name, whatever the order of the rows.
-            found = self.extremes.get(name)
-            ties = [(value, picture)] if found is None else [found, (value, picture)]
-            best = better(each[0] for each in ties)
-            self.extremes[name] = (best, min(each[1] for each in ties if each[0] == best))
 
 
 def numbers(row: Row) -> Iterator[tuple[str, float]]:

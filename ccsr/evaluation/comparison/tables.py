@@ -123,10 +123,15 @@ def ranked(table: Table) -> Table:
 
 def text(cell: Cell | None, column: Column) -> str:
     """A cell as value or value/G-STD; a dash without one."""
+    return "".join(cell_text(cell, column))
+
+
+def cell_text(cell: Cell | None, column: Column) -> tuple[str, str]:
+    """A cell as its value, and a stroke with G-STD; a dash without one."""
     if cell is None:
-        return "-"
-    value = f"{cell.value:.{column.digits}f}"
-    return value if cell.spread is None else f"{value}/{cell.spread:.4f}"
+        return "-", ""
+    spread = "" if cell.spread is None else f"/{cell.spread:.4f}"
+    return f"{cell.value:.{column.digits}f}", spread
 
 
 def markdown(table: Table) -> str:
