@@ -15,7 +15,9 @@ from ccsr.inference.engine import load_engine
 from ccsr.inference.memory import keep_freed
 from ccsr.ui import zerogpu
 from ccsr.ui.compute_thread import compute
-from ccsr.ui.page import LAUNCH_KWARGS, build_page
+from ccsr.ui.model_queue import ModelQueue
+from ccsr.ui.page import build_page, launch_kwargs
+from ccsr.ui.presence import Presence
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,11 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
     shown = engine if spaces_gpu is None else zerogpu.ZeroGpuEngine(engine, spaces_gpu)
-    build_page(shown).launch(
+    queue = ModelQueue(presence=Presence())
+    build_page(shown, queue).launch(
         server_name=options.host,
         server_port=options.port,
         share=options.share,
-        **LAUNCH_KWARGS,
+        **launch_kwargs(queue),
     )
     return 0
 

@@ -5,24 +5,28 @@ follow from the fields of `SamplingConfig`.
 """
 
 import functools
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import gradio as gr
 from gradio.components.base import Component
+from gradio.context import LocalContext
 
-from ccsr.ui.compute_thread import computing
-from ccsr.ui.event_options import MODEL, Block
+from ccsr.inference.stopping import StopFlag
+from ccsr.ui.event_options import Block
 from ccsr.ui.inputs import errors_shown
+from ccsr.ui.model_queue import About, ModelQueue, Waiting
 
 T = TypeVar("T")
 
 
 def add_endpoint(
     name: str,
-    run: Callable[..., Iterator[T]],
+    run: Callable[..., Iterator[tuple[Any, ...]]],
     inputs: Mapping[str, Block],
     outputs: Sequence[Component],
+    queue: ModelQueue,
 ) -> None:
     """Offer a run to programs as /`name`.
 
@@ -31,19 +35,51 @@ def add_endpoint(
         run: Yields the values of `outputs`. It is called with the values of `inputs` by name; its
             docstring is the description of the endpoint.
         inputs: Parameter of the endpoint -> component with its default value.
-        outputs: Components that the results are converted by.
+        outputs: Components that the results are converted by; the last one takes a dictionary.
+        queue: In which a run waits for the model.
     """
 
     @functools.wraps(run)
-    def endpoint(*args: Any, **kwargs: Any) -> Generator[T]:  # noqa: ANN401
+    async def endpoint(*args: Any, **kwargs: Any) -> AsyncGenerator[tuple[Any, ...]]:  # noqa: ANN401
+        about = name, {key: value for key, value in kwargs.items() if _is_number(value)}
         with errors_shown():
-            yield from run(*args, **kwargs)
+            work = functools.partial(_shown, run, *args, **kwargs)
+            async with aclosing(_in_turn(queue, work, about)) as items:
+                async for item in items:
+                    waits = isinstance(item, Waiting)
+                    yield (*(None,) * (len(outputs) - 1), {"ahead": item.ahead}) if waits else item
 
     gr.Button(visible=False).click(
-        computing(endpoint),
+        endpoint,
         outputs=outputs,
         inputs_kwargs=dict(inputs),
         api_name=name,
         show_progress="hidden",
-        **MODEL,
+        concurrency_limit=None,
     )
+
+
+def _shown(run: Callable[..., Iterator[T]], *args: Any, **kwargs: Any) -> Generator[T]:  # noqa: ANN401
+    with errors_shown():
+        yield from run(*args, **kwargs)
+
+
+async def _in_turn(
+    queue: ModelQueue, work: Callable[[], Generator[T]], about: About
+) -> AsyncGenerator[Waiting | T]:
+    """What the work of a program yields, once it is its turn.
+
+    Raises:
+        ValueError: If it was stopped by a limit.
+    """
+    request, stop = LocalContext.request.get(None), StopFlag()
+    owner = queue.owner(request.session_hash if request else None)
+    async with aclosing(queue.run(owner, work, stop, about)) as items:
+        async for item in items:
+            yield item
+    if stop.is_set():
+        raise ValueError(stop.reason)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)

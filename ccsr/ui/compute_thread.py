@@ -6,15 +6,20 @@ network take twice as long. A web server answers in any free thread, so all comp
 this one.
 """
 
+import asyncio
 import contextvars
-import functools
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from ccsr.inference.stopping import StopFlag, Stopped, stoppable
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+WATCH_SECONDS = 0.2
+"""How often a run that computes is looked after."""
 
 _NAME = "computing"
 _thread = ThreadPoolExecutor(1, thread_name_prefix=_NAME)
@@ -38,28 +43,44 @@ def compute(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return _thread.submit(context.run, function, *args, **kwargs).result()
 
 
-def computing(work: Callable[P, Iterator[T]]) -> Callable[P, Generator[T]]:
-    """Run each step of a generator function in the computing thread.
+async def compute_steps(
+    work: Generator[T], stop: StopFlag, watch: Callable[[], None]
+) -> AsyncGenerator[T]:
+    """Run each step of a generator in the computing thread; other work may run between two.
 
-    Other work may run between two steps. If the generator is closed early, so is the work, soon
-    after.
+    Args:
+        work: It is closed at the end, however that comes.
+        stop: Once it is set, `Stopped` is raised in the work: in the piece that it computes, or
+            where it yields.
+        watch: Called again and again while a step is computed; may set `stop`.
     """
+    step: T | _End
+    told = False
+    try:
+        while True:
+            watch()
+            telling, told = stop.is_set() and not told, told or stop.is_set()
+            context = contextvars.copy_context()
+            step_made = asyncio.wrap_future(_thread.submit(context.run, _step, work, stop, telling))
+            while not step_made.done():
+                await asyncio.wait([step_made], timeout=WATCH_SECONDS)
+                watch()
+            step = step_made.result()
+            if isinstance(step, _End):
+                return
+            yield step
+    except BaseException:
+        # Whoever asked has gone: a step that is being computed ends, too.
+        stop.set()
+        raise
+    finally:
+        # Without waiting: this may be the thread that answers all visitors.
+        _thread.submit(contextvars.copy_context().run, work.close)
 
-    @functools.wraps(work)
-    def stepwise(*args: P.args, **kwargs: P.kwargs) -> Generator[T]:
-        steps = work(*args, **kwargs)
-        try:
-            while True:
-                # With a default, as a StopIteration raised in a generator becomes a RuntimeError.
-                step = compute(next, steps, _END)
-                if isinstance(step, _End):
-                    return
-                yield step
-        except GeneratorExit:
-            # Without waiting: Gradio closes the generators of visitors who left in the thread that
-            # answers all others.
-            if isinstance(steps, Generator):
-                _thread.submit(contextvars.copy_context().run, steps.close)
-            raise
 
-    return stepwise
+def _step(work: Generator[T], stop: StopFlag, telling: bool) -> T | _End:
+    try:
+        with stoppable(stop):
+            return work.throw(Stopped()) if telling else next(work)
+    except (StopIteration, Stopped):
+        return _END

@@ -13,8 +13,6 @@ Block = Component | BlockContext
 Chosen = gr.Slider | gr.Radio | gr.Textbox | gr.Dropdown | gr.Image
 """Components whose change events follow."""
 
-MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-"""Events with these use the model one after another, whoever started them."""
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """Events with these are the page's own."""
 LIGHT: dict[str, Any] = {**PRIVATE, "queue": False}

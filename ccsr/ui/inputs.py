@@ -23,6 +23,7 @@ from ccsr.images.picture import MAX_INPUT_PIXELS, Picture
 from ccsr.images.reader_pool import READERS, PictureFacts
 from ccsr.inference.events import ModelInfo
 from ccsr.inference.sizes import load_reference
+from ccsr.inference.stopping import Stopped
 from ccsr.option import Option, field_names, option
 from ccsr.ui.components import NumberBox, NumberSlider, PictureFile
 from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
@@ -331,7 +332,7 @@ def errors_shown() -> Generator[None]:
     """
     try:
         yield
-    except gr.Error:
+    except (gr.Error, Stopped):
         raise
     except ValueError as error:
         raise gr.Error(str(error), print_exception=False) from error

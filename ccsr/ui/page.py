@@ -29,6 +29,8 @@ from ccsr.ui.inputs import (
     read_facts,
     settings_controls,
 )
+from ccsr.ui.model_queue import ModelQueue
+from ccsr.ui.server import app_kwargs
 from ccsr.ui.sessions import Sessions
 from ccsr.ui.tab_run import Inputs
 from ccsr.ui.tabs.seeds import build_seeds_tab
@@ -38,8 +40,10 @@ from ccsr.ui.tabs.upscale import build_upscale_tab
 from ccsr.ui.tabs.variants import build_variants_tab
 from ccsr.ui.theme import CSS, THEME
 
-MAX_WAITING = 20
-"""Most runs that wait for the model; further ones are refused."""
+MAX_THREADS = 100
+"""Events that are answered at the same time, runs that wait for the model among them."""
+MAX_EVENTS = 2000
+"""Most events of all pages that wait to be answered."""
 
 KEYS = """<script>
 // A slider sends its new value when a pointer releases it; send it when a key does, too.
@@ -75,21 +79,26 @@ document.addEventListener("keydown", (event) => {
 });
 </script>"""
 
-LAUNCH_KWARGS: dict[str, Any] = {
-    "theme": THEME,
-    "css": CSS,
-    "head": KEYS,
-    "footer_links": ["api", "settings"],
-    "run_history": False,
-    "show_error": False,
-    "max_file_size": "50mb",
-    "allowed_paths": [str(EXAMPLES)],
-}
-"""Arguments of `launch`, which has the theme and the script of the page."""
+
+def launch_kwargs(queue: ModelQueue) -> dict[str, Any]:
+    """Arguments of `launch`, which has the theme and the script of the page, and its server."""
+    return {
+        "theme": THEME,
+        "css": CSS,
+        "head": KEYS,
+        "footer_links": ["api", "settings"],
+        "run_history": False,
+        "show_error": False,
+        "max_file_size": "50mb",
+        "allowed_paths": [str(EXAMPLES)],
+        "max_threads": MAX_THREADS,
+        "enable_monitoring": False,
+        "app_kwargs": app_kwargs(queue),
+    }
 
 
-def build_page(engine: Engine) -> gr.Blocks:
-    """Build the page around a model."""
+def build_page(engine: Engine, queue: ModelQueue | None = None) -> gr.Blocks:
+    """Build the page around a model, for which runs wait in a queue; None: one of its own."""
     info = engine.info
     # Gradio removes old files every hour.
     with gr.Blocks(
@@ -104,7 +113,7 @@ def build_page(engine: Engine) -> gr.Blocks:
                 settings = _settings_side(info)
                 load = _settings_file()
             with gr.Column(elem_classes="tabs-side", min_width=280):
-                inputs = Inputs(picture, reference, sessions)
+                inputs = Inputs(picture, reference, sessions, queue or ModelQueue())
                 chosen = _tabs(engine, inputs, settings)
         remember(page, {**settings.components, **chosen}, settings.settled.change)
         page.unload(sessions.release)
@@ -116,7 +125,8 @@ def build_page(engine: Engine) -> gr.Blocks:
             trigger_mode="always_last",
             **LIGHT,
         )
-    page.queue(max_size=MAX_WAITING)
+    # Work waits for the model in a queue of its own, and what shows results waits for nobody.
+    page.queue(max_size=MAX_EVENTS, api_open=False)
     return page
 
 

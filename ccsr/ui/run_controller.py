@@ -4,8 +4,10 @@ import enum
 import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from ccsr.inference.stopping import StopFlag, Stopped
 
 F = TypeVar("F")
 
@@ -19,7 +21,7 @@ class RunState(enum.Enum):
     """Waits for the model."""
     RUNNING = "running"
     STOPPING = "stopping"
-    """Stop was pressed; the run ends before its next network evaluation."""
+    """Stop was pressed; the run ends with the piece that it computes."""
     DONE = "done"
     FAILED = "failed"
 
@@ -48,6 +50,8 @@ TRANSITIONS: dict[Action, dict[RunState, RunState]] = {
 }
 """The next state by action and state; an action in any other state has no effect."""
 
+NOT_BEGUN = "Stopped before it began."
+
 # Of all controllers: each is in a `gr.State`, which deep-copies its initial value.
 _lock = threading.Lock()
 
@@ -60,37 +64,55 @@ class Press:
     """Session of the browser; None for a program."""
     values: tuple[Any, ...]
     """Values of the inputs at the press."""
+    stop: StopFlag = field(default_factory=StopFlag)
+    """Ends its run: set by Stop, by another press, and if its visitor leaves."""
 
 
 class RunController:
     """The run of one visitor in one tab: its state, and the press that started it.
 
-    A press supersedes the run before, which ends before its next network evaluation and yields
-    nothing more.
+    A press supersedes the run before, which ends with the piece that it computes and yields nothing
+    more.
     """
 
     def __init__(self) -> None:
         self.state = RunState.IDLE
         self._press: Press | None = None
         self._num_presses = 0
+        self._claimed = False
 
     def press(self, press: Press) -> int:
         """Queue a run in place of the one before; returns the number of presses so far."""
         with _lock:
-            self._press = press
+            if self._press is not None:
+                self._press.stop.set()
+            self._press, self._claimed = press, False
             self._num_presses += 1
             self._act(Action.PRESS)
             return self._num_presses
 
-    def start(self) -> Press | None:
-        """Start the queued run; None if it was stopped or has started already."""
+    def claim(self) -> Press | None:
+        """The queued press, to wait for the model; None if it was stopped or waits already."""
         with _lock:
-            return self._press if self._act(Action.START) else None
+            if self.state is not RunState.QUEUED or self._claimed:
+                return None
+            self._claimed = True
+            return self._press
+
+    def start(self, press: Press) -> bool:
+        """Start a queued run; False if it was stopped or superseded."""
+        with _lock:
+            return self._press is press and self._act(Action.START)
 
     def stop(self) -> bool:
         """Stop the run; False if there is none."""
         with _lock:
-            return self._act(Action.STOP)
+            waits = self.state is RunState.QUEUED
+            if not self._act(Action.STOP):
+                return False
+            assert self._press is not None
+            self._press.stop.set(NOT_BEGUN if waits else None)
+            return True
 
     def follow(
         self, press: Press, frames: Generator[F], ending: Callable[[RunState], F]
@@ -98,7 +120,7 @@ class RunController:
         """Yield what a started run shows, and at last what its end shows.
 
         Args:
-            press: What `start` returned.
+            press: That of the run.
             frames: The work of the run; closed when the run ends early.
             ending: The last frame, given the state after the run: DONE, FAILED, or IDLE if it was
                 stopped. A superseded run ends with None instead: nothing is to change.
@@ -115,17 +137,21 @@ class RunController:
                     # Before the work goes on.
                     if self._ends_early(press):
                         break
+        except Stopped:
+            pass
         except Exception:
             # Whatever it was, the page must not go on showing a run. It is logged where the work
             # is done, by `errors_shown`.
             state = self.end(press, Action.FAIL)
             yield ending(state) if state else None
             raise
+        if press.stop.is_set():
+            self.end(press, Action.STOP)
         state = self.end(press, Action.FINISH)
         yield ending(state) if state else None
 
     def end(self, press: Press, action: Action) -> RunState | None:
-        """End a run by FINISH or FAIL; the state after it, None if it was superseded."""
+        """End a run; the state after the action, None if it was superseded."""
         with _lock:
             if self._press is not press:
                 return None
@@ -133,7 +159,7 @@ class RunController:
             return self.state
 
     def _ends_early(self, press: Press) -> bool:
-        return self._press is not press or self.state is RunState.STOPPING
+        return self._press is not press or press.stop.is_set()
 
     def _act(self, action: Action) -> bool:
         following = TRANSITIONS[action].get(self.state)

@@ -1,6 +1,8 @@
 """The events of the page that start, follow and stop the run of a tab."""
 
-from collections.abc import Callable, Generator, Sequence
+import functools
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -8,11 +10,11 @@ import gradio as gr
 from gradio.components.base import Component
 
 from ccsr.ui import snippets
-from ccsr.ui.compute_thread import computing
-from ccsr.ui.event_options import LIGHT, MODEL, PRIVATE, Block
+from ccsr.ui.event_options import LIGHT, PRIVATE, Block
 from ccsr.ui.inputs import errors_shown
+from ccsr.ui.model_queue import QueueFull, Waiting
 from ccsr.ui.pairs import slider_update
-from ccsr.ui.run_controller import Press, RunController, RunState
+from ccsr.ui.run_controller import NOT_BEGUN, Action, Press, RunController, RunState
 from ccsr.ui.tab_run import (
     Frame,
     Inputs,
@@ -22,6 +24,7 @@ from ccsr.ui.tab_run import (
     RunEvent,
     RunView,
     TabRun,
+    about_run,
     check_run,
     closed_at_end,
 )
@@ -97,7 +100,7 @@ class _Handlers(Generic[Query, Made]):
         *values: Any,  # noqa: ANN401
     ) -> tuple[Any, ...]:
         """Start and stop button, status, and the number of presses, whose change starts a run."""
-        self._check(*values)
+        self._check(request, *values)
         presses = controller.press(Press(request.session_hash, values))
         return *button_updates(RunState.QUEUED), snippets.waiting(), presses
 
@@ -114,40 +117,63 @@ class _Handlers(Generic[Query, Made]):
             return (gr.skip(),) * 4
         return self.press(request, controller, *values)
 
-    @computing
-    def follow(
+    async def follow(
         self,
+        request: gr.Request,
         controller: RunController,
         now: Made | None,
         *_: Any,  # noqa: ANN401
-    ) -> Generator[tuple[Any, ...]]:
-        """Start and stop button and the outputs of each frame.
-
-        Results are those of now: while the run waited, another may have made new ones.
-        """
-        press = controller.start()
+    ) -> AsyncGenerator[tuple[Any, ...]]:
+        """Start and stop button and the outputs of each frame, once it is the run's turn."""
+        press = controller.claim()
         if press is None:
             # Without any values Gradio would empty all outputs.
-            yield (gr.skip(),) * (2 + self.num_outputs)
+            yield self._outputs(controller.state, None)
+            return
+        work = functools.partial(self._frames, controller, press, now)
+        queue, begun = self.inputs.queue, False
+        try:
+            about = about_run(self.tab_run, press.values[1], self.tab_run.read(press.values[3:]))
+            turn = queue.run(queue.owner(request.session_hash), work, press.stop, about)
+            async with aclosing(turn) as items:
+                async for item in items:
+                    begun = not isinstance(item, Waiting)
+                    frame = self._waiting(item, now) if isinstance(item, Waiting) else item
+                    yield self._outputs(controller.state, frame)
+        except QueueFull as error:
+            press.stop.set(str(error))
+        if not begun and controller.end(press, Action.STOP) is RunState.IDLE:
+            line = snippets.line(press.stop.reason, "quiet")
+            yield self._outputs(RunState.IDLE, Frame(line, now))
+
+    @staticmethod
+    def _waiting(waiting: Waiting, now: Made | None) -> Frame[Made]:
+        return Frame(snippets.waiting(waiting.ahead), now)
+
+    def _frames(
+        self, controller: RunController, press: Press, now: Made | None
+    ) -> Generator[Frame[Made] | None]:
+        """The frames of a run whose turn it is."""
+        if not controller.start(press):
             return
         path = press.values[1]
         if now is not None and not self.tab_run.stays(now, path):
             self.tab_run.release(now, None)
             now = None
-        view = RunView(self.tab_run, now)
-        for frame in controller.follow(press, view.frames(self._events(press, now)), view.ending):
-            yield self._outputs(controller.state, frame)
+        view = RunView(self.tab_run, now, stop=press.stop)
+        yield from controller.follow(press, view.frames(self._events(press, now)), view.ending)
 
     def stop(self, controller: RunController) -> tuple[Any, ...]:
         """Start and stop button, and the status."""
         if not controller.stop():
             return (gr.skip(),) * 3
         waited = controller.state is RunState.IDLE
-        line = snippets.line("Stopped before it began.", "quiet")
+        line = snippets.line(NOT_BEGUN, "quiet")
         return *button_updates(controller.state), line if waited else gr.skip()
 
     def _check(
         self,
+        request: gr.Request,
         _: Made | None,
         path: str | None,
         reference: str | None,
@@ -159,6 +185,7 @@ class _Handlers(Generic[Query, Made]):
             gr.Error: If they cannot be used.
         """
         with errors_shown():
+            self.inputs.queue.check_room(request.session_hash or "")
             check_run(self.inputs, self.tab_run, self.tab_run.read(chosen), path, reference)
 
     def _events(self, press: Press, before: Made | None) -> Generator[RunEvent | Made]:
@@ -218,7 +245,7 @@ def wire_tab_run(
         show_progress="minimal",
         show_progress_on=components.status,
         trigger_mode="multiple",  # a run that supersedes another begins before that has ended
-        **MODEL,
+        concurrency_limit=None,
     )
     _wire_stop(handlers.stop, controller, components)
 

@@ -89,9 +89,9 @@ def decoding(event: Decoded, done: str) -> str:
     return _bar(event.number / event.total, f"{text} · {done}" if done else text)
 
 
-def waiting() -> str:
-    """The bar of a run that has not begun."""
-    return _bar(0, "Waiting for the model")
+def waiting(ahead: int = 0) -> str:
+    """The bar of a run that has not begun, with how many come before it."""
+    return _bar(0, f"Waiting for the model{f', {ahead} ahead' if ahead else ''}")
 
 
 def _bar(share: float, text: str) -> str:

@@ -10,15 +10,16 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import gradio as gr
 
-from ccsr.config import MAX_RESULT_PIXELS
+from ccsr.config import MAX_RESULT_PIXELS, SamplingConfig
 from ccsr.diffusion.timesteps import LoopStart
 from ccsr.inference.cost import Cost
 from ccsr.inference.events import Decoded, Engine, Progress
 from ccsr.inference.sizes import HasSize
+from ccsr.inference.stopping import StopFlag
 from ccsr.ui import snippets
 from ccsr.ui.files import remove_folder
 from ccsr.ui.inputs import errors_shown, read_facts
-from ccsr.ui.limits import DEFAULT_LIMITS, Limits
+from ccsr.ui.model_queue import About, ModelQueue
 from ccsr.ui.pairs import Pair
 from ccsr.ui.run_controller import RunState
 from ccsr.ui.sessions import OpenPicture, Sessions, open_picture
@@ -32,7 +33,7 @@ FILES_FAILED = (
     "of the server says why."
 )
 PREVIEW_LEFT = (
-    "Stopped. This is a small preview of the estimate so far; another run of this picture goes on "
+    "This is a small preview of the estimate so far; another run of this picture goes on "
     "from there."
 )
 
@@ -66,7 +67,7 @@ class Inputs:
     picture: gr.Image
     reference: gr.Image
     sessions: Sessions
-    limits: Limits = DEFAULT_LIMITS
+    queue: ModelQueue
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ class TabRun(Generic[Query, Made]):
     """Yields progress, and all results so far after each new one."""
     cost: Callable[[Query, HasSize, LoopStart], Cost]
     """What a run costs, given the picture and `ModelInfo.loop_start`."""
+    name: str
+    """What the log calls it."""
     noun: str = ""
     """Name of one of several results; empty for a run that makes one."""
     measures: bool = True
@@ -126,6 +129,15 @@ class TabRun(Generic[Query, Made]):
     """Whether results stay on the page while the picture of this path is worked on."""
     release: Callable[[Made, Made | None], None] = release
     """Removes the files of results but for those that the following results share."""
+
+
+def about_run(tab_run: TabRun[Any, Any], path: str | None, query: Any) -> About:  # noqa: ANN401
+    """What the log says of a run: nothing that a visitor has written."""
+    configs, seeds = query
+    config = configs if isinstance(configs, SamplingConfig) else configs[0]
+    details = config.model_dump(exclude={"prompt", "negative_prompt"}, exclude_defaults=True)
+    count = 1 if isinstance(seeds, int) else len(seeds)
+    return tab_run.name, {"size": str(read_facts(path).size), "seeds": count, **details}
 
 
 def check_run(
@@ -141,7 +153,7 @@ def check_run(
         ValueError: If a file is no picture that can be used, or the run costs too much.
     """
     cost = tab_run.cost(query, read_facts(path), inputs.sessions.engine.info.loop_start)
-    inputs.limits.check(cost)
+    inputs.queue.limits.check(cost)
     if reference and tab_run.measures:
         read_facts(reference, MAX_RESULT_PIXELS)
 
@@ -189,6 +201,8 @@ class RunView(Generic[Query, Made]):
     progress: Progress | Decoded | None = None
     preview: Pair | None = None
     started: float = field(default_factory=time.perf_counter)
+    stop: StopFlag = field(default_factory=StopFlag)
+    """Says why the run was stopped."""
 
     def frames(self, events: Generator[RunEvent | Made]) -> Generator[Frame[Made]]:
         """A frame for each event but a preview, which is in the next one.
@@ -233,10 +247,10 @@ class RunView(Generic[Query, Made]):
 
     def _stop_text(self) -> str:
         if self.made is not None:
-            return f"Stopped. {self._count(self.made)} kept."
+            return f"{self.stop.reason} {self._count(self.made)} kept."
         if self.before is not None:
-            return "Stopped. The earlier result is shown."
-        return PREVIEW_LEFT if self.preview else "Stopped."
+            return f"{self.stop.reason} The earlier result is shown."
+        return f"{self.stop.reason} {PREVIEW_LEFT}" if self.preview else self.stop.reason
 
     def _progress_line(self) -> str:
         several = bool(self.tab_run.noun)

@@ -397,7 +397,7 @@ def cost_of_query(query: Query, picture: HasSize, loop_start: LoopStart) -> Cost
     return cost_of(config, len(seeds), target_size(picture, config), loop_start)
 
 
-TAB_RUN = TabRun(read_query, run_seeds, cost_of_query, noun="seed", finish=packed)
+TAB_RUN = TabRun(read_query, run_seeds, cost_of_query, "seeds", noun="seed", finish=packed)
 
 
 def _add_endpoint(
@@ -433,4 +433,4 @@ def _add_endpoint(
     first_seed, num_seeds = seeds
     own = {"picture": inputs.picture, "first_seed": first_seed, "num_seeds": num_seeds}
     parameters = {**own, **settings.named(), "reference": inputs.reference}
-    add_endpoint("seeds", run_endpoint, parameters, [archive, l_std_map, details])
+    add_endpoint("seeds", run_endpoint, parameters, [archive, l_std_map, details], inputs.queue)

@@ -334,7 +334,9 @@ def cost_of_query(query: Query, picture: HasSize, loop_start: LoopStart) -> Cost
     return tradeoff.cost_of_sweep(configs, len(seeds), size, loop_start)
 
 
-TAB_RUN = TabRun(read_query, sweep_settings, cost_of_query, noun="setting", finish=with_files)
+TAB_RUN = TabRun(
+    read_query, sweep_settings, cost_of_query, "sweep", noun="setting", finish=with_files
+)
 
 
 def _add_endpoint(inputs: Inputs, swept: Sequence[Component], settings: Settings) -> None:
@@ -367,4 +369,4 @@ def _add_endpoint(inputs: Inputs, swept: Sequence[Component], settings: Settings
 
     own = dict(zip(("t_maxs", "t_mins", "num_seeds"), swept, strict=True))
     parameters = {"picture": inputs.picture, **own, **others, "reference": inputs.reference}
-    add_endpoint("sweep", run_endpoint, parameters, [files, details])
+    add_endpoint("sweep", run_endpoint, parameters, [files, details], inputs.queue)

@@ -289,4 +289,4 @@ def cost_of_query(query: Query, picture: HasSize, loop_start: LoopStart) -> Cost
     return dataclasses.replace(cost, decodes=decodes)
 
 
-TAB_RUN = TabRun(read_query, decode_estimates, cost_of_query, noun="estimate")
+TAB_RUN = TabRun(read_query, decode_estimates, cost_of_query, "trajectory", noun="estimate")

@@ -258,7 +258,13 @@ def cost_of_query(query: Query, picture: HasSize, loop_start: LoopStart) -> Cost
 
 
 TAB_RUN = TabRun(
-    read_query, upscale, cost_of_query, measures=False, stays=_of_picture, release=_release
+    read_query,
+    upscale,
+    cost_of_query,
+    "upscale",
+    measures=False,
+    stays=_of_picture,
+    release=_release,
 )
 
 
@@ -281,4 +287,4 @@ def _add_endpoint(inputs: Inputs, seed: gr.Number, settings: Settings) -> None:
                 yield None, {"evaluation": event.evaluation, "total": event.total}
 
     parameters = {"picture": inputs.picture, "seed": seed, **settings.named()}
-    add_endpoint("upscale", run_endpoint, parameters, [result, details])
+    add_endpoint("upscale", run_endpoint, parameters, [result, details], inputs.queue)

@@ -218,4 +218,4 @@ def cost_of_query(query: Query, picture: HasSize, loop_start: LoopStart) -> Cost
     return dataclasses.replace(cost, evaluations=2 * cost.evaluations, decodes=3 * cost.decodes)
 
 
-TAB_RUN = TabRun(read_query, compare_variants, cost_of_query, noun="variant")
+TAB_RUN = TabRun(read_query, compare_variants, cost_of_query, "variants", noun="variant")

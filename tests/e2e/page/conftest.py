@@ -16,7 +16,10 @@ from ccsr.config import SamplingConfig
 from ccsr.images.picture import Picture
 from ccsr.inference.estimate_cache import EstimateCache
 from ccsr.inference.events import Engine, ModelInfo, Progress, Restored
-from ccsr.ui.page import LAUNCH_KWARGS, build_page
+from ccsr.ui.limits import DEFAULT_LIMITS, Limits
+from ccsr.ui.model_queue import ModelQueue
+from ccsr.ui.page import build_page, launch_kwargs
+from ccsr.ui.presence import Presence
 from tests.e2e.page.page_objects import WAIT, CCSRPage
 from tests.fakes import FakeEngine, FakeSession
 
@@ -61,13 +64,15 @@ class Server:
 
 
 @contextmanager
-def launched(engine: Engine) -> Iterator[tuple[gr.Blocks, str]]:
+def launched(engine: Engine, limits: Limits = DEFAULT_LIMITS) -> Iterator[tuple[gr.Blocks, str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    page = build_page(engine)
+    queue = ModelQueue(limits, Presence())
+    page = build_page(engine, queue)
+    kwargs = launch_kwargs(queue)
     _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, server_port=port, ssr_mode=False, **LAUNCH_KWARGS
+        prevent_thread_lock=True, quiet=True, server_port=port, ssr_mode=False, **kwargs
     )
     yield page, url
     page.close(verbose=False)

@@ -8,6 +8,7 @@ import pytest
 from ccsr.ui.api import add_endpoint
 from ccsr.ui.compute_thread import compute
 from ccsr.ui.inputs import FIELDS, settings_controls
+from ccsr.ui.model_queue import ModelQueue
 from tests.fakes import FakeEngine, run_coroutine
 
 
@@ -16,7 +17,9 @@ def page(run: Any) -> gr.Blocks:  # noqa: ANN401
         own = {"picture": gr.Image(type="filepath"), "seed": gr.Number(0)}
         settings = settings_controls(FakeEngine().info)
         reference = {"reference": gr.Image(type="filepath")}
-        add_endpoint("run", run, {**own, **settings.named(), **reference}, [gr.JSON()])
+        add_endpoint(
+            "run", run, {**own, **settings.named(), **reference}, [gr.JSON()], ModelQueue()
+        )
     return blocks
 
 

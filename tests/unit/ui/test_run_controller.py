@@ -2,6 +2,7 @@ from collections.abc import Generator
 
 import pytest
 
+from ccsr.inference.stopping import Stopped
 from ccsr.ui.run_controller import Action, Press, RunController, RunState
 
 PRESS = Press("a", ())
@@ -10,7 +11,8 @@ PRESS = Press("a", ())
 def started() -> tuple[RunController, Press]:
     controller, press = RunController(), Press("a", (1,))
     controller.press(press)
-    assert controller.start() is press
+    assert controller.claim() is press
+    assert controller.start(press)
     return controller, press
 
 
@@ -48,7 +50,7 @@ def test_actions_change_the_state_where_they_apply(action: Action, state: RunSta
         case Action.PRESS:
             controller.press(Press("a", ()))
         case Action.START:
-            assert (controller.start() is PRESS) == (state is RunState.QUEUED)
+            assert controller.start(PRESS) == (state is RunState.QUEUED)
         case Action.STOP:
             assert controller.stop() == (state in (RunState.QUEUED, RunState.RUNNING))
         case Action.FINISH | Action.FAIL:
@@ -93,16 +95,31 @@ def test_stopped_before_its_turn_does_not_start() -> None:
     controller.press(PRESS)
     assert controller.stop()
     assert controller.state is RunState.IDLE
-    assert controller.start() is None
+    assert controller.claim() is None
+    assert not controller.start(PRESS)
 
 
 def test_of_two_turns_the_first_takes_the_latest_press() -> None:
-    controller, again = RunController(), Press("a", (2,))
-    controller.press(PRESS)
-    controller.stop()
+    controller, first, again = RunController(), Press("a", (1,)), Press("a", (2,))
+    controller.press(first)
     controller.press(again)
-    assert controller.start() is again
-    assert controller.start() is None
+    assert controller.claim() is again
+    assert controller.claim() is None
+    assert first.stop.is_set()
+    assert not controller.start(first)
+    assert controller.start(again)
+
+
+def test_a_run_that_its_flag_stops_ends_as_by_the_button() -> None:
+    controller, press = started()
+
+    def frames() -> Generator[int]:
+        yield 0
+        press.stop.set("The time is over.")
+        raise Stopped
+
+    assert list(controller.follow(press, frames(), end_of)) == [0, "idle"]
+    assert controller.state is RunState.IDLE
 
 
 def test_superseded_run_ends_and_shows_nothing_more() -> None:
@@ -111,11 +128,13 @@ def test_superseded_run_ends_and_shows_nothing_more() -> None:
     made = work(9, seen)
     frames = controller.follow(press, made, end_of)
     assert next(frames) == 0
-    assert controller.press(PRESS) == 2
+    again = Press("a", ())
+    assert controller.press(again) == 2
+    assert press.stop.is_set()
     assert list(frames) == [None]
     assert seen == [0, "closed"]
     assert controller.state is RunState.QUEUED
-    assert controller.start() is PRESS
+    assert controller.start(again)
 
 
 def test_run_superseded_at_its_end_leaves_the_next_one_its_state() -> None:
@@ -139,8 +158,9 @@ def test_error_comes_after_the_last_frame() -> None:
     with pytest.raises(ValueError, match="no"):
         next(frames)
     assert controller.state is RunState.FAILED
-    controller.press(press)
-    assert controller.start() is press
+    again = Press("a", ())
+    controller.press(again)
+    assert controller.start(again)
 
 
 def test_every_press_has_another_number() -> None:

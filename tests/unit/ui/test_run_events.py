@@ -29,9 +29,9 @@ def test_answer_to_stop_leaves_the_start_button_to_the_last_frame() -> None:
 
 def test_buttons_after_the_answer_to_stop_are_those_of_the_end() -> None:
     controller = RunController()
-    controller.press(Press(None, ()))
-    press = controller.start()
-    assert press is not None
+    press = Press(None, ())
+    controller.press(press)
+    assert controller.start(press)
     controller.stop()
     assert _buttons_now(controller) == (gr.skip(), gr.skip())
     controller.end(press, Action.FINISH)

@@ -33,7 +33,7 @@ def tab_run(noun: str = "seed") -> TabRun[None, Made]:
     def finish(made: Made) -> Made:
         return dataclasses.replace(made, finished=True)
 
-    return TabRun(lambda _: None, lambda _: iter(()), no_cost, noun=noun, finish=finish)
+    return TabRun(lambda _: None, lambda _: iter(()), no_cost, "test", noun=noun, finish=finish)
 
 
 def progress(evaluation: int) -> Progress:

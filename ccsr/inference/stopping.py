@@ -1,0 +1,56 @@
+"""Stopping work from another thread.
+
+Network evaluations, encoding, decoding and scoring are made of pieces: blocks or tiles, each of
+which asks `check_stop` first. A run whose flag is set ends at the next one.
+"""
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+
+class Stopped(Exception):
+    """Work was stopped."""
+
+
+class StopFlag:
+    """Says that a run is to stop, and why; thread-safe."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.reason = "Stopped."
+
+    def set(self, reason: str | None = None) -> None:
+        """Let the run stop; the first reason holds."""
+        if reason is not None and not self._event.is_set():
+            self.reason = reason
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Whether the run is to stop."""
+        return self._event.is_set()
+
+
+_flag: ContextVar[StopFlag | None] = ContextVar("stop_flag", default=None)
+
+
+@contextmanager
+def stoppable(flag: StopFlag) -> Generator[None]:
+    """Let `check_stop` inside, in this thread, look at a flag."""
+    token = _flag.set(flag)
+    try:
+        yield
+    finally:
+        _flag.reset(token)
+
+
+def check_stop() -> None:
+    """Stop here if the work is to stop; nothing happens outside of `stoppable`.
+
+    Raises:
+        Stopped: If the flag is set.
+    """
+    flag = _flag.get()
+    if flag is not None and flag.is_set():
+        raise Stopped
