@@ -48,7 +48,7 @@ from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Engine, Progress
 from ccsr.inference.memory import keep_freed
 from ccsr.inference.sizes import load_reference, target_size
-from ccsr.option import Config, Option, field_names, option, plain
+from ccsr.option import Config, Option, field_names, option, plain, shown
 
 C = TypeVar("C", bound=Config)
 
@@ -222,7 +222,7 @@ def _fractions(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(
-            f'fractions look like "0.5,0.6667", got {text!r}'
+            f'fractions look like "0.5,0.6667", got {shown(text)}'
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from ccsr.option import Config, Step, option
+from ccsr.option import Config, Step, option, shown
 
 Variant = Literal["ccsr", "v2", "v1"]
 ColorAlignment = Literal["adain", "wavelet", "none"]
@@ -429,14 +429,16 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = (piece.strip() for piece in part.strip().partition("-"))
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ValueError(f'seeds must look like "0-9" or "3,5,8", got {text!r}')
+            raise ValueError(f'seeds must look like "0-9" or "3,5,8", got {shown(text)}')
+        if max(len(first), len(last)) > len(str(MAX_SEED)):
+            raise ValueError(f"a seed must be at most {MAX_SEED}, got {shown(part)}")
         start, stop = int(first), int(last) if dash else int(first)
         if stop < start:
-            raise ValueError(f"seeds must rise, got {part.strip()!r}; write {stop}-{start}")
+            raise ValueError(f"seeds must rise, got {shown(part.strip())}; write {stop}-{start}")
         if stop > MAX_SEED:
             raise ValueError(f"a seed must be at most {MAX_SEED}, got {stop}")
         if stop - start >= MAX_SEEDS_PER_RUN:
-            raise ValueError(f"at most {MAX_SEEDS_PER_RUN} seeds a run, got {part.strip()!r}")
+            raise ValueError(f"at most {MAX_SEEDS_PER_RUN} seeds a run, got {shown(part.strip())}")
         seeds.update(dict.fromkeys(range(start, stop + 1)))
     if len(seeds) > MAX_SEEDS_PER_RUN:
         raise ValueError(f"at most {MAX_SEEDS_PER_RUN} seeds a run, got {len(seeds)}")

@@ -5,6 +5,7 @@ there for the command line, the sliders, the endpoints and the README.
 """
 
 import functools
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
@@ -162,7 +163,27 @@ def _sentence(config_type: type[Config], values: Values, error: ErrorDetails) ->
 
 
 def _expectation(name: str, field: FieldInfo, value: object) -> str:
-    return f"{name} must be {_expected(field.annotation, field.metadata)}, got {value!r}"
+    return f"{name} must be {_expected(field.annotation, field.metadata)}, got {shown(value)}"
+
+
+MAX_SHOWN = 80
+"""Characters of a value in a message."""
+
+
+def shown(value: object) -> str:
+    """A value as messages show it, whatever it is: at most MAX_SHOWN characters."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxlong, short.maxother = 2, *[MAX_SHOWN] * 3
+    try:
+        text = short.repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        text = f"a value of type {type(value).__name__}"
+    return shortened(text)
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text, of at most MAX_SHOWN characters."""
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
 
 
 _NOUNS = {

@@ -14,7 +14,7 @@ from ccsr.images.picture import Picture
 from ccsr.images.reading import read_png_text
 from ccsr.images.writing import save_png
 from ccsr.inference.events import ModelInfo
-from ccsr.option import field_names
+from ccsr.option import field_names, shortened
 from ccsr.whole_file import whole_file, write_whole
 
 SETTINGS_KEY = "ccsr"
@@ -62,10 +62,10 @@ def read_settings(
             name: found[name] for name in NEWER if name in found
         }
         return Settings(SamplingConfig(**known), SEED.validate(found["seed"]))
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (OSError, KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(
-            f"{path.name} holds no settings of this program; give a PNG that was made by it and "
-            "not saved again by another"
+            f"{shortened(path.name)} holds no settings of this program; give a PNG that was made "
+            "by it and not saved again by another"
         ) from error
 
 

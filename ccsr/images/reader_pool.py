@@ -7,6 +7,7 @@ exceeds its limits is ended and replaced, whatever the decoder is doing; nothing
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 
 from ccsr.images.picture import MAX_INPUT_PIXELS, Picture, PictureError, Size
 from ccsr.images.reading import load_picture, read_png_text
+from ccsr.option import shortened
 
 try:
     import resource
@@ -127,13 +129,13 @@ class ReaderPool:
             answer = process.ask(request)
         if isinstance(answer, TimeoutError):
             raise PictureError(
-                f"{Path(path).name} takes longer than {self.max_seconds} s to read; save it again "
-                "as PNG or JPEG"
+                f"{shortened(Path(path).name)} takes longer than {self.max_seconds} s to read; "
+                "save it again as PNG or JPEG"
             )
         if isinstance(answer, MemoryError):
             raise PictureError(
-                f"{Path(path).name} takes too much memory to read; save it again with 8 bits a "
-                "channel, or make it smaller"
+                f"{shortened(Path(path).name)} takes too much memory to read; save it again with 8 "
+                "bits a channel, or make it smaller"
             )
         if isinstance(answer, Exception):
             raise answer
@@ -231,14 +233,20 @@ def _answer(request: dict[str, Any]) -> Any:  # noqa: ANN401
         return READINGS[request["reading"]](request["path"], request["max_pixels"])
     except PictureError as error:
         # Without the traceback, which holds what was read.
-        return PictureError(str(error))
+        return PictureError(_without_path(str(error), Path(request["path"])))
     except Exception as error:
         lacks = _lacks_memory(error)
         return MemoryError() if lacks else PictureError(_unreadable(request["path"]))
 
 
 def _unreadable(path: str) -> str:
-    return f"{Path(path).name} cannot be read; save it again as PNG or JPEG"
+    return f"{shortened(Path(path).name)} cannot be read; save it again as PNG or JPEG"
+
+
+def _without_path(message: str, path: Path) -> str:
+    """A message without the folder, which is the server's, long names and numbers of errors."""
+    named = message.replace(str(path), path.name).replace(path.name, shortened(path.name))
+    return re.sub(r"\[Errno -?\d+\] ", "", named)
 
 
 def _lacks_memory(error: BaseException | None) -> bool:

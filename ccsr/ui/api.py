@@ -42,7 +42,7 @@ def add_endpoint(
     @functools.wraps(run)
     async def endpoint(*args: Any, **kwargs: Any) -> AsyncGenerator[tuple[Any, ...]]:  # noqa: ANN401
         about = name, {key: value for key, value in kwargs.items() if _is_number(value)}
-        with errors_shown():
+        with errors_shown(str):
             work = functools.partial(_shown, run, *args, **kwargs)
             async with aclosing(_in_turn(queue, work, about)) as items:
                 async for item in items:
@@ -60,7 +60,7 @@ def add_endpoint(
 
 
 def _shown(run: Callable[..., Iterator[T]], *args: Any, **kwargs: Any) -> Generator[T]:  # noqa: ANN401
-    with errors_shown():
+    with errors_shown(str):
         yield from run(*args, **kwargs)
 
 
@@ -73,7 +73,7 @@ async def _in_turn(
         ValueError: If it was stopped by a limit.
     """
     request, stop = LocalContext.request.get(None), StopFlag()
-    owner = queue.owner(request.session_hash if request else None)
+    owner = queue.owner(request)
     async with aclosing(queue.run(owner, work, stop, about)) as items:
         async for item in items:
             yield item

@@ -24,9 +24,10 @@ from ccsr.images.reader_pool import READERS, PictureFacts
 from ccsr.inference.events import ModelInfo
 from ccsr.inference.sizes import load_reference
 from ccsr.inference.stopping import Stopped
-from ccsr.option import Option, field_names, option
+from ccsr.option import Option, field_names, option, shown
 from ccsr.ui.components import NumberBox, NumberSlider, PictureFile
 from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
+from ccsr.ui.files import use
 
 logger = getLogger(__name__)
 
@@ -255,7 +256,7 @@ def read_fractions(name: str, text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise ValueError(f'{name} must look like "0.5, 0.6667", got {text!r}') from error
+        raise ValueError(f'{name} must look like "0.5, 0.6667", got {shown(text)}') from error
 
 
 def _sent(about: Option, value: Any) -> Any:  # noqa: ANN401
@@ -282,6 +283,7 @@ def read_facts(path: str | None, max_pixels: int = MAX_INPUT_PIXELS) -> PictureF
         ValueError: As `read_picture`.
     """
     file = Path(_chosen(path))
+    use(file)
     try:
         found = file.stat()
     except OSError as error:
@@ -324,18 +326,23 @@ def example_pictures() -> list[Path]:
 
 
 @contextmanager
-def errors_shown() -> Generator[None]:
-    """Turn errors inside into messages on the page.
+def errors_shown(as_shown: Callable[[str], str] = escape) -> Generator[None]:
+    """Turn errors inside into messages, on the page or for a program.
+
+    The browser takes a message for HTML, and values that a visitor has written may be part of it.
 
     A ValueError is about the picture or the settings, and its text is for the person. Anything
     else is logged, and the message only says that the run failed.
+
+    Args:
+        as_shown: Makes the message of a text; programs get the text as it is.
     """
     try:
         yield
     except (gr.Error, Stopped):
         raise
     except ValueError as error:
-        raise gr.Error(str(error), print_exception=False) from error
+        raise gr.Error(as_shown(str(error)), print_exception=False) from error
     except Exception as error:
         logger.exception("a run failed")
         message = "The run failed, and the log of the server says why. Try a smaller picture."

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from ccsr.config import SamplingConfig
-from ccsr.evaluation.report import NEWER, Settings, read_settings, settings_text
+from ccsr.evaluation.report import NEWER, SETTINGS_KEY, Settings, read_settings, settings_text
 from ccsr.images.picture import Picture
 from ccsr.images.writing import save_png
 from ccsr.option import field_names
@@ -54,3 +54,29 @@ def test_settings_of_an_earlier_version_are_read(tmp_path: Path) -> None:
 def test_all_fields_are_among_the_settings() -> None:
     text = settings_text(SamplingConfig(), 0, FakeEngine().info)["ccsr"]
     assert all(f'"{name}"' in text for name in field_names(SamplingConfig))
+
+
+HOSTILE = [
+    "[" * 100_000 + "]" * 100_000,
+    '{"a":' * 5000 + "1" + "}" * 5000,
+    *('{"t_max": ' + text + "}" for text in ("Infinity", "NaN", "1e999", "9" * 30, "9" * 5000)),
+    '{"t_max": ' + "[" * 900 + "]" * 900 + "}",
+    '{"t_max": "' + "<img src=x onerror=alert(1)>" * 100 + '"}',
+    '{"seed": 1e999}',
+    '{"seed": 2147483648}',
+    '{"seed": true}',
+    '{"prompt": "' + "a" * 5000 + '"}',
+    '{"guidance": null}',
+    "null",
+    '"text"',
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_settings_are_refused_in_few_words(text: str, tmp_path: Path) -> None:
+    own = settings_text(SamplingConfig(), 1, FakeEngine().info)[SETTINGS_KEY]
+    if text.startswith('{"') and not text.startswith('{"a"'):
+        text = own[:-1] + ", " + text[1:]
+    with pytest.raises(ValueError, match=r".") as caught:
+        read_settings(tmp_path / "a.png", lambda _: {SETTINGS_KEY: text})
+    assert len(str(caught.value)) < 250

@@ -77,6 +77,15 @@ def test_what_is_wrong_with_a_file_is_told(
         pool.facts(picture_file, 100)
 
 
+def test_messages_hold_no_folder_of_the_server(pool: ReaderPool, tmp_path: Path) -> None:
+    for name in ("absent.png", "a" * 200 + ".png"):
+        with pytest.raises(PictureError) as caught:
+            pool.facts(tmp_path / name)
+        assert str(tmp_path) not in str(caught.value)
+        assert "Errno" not in str(caught.value)
+        assert len(str(caught.value)) < 200
+
+
 def test_a_reading_that_takes_too_long_is_ended(
     pool: ReaderPool, picture_file: Path, tmp_path: Path
 ) -> None:

@@ -12,7 +12,9 @@ from ccsr.ui import files
 from ccsr.ui.inputs import (
     FIELDS,
     blank,
+    errors_shown,
     read_config,
+    read_fractions,
     read_picture,
     read_reference,
     read_whole,
@@ -80,3 +82,20 @@ def test_presets_of_v2_are_offered_for_its_models_only(
 def test_value_that_was_empty_is_empty_again() -> None:
     assert blank(math.nan) is None
     assert [blank(value) for value in (0.0, 0.5, "ccsr", None)] == [0.0, 0.5, "ccsr", None]
+
+
+@pytest.mark.parametrize("error", [ValueError("<b>bold</b>"), OSError(13, "denied", "/srv/secret")])
+def test_messages_hold_no_html_and_no_path(error: Exception) -> None:
+    with pytest.raises(gr.Error) as caught, errors_shown():
+        raise error
+    assert "<" not in caught.value.message
+    assert "/srv" not in caught.value.message
+
+
+def test_messages_show_the_beginning_of_a_value() -> None:
+    for value in ("a" * 10_000, 10**5000, [[[["deep"]]]] * 1000, float("inf")):
+        with pytest.raises(ValueError, match=r"t_max must be a number from 0 to 1") as caught:
+            read_config(changed(t_max=value))
+        assert len(str(caught.value)) < 130
+    with pytest.raises(ValueError, match=r"at most 200 characters"):
+        read_fractions("t_max", "0.5," * 100)
