@@ -4,7 +4,11 @@ import argparse
 import logging
 import os
 import sys
+import tempfile
+from pathlib import Path
 
+# Not among the files of other programs, which Gradio would serve, too.
+os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / "ccsr-page"))
 # Read when these libraries are imported: no call goes out.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -12,19 +16,23 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 from ccsr.cli import add_model, config_of
 from ccsr.config import COMPACT, LoadingConfig
 from ccsr.inference.engine import load_engine
+from ccsr.inference.events import Engine
 from ccsr.inference.memory import keep_freed
 from ccsr.ui import zerogpu
 from ccsr.ui.compute_thread import compute
+from ccsr.ui.files import check_upload_folder
+from ccsr.ui.limits import DEFAULT_LIMITS, PUBLIC
 from ccsr.ui.model_queue import ModelQueue
 from ccsr.ui.page import build_page, launch_kwargs
 from ccsr.ui.presence import Presence
+from ccsr.ui.sessions import Sessions
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Load a model, build the page and serve it until it is stopped.
 
     Returns:
-        The exit code: 2 if the model cannot be loaded.
+        The exit code: 2 if the model cannot be loaded, the port is taken or no file can be written.
     """
     parser = argparse.ArgumentParser(
         prog="app.py", description="The CCSR page. The variable CCSR_MODEL names its model, too."
@@ -33,26 +41,40 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", help="address to listen on; 0.0.0.0 for the whole network")
     parser.add_argument("--port", type=int, help="port to listen on; by default a free one")
     parser.add_argument("--share", action="store_true", help="make a public link through Gradio")
+    parser.add_argument(
+        "--public", action="store_true", help="limit what a visitor can ask for, see the README"
+    )
+    parser.add_argument("--root-path", help="path of the page behind a proxy, such as /ccsr")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
     keep_freed()
     spaces_gpu = zerogpu.spaces_gpu()
     try:
+        check_upload_folder()
         engine = compute(load_engine, options.model, config_of(LoadingConfig, options))
-    except ValueError as error:
+        serve(engine if spaces_gpu is None else zerogpu.ZeroGpuEngine(engine, spaces_gpu), options)
+    except (ValueError, OSError) as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2
+    return 0
 
-    shown = engine if spaces_gpu is None else zerogpu.ZeroGpuEngine(engine, spaces_gpu)
-    queue = ModelQueue(presence=Presence())
-    build_page(shown, queue).launch(
+
+def serve(engine: Engine, options: argparse.Namespace) -> None:
+    """Build the page around a model and serve it until it is stopped.
+
+    Raises:
+        OSError: If the port is taken.
+    """
+    queue = ModelQueue(PUBLIC if options.public else DEFAULT_LIMITS, Presence())
+    sessions = Sessions(engine)
+    build_page(engine, queue, sessions).launch(
         server_name=options.host,
         server_port=options.port,
         share=options.share,
-        **launch_kwargs(queue),
+        root_path=options.root_path,
+        **launch_kwargs(queue, sessions),
     )
-    return 0
 
 
 if __name__ == "__main__":

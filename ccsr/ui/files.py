@@ -4,7 +4,9 @@ Each run has its own folder inside Gradio's temporary folder: files there are se
 copy, and removed by age.
 """
 
+import os
 import shutil
+import tempfile
 import time
 import uuid
 import zipfile
@@ -21,22 +23,91 @@ from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
 from ccsr.images.writing import save_png
 from ccsr.whole_file import whole_file
 
-KEEP_SECONDS = 24 * 3600
-"""How long the files of a run are kept."""
+IN_USE_SECONDS = 15 * 60
+"""Files that were written or looked at within this time are in use."""
 
 
 def new_folder() -> Path:
-    """Make the folder of a run, and remove those older than `KEEP_SECONDS`."""
-    runs = Path(get_upload_folder()).resolve() / "ccsr"
-    runs.mkdir(parents=True, exist_ok=True)
-    for old in runs.iterdir():
-        # Another run may be removing it too.
-        with suppress(FileNotFoundError):
-            if old.stat().st_mtime < time.time() - KEEP_SECONDS:
-                remove_folder(old)
-    folder = runs / uuid.uuid4().hex
-    folder.mkdir()
+    """Make the folder of a run."""
+    folder = _runs() / uuid.uuid4().hex
+    folder.mkdir(parents=True)
     return folder
+
+
+def check_upload_folder() -> None:
+    """Make the folder of uploads and results.
+
+    Raises:
+        ValueError: If nothing can be written there.
+    """
+    folder = Path(get_upload_folder())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"uploads and results cannot be written to {folder} ({error.strerror}); let the "
+            "variable GRADIO_TEMP_DIR name another folder"
+        ) from error
+
+
+def _runs() -> Path:
+    return Path(get_upload_folder()).resolve() / "ccsr"
+
+
+def use(file: Path) -> None:
+    """Note that an upload is in use: its folder is removed the later."""
+    # It may be gone, or on a disk that cannot be written to.
+    with suppress(OSError):
+        os.utime(file.parent)
+
+
+def make_room(num_bytes: int, max_bytes: int, keep_seconds: float) -> bool:
+    """Remove uploads and results: those that are too old, and the longest idle if there is no room.
+
+    Args:
+        num_bytes: The room that is needed.
+        max_bytes: Of all files together.
+        keep_seconds: How long files are kept at most.
+
+    Returns:
+        Whether there is room: what is in use stays.
+    """
+    folder, now = Path(get_upload_folder()), time.time()
+    folders = [path for path in (*_subfolders(folder), *_subfolders(_runs())) if path != _runs()]
+    idle = sorted((now - _last_used(path), path) for path in folders)
+    sizes = {path: _size(path) for path in folders}
+    total = sum(sizes.values()) + num_bytes
+    while idle and (idle[-1][0] > keep_seconds or total > max_bytes):
+        age, oldest = idle.pop()
+        if age < IN_USE_SECONDS:
+            break
+        remove_folder(oldest)
+        total -= sizes[oldest]
+    return total <= max_bytes
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+    except OSError:  # not made yet
+        return []
+
+
+def _last_used(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:  # another thread has removed it
+        return 0.0
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    with suppress(OSError):  # it is being removed
+        for path in folder.rglob("*"):
+            total += path.stat().st_size
+    return total
 
 
 def remove_folder(folder: Path | None) -> None:

@@ -19,6 +19,20 @@ class Limits:
     """Time of one run at the model; None: as long as it takes."""
     max_waiting: int = 20
     """Runs that wait for the model; further ones are refused."""
+    max_waiting_each: int = 20
+    """Those of one address."""
+    max_sessions: int = 300
+    """Pages whose results are kept; beyond it those that are open in no browser are forgotten."""
+    max_connections: int = 1000
+    """Connections that visitors hold open."""
+    max_connections_each: int = 1000
+    """Those of one address."""
+    max_upload_bytes: int = 50 * 2**20
+    """Of one file."""
+    max_stored_bytes: int = 8 * 2**30
+    """Of uploads and results on disk; beyond it those that were idle longest are removed."""
+    keep_seconds: int = 24 * 3600
+    """How long they are kept at most."""
 
     def check(self, cost: Cost) -> None:
         """Refuse a run before anything of it is computed.
@@ -35,5 +49,17 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
-PUBLIC = Limits(max_result_pixels=2048 * 2048, max_work=250.0, max_seconds=600.0, max_waiting=10)
+PUBLIC = Limits(
+    max_result_pixels=2048 * 2048,
+    max_work=250.0,
+    max_seconds=600.0,
+    max_waiting=10,
+    max_waiting_each=3,
+    max_sessions=100,
+    max_connections=400,
+    max_connections_each=24,
+    max_upload_bytes=20 * 2**20,
+    max_stored_bytes=2 * 2**30,
+    keep_seconds=2 * 3600,
+)
 """Those of a page for everybody, `app.py --public`."""

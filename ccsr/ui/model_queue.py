@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import gradio as gr
 from gradio.context import LocalContext
 
 from ccsr.inference.stopping import StopFlag
@@ -74,23 +75,30 @@ class ModelQueue:
         """Whether the model is at work."""
         return self._working is not None
 
-    def check_room(self, visitor: str) -> None:
+    def check_room(self, owner: Owner) -> None:
         """Check that a run of a visitor may wait.
 
         Raises:
-            QueueFull: If too many wait already.
+            QueueFull: If too many wait already, or too many from this address.
         """
-        others = [place for place in self._waiting if place.owner.name != visitor]
-        if len(others) >= self.limits.max_waiting:
-            raise QueueFull(
-                f"{counted(len(others), 'run')} wait for the model, which is the limit; try again "
-                "soon"
-            )
+        others = [place.owner for place in self._waiting if place.owner.name != owner.name]
+        near = [other for other in others if other.address == owner.address]
+        for waiting, most, where in (
+            (others, self.limits.max_waiting, ""),
+            (near, self.limits.max_waiting_each, " from your network"),
+        ):
+            if len(waiting) >= most:
+                raise QueueFull(
+                    f"{counted(len(waiting), 'run')}{where} wait for the model, which is the "
+                    "limit; try again soon"
+                )
 
-    def owner(self, session: str | None) -> Owner:
-        """The visitor whose event this is, by its session; a program may have none."""
+    def owner(self, request: gr.Request | None) -> Owner:
+        """The visitor whose event this is; a program may have no session."""
+        session, client = (request.session_hash, request.client) if request else (None, None)
         names = [name for name in (session, LocalContext.event_id.get(None)) if name]
-        return Owner(self.presence, *(names or [uuid.uuid4().hex]))
+        address = client.host if client else ""
+        return Owner(self.presence, *(names or [uuid.uuid4().hex]), address=address)
 
     async def run(
         self, owner: Owner, work: Callable[[], Generator[T]], stop: StopFlag, about: About
@@ -125,7 +133,7 @@ class ModelQueue:
 
     def _enter(self, owner: Owner, stop: StopFlag) -> _Place:
         with self._lock:
-            self.check_room(owner.name)
+            self.check_room(owner)
             for other in self._waiting:
                 if other.owner.name == owner.name:
                     other.stop.set(SUPERSEDED)

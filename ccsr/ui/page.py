@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from ccsr.ui import snippets
 from ccsr.ui.browser_storage import remember
 from ccsr.ui.components import SettingsFile
 from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
-from ccsr.ui.files import KEEP_SECONDS
 from ccsr.ui.inputs import (
     EXAMPLES,
     Settings,
@@ -80,7 +80,7 @@ document.addEventListener("keydown", (event) => {
 </script>"""
 
 
-def launch_kwargs(queue: ModelQueue) -> dict[str, Any]:
+def launch_kwargs(queue: ModelQueue, sessions: Sessions) -> dict[str, Any]:
     """Arguments of `launch`, which has the theme and the script of the page, and its server."""
     return {
         "theme": THEME,
@@ -89,23 +89,33 @@ def launch_kwargs(queue: ModelQueue) -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "run_history": False,
         "show_error": False,
-        "max_file_size": "50mb",
+        "max_file_size": queue.limits.max_upload_bytes,
         "allowed_paths": [str(EXAMPLES)],
         "max_threads": MAX_THREADS,
         "enable_monitoring": False,
-        "app_kwargs": app_kwargs(queue),
+        "app_kwargs": app_kwargs(queue, sessions.forget),
     }
 
 
-def build_page(engine: Engine, queue: ModelQueue | None = None) -> gr.Blocks:
-    """Build the page around a model, for which runs wait in a queue; None: one of its own."""
-    info = engine.info
+def build_page(
+    engine: Engine, queue: ModelQueue | None = None, sessions: Sessions | None = None
+) -> gr.Blocks:
+    """Build the page around a model.
+
+    Args:
+        engine: The model.
+        queue: Where runs wait for it; None: a queue of the page's own.
+        sessions: What is kept for visitors; None: sessions of the page's own.
+    """
+    info, queue, sessions = engine.info, queue or ModelQueue(), sessions or Sessions(engine)
     # Gradio removes old files every hour.
     with gr.Blocks(
-        title="CCSR", analytics_enabled=False, delete_cache=(3600, KEEP_SECONDS), fill_width=True
+        title="CCSR",
+        analytics_enabled=False,
+        delete_cache=(3600, queue.limits.keep_seconds),
+        fill_width=True,
     ) as page:
         _heading(info)
-        sessions = Sessions(engine)
         with gr.Row(elem_classes="workspace"):
             with gr.Column(elem_classes="picture", min_width=280):
                 picture, about, reference = _picture_side()
@@ -113,21 +123,26 @@ def build_page(engine: Engine, queue: ModelQueue | None = None) -> gr.Blocks:
                 settings = _settings_side(info)
                 load = _settings_file()
             with gr.Column(elem_classes="tabs-side", min_width=280):
-                inputs = Inputs(picture, reference, sessions, queue or ModelQueue())
+                inputs = Inputs(picture, reference, sessions, queue)
                 chosen = _tabs(engine, inputs, settings)
         remember(page, {**settings.components, **chosen}, settings.settled.change)
         page.unload(sessions.release)
         _wire_settings_file(load, info, settings, chosen["seed"])
-        changes_of([picture, settings.components["scale"]])(
-            _about_picture,
-            [picture, *settings.values()],
-            about,
-            trigger_mode="always_last",
-            **LIGHT,
-        )
+        _wire_about(picture, settings, about)
     # Work waits for the model in a queue of its own, and what shows results waits for nobody.
     page.queue(max_size=MAX_EVENTS, api_open=False)
     return page
+
+
+def _wire_about(picture: gr.Image, settings: Settings, about: gr.HTML) -> None:
+    """Say what the picture is and will become whenever that changes."""
+    changes_of([picture, settings.components["scale"]])(
+        _about_picture,
+        [picture, *settings.values()],
+        about,
+        trigger_mode="always_last",
+        **LIGHT,
+    )
 
 
 def _heading(info: ModelInfo) -> None:
@@ -227,7 +242,7 @@ def _load_settings(
     try:
         found = read_settings(Path(path), READERS.png_text)
     except ValueError as error:
-        gr.Warning(str(error))
+        gr.Warning(escape(str(error)))
         return None, count, blank(seed), *chosen.values()
     if found.config.prompt_key != SamplingConfig().prompt_key and "prompt" not in names:
         gr.Warning("That picture was made with a prompt, and this model reads none.")

@@ -7,6 +7,8 @@ a program keeps one open while it waits. Whoever leaves, by whatever way, closes
 import threading
 import time
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 
 GRACE_SECONDS = 0.5
 """A connection that is closed and opened again, as by a client between two answers, is none that
@@ -20,23 +22,44 @@ class Presence:
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
+        self._addresses: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """The number of visitors who are here."""
         return len(self._open)
 
-    def enter(self, name: str) -> None:
+    @property
+    def num_connections(self) -> int:
+        """The number of open connections."""
+        return self._addresses.total()
+
+    def connections_of(self, address: str) -> int:
+        """The number of those from one address."""
+        return self._addresses[address]
+
+    def enter(self, name: str, address: str = "") -> None:
         """A connection was opened."""
         with self._lock:
             self._open[name] += 1
+            self._addresses[address] += 1
 
-    def leave(self, name: str) -> None:
+    def leave(self, name: str, address: str = "") -> None:
         """A connection was closed."""
         with self._lock:
-            self._open[name] -= 1
-            if not self._open[name]:
-                del self._open[name]
+            for counter, key in ((self._open, name), (self._addresses, address)):
+                counter[key] -= 1
+                if not counter[key]:
+                    del counter[key]
+
+    @contextmanager
+    def connection(self, name: str, address: str) -> Generator[None]:
+        """A connection is open inside."""
+        self.enter(name, address)
+        try:
+            yield
+        finally:
+            self.leave(name, address)
 
     def is_here(self, *names: str) -> bool:
         """Whether one of these has a connection open."""
@@ -49,10 +72,11 @@ class Owner:
     Args:
         presence: Who is here; None: everybody.
         names: The session and the event; the first one tells visitors apart.
+        address: Of its computer, or of the network that it is in.
     """
 
-    def __init__(self, presence: Presence | None, *names: str) -> None:
-        self.presence, self.names = presence, names
+    def __init__(self, presence: Presence | None, *names: str, address: str = "") -> None:
+        self.presence, self.names, self.address = presence, names, address
         self._seen = False
         self._last = time.monotonic()
 

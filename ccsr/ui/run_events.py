@@ -134,7 +134,7 @@ class _Handlers(Generic[Query, Made]):
         queue, begun = self.inputs.queue, False
         try:
             about = about_run(self.tab_run, press.values[1], self.tab_run.read(press.values[3:]))
-            turn = queue.run(queue.owner(request.session_hash), work, press.stop, about)
+            turn = queue.run(queue.owner(request), work, press.stop, about)
             async with aclosing(turn) as items:
                 async for item in items:
                     begun = not isinstance(item, Waiting)
@@ -185,7 +185,7 @@ class _Handlers(Generic[Query, Made]):
             gr.Error: If they cannot be used.
         """
         with errors_shown():
-            self.inputs.queue.check_room(request.session_hash or "")
+            self.inputs.queue.check_room(self.inputs.queue.owner(request))
             check_run(self.inputs, self.tab_run, self.tab_run.read(chosen), path, reference)
 
     def _events(self, press: Press, before: Made | None) -> Generator[RunEvent | Made]:

@@ -17,7 +17,7 @@ from ccsr.inference.events import Decoded, Engine, Progress
 from ccsr.inference.sizes import HasSize
 from ccsr.inference.stopping import StopFlag
 from ccsr.ui import snippets
-from ccsr.ui.files import remove_folder
+from ccsr.ui.files import make_room, remove_folder
 from ccsr.ui.inputs import errors_shown, read_facts
 from ccsr.ui.model_queue import About, ModelQueue
 from ccsr.ui.pairs import Pair
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+NO_ROOM = "The server has no room for these results now; make fewer at once, or try again later"
 FILES_FAILED = (
     "The results are there, but not the files to download: they could not be written, and the log "
     "of the server says why."
@@ -153,7 +154,10 @@ def check_run(
         ValueError: If a file is no picture that can be used, or the run costs too much.
     """
     cost = tab_run.cost(query, read_facts(path), inputs.sessions.engine.info.loop_start)
-    inputs.queue.limits.check(cost)
+    limits = inputs.queue.limits
+    limits.check(cost)
+    if not make_room(cost.num_bytes, limits.max_stored_bytes, limits.keep_seconds):
+        raise ValueError(NO_ROOM)
     if reference and tab_run.measures:
         read_facts(reference, MAX_RESULT_PIXELS)
 

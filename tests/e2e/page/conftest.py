@@ -20,6 +20,7 @@ from ccsr.ui.limits import DEFAULT_LIMITS, Limits
 from ccsr.ui.model_queue import ModelQueue
 from ccsr.ui.page import build_page, launch_kwargs
 from ccsr.ui.presence import Presence
+from ccsr.ui.sessions import Sessions
 from tests.e2e.page.page_objects import WAIT, CCSRPage
 from tests.fakes import FakeEngine, FakeSession
 
@@ -69,8 +70,9 @@ def launched(engine: Engine, limits: Limits = DEFAULT_LIMITS) -> Iterator[tuple[
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     queue = ModelQueue(limits, Presence())
-    page = build_page(engine, queue)
-    kwargs = launch_kwargs(queue)
+    sessions = Sessions(engine)
+    page = build_page(engine, queue, sessions)
+    kwargs = launch_kwargs(queue, sessions)
     _, url, _ = page.launch(
         prevent_thread_lock=True, quiet=True, server_port=port, ssr_mode=False, **kwargs
     )

@@ -289,7 +289,7 @@ def waiting_visitor(
     second = CCSRPage(browser.new_context().new_page(), ui.url).open()
     second.choose_picture(picture_file)
     second.upscale.run()
-    expect(second.upscale.status).to_contain_text("queue: 1/1")
+    expect(second.upscale.status).to_contain_text("1 ahead")
     return second
 
 

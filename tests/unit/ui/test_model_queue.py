@@ -85,7 +85,7 @@ def test_a_full_queue_is_told() -> None:
         with pytest.raises(QueueFull, match="2 runs wait for the model"):
             await Visitor(queue, "d").task
         # The place of a visitor who waits already can be taken by the next run.
-        queue.check_room("c")
+        queue.check_room(visitors[2].owner)
         for visitor in visitors:
             await visitor.end()
 

@@ -88,3 +88,24 @@ def test_the_cache_bounds_the_estimates_of_all_visitors(picture_file: Path) -> N
         opened_by(sessions, visitor, picture_file, run=True)
     assert len(sessions) == 3
     assert opened_by(sessions, "a", picture_file) > 0
+
+
+def test_pictures_that_were_not_used_for_long_are_closed(
+    picture_file: Path, reference_file: Path
+) -> None:
+    sessions = Sessions(FakeEngine(), max_bytes=60 * 40 * 3 * 4 * 3)
+    for number in range(1000):
+        opened_by(sessions, f"visitor {number}", picture_file)
+    assert len(sessions) == 3
+    with sessions.open("visitor 998", str(picture_file)) as used:
+        for number in range(9):
+            opened_by(sessions, f"other {number}", picture_file)
+        with sessions.open("visitor 998", str(picture_file)) as again:
+            assert again is used
+
+
+def test_estimates_stay_when_their_picture_is_closed(picture_file: Path) -> None:
+    sessions = Sessions(FakeEngine(), max_bytes=0)
+    opened_by(sessions, "a", picture_file, run=True)
+    assert len(sessions) == 0
+    assert opened_by(sessions, "a", picture_file) == 0
