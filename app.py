@@ -42,7 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, help="port to listen on; by default a free one")
     parser.add_argument("--share", action="store_true", help="make a public link through Gradio")
     parser.add_argument(
-        "--public", action="store_true", help="limit what a visitor can ask for, see the README"
+        "--public",
+        action="store_true",
+        default=os.environ.get("CCSR_PUBLIC") == "1",
+        help="limit what a visitor can ask for, see the README; so does CCSR_PUBLIC=1",
     )
     parser.add_argument("--root-path", help="path of the page behind a proxy, such as /ccsr")
     options = parser.parse_args(arguments)

@@ -1,8 +1,39 @@
+from pathlib import Path
+
 import pytest
 
 from ccsr.images.picture import Size
 from ccsr.inference.cost import Cost
 from ccsr.ui.limits import DEFAULT_LIMITS, PUBLIC, Limits
+
+README = (Path(__file__).parents[3] / "README.md").read_text()
+
+ROWS = {
+    "pixels of a result": lambda limits: limits.max_result_pixels,
+    "megapixels of a run": lambda limits: limits.max_work,
+    "seconds of a run at the model": lambda limits: limits.max_seconds,
+    "runs that wait for the model": lambda limits: limits.max_waiting,
+    "pages whose results are kept": lambda limits: limits.max_sessions,
+    "connections held open": lambda limits: limits.max_connections,
+    "MiB of an upload": lambda limits: limits.max_upload_bytes / 2**20,
+    "MiB of uploads and results on disk": lambda limits: limits.max_stored_bytes / 2**20,
+    "hours that they are kept": lambda limits: limits.keep_seconds / 3600,
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_readme_tells_the_limits(name: str) -> None:
+    row = next(line for line in README.splitlines() if line.startswith(f"| {name}"))
+    values = [ROWS[name](limits) for limits in (PUBLIC, DEFAULT_LIMITS)]
+    told = ["-" if value is None else f"{value:,.0f}" for value in values]
+    assert [cell.strip() for cell in row.split("|")[2:4]] == told
+
+
+def test_the_readme_tells_the_limits_of_an_address() -> None:
+    for limits, place in ((PUBLIC, 2), (DEFAULT_LIMITS, 3)):
+        rows = [r for r in README.splitlines() if r.startswith("| of them from one address")]
+        told = [row.split("|")[place].strip() for row in rows]
+        assert told == [f"{limits.max_waiting_each:,}", f"{limits.max_connections_each:,}"]
 
 
 def test_large_results_and_long_runs_are_refused() -> None:
