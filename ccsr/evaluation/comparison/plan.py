@@ -126,6 +126,8 @@ def plan(request: Request) -> Plan:
     published = _published(request.published, test_sets)
     device = choose_device(request.loading.device)
     scorer = make_scorer(names(config.metrics, "metrics"), config.convention, device)
+    if config.limit is not None and any(column.name == "fid" for column in scorer.columns):
+        raise ValueError("fid compares whole folders; leave --limit or fid out")
     engine, ours = _ours(request)
     families: list[Family] = [(method,) for method in _others(request, samples, device)]
     families += [ours] if ours else []

@@ -1,5 +1,8 @@
 """What is refused before the work begins."""
 
+import importlib.util
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +159,17 @@ def test_results_of_another_config_are_refused(hr: Path, tmp_path: Path) -> None
     second = plan(request(hr, seeds="0-2", convention="osediff")).manifest_config()
     with pytest.raises(ValueError, match="results of other values of convention, seeds"):
         check_config(tmp_path / "out", second)
+
+
+def test_fid_of_a_part_of_a_folder_is_refused(hr: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = types.ModuleType("pyiqa")
+    fake.__spec__ = importlib.util.spec_from_loader("pyiqa", None)
+    fake.list_models = lambda: ["fid"]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pyiqa", fake)
+    made = plan(request(hr, metrics="psnr,fid"))
+    assert made.keeps_pictures
+    with pytest.raises(ValueError, match="fid compares whole folders"):
+        plan(request(hr, metrics="psnr,fid", limit=2))
 
 
 def test_settings_are_variants_with_the_first_preset_and_presets_of_the_first_variant() -> None:
