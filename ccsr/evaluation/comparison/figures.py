@@ -72,7 +72,7 @@ def drawings(
         trajectory: Mean scores of the estimates by timestep.
     """
     drawn = styles(list(summaries))
-    both = {n: s for n, s in summaries.items() if {"scores psnr", "scores lpips"} <= s.means.keys()}
+    both = {name: summary for name, summary in summaries.items() if _has_both(summary)}
     if len(both) > 1:
         yield _drawing(
             plane(both, settings, drawn),
@@ -180,6 +180,12 @@ def scale_bar(maximum: float) -> Drawing:
     axes.tick_params(colors=TEXT_COLOR)
     axes.set_xlabel(UNIT, color=TEXT_COLOR)
     return _drawing(figure, "Standard deviation over the seeds, one scale for all maps.")
+
+
+def _has_both(summary: MethodSummary) -> bool:
+    """Whether PSNR and LPIPS can be drawn; of equal pictures PSNR is infinite."""
+    found = {"scores psnr", "scores lpips"} <= summary.means.keys()
+    return found and bool(np.isfinite(_means(summary)).all())
 
 
 def _means(summary: MethodSummary) -> tuple[float, float]:

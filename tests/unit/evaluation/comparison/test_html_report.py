@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ccsr.evaluation.comparison.figures import plane, scatter, sparsification, styles
+from ccsr.evaluation.comparison.figures import drawings, plane, scatter, sparsification, styles
 from ccsr.evaluation.comparison.html_report import MAX_PICTURE_BYTES, html_report
 from ccsr.evaluation.comparison.jobs import Work, run
 from ccsr.evaluation.comparison.manifest import Manifest, Progress, read_rows
@@ -122,6 +122,13 @@ def test_plane_has_a_point_with_error_bars_for_each_method() -> None:
 def test_scatter_has_a_point_for_each_picture() -> None:
     (axes,) = scatter({"One": summary(25, 0.3)}, styles(["One"])).axes
     assert len(axes.collections[0].get_offsets()) == 2
+
+
+def test_method_that_returns_the_true_pictures_is_left_out_of_the_plane() -> None:
+    summaries = {"One": summary(25, 0.3), "Two": summary(26, 0.2), "HR": summary(np.inf, 0.0)}
+    first, *_ = drawings(summaries, [], {})
+    assert "Two" in first.svg
+    assert "HR" not in first.svg
 
 
 def test_sparsification_has_a_curve_and_its_oracle() -> None:

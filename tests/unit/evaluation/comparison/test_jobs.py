@@ -1,5 +1,7 @@
+import dataclasses
 import itertools
 import json
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -241,6 +243,25 @@ def test_memory_does_not_grow_with_rows(tmp_path: Path) -> None:
     progress = Progress(iter(rows(50)))
     assert len(progress.done) == 50
     assert not progress._unfinished
+
+
+def test_many_pictures_take_no_more_memory_than_few(scorer: Scorer, tmp_path: Path) -> None:
+    """The peak of what Python and NumPy hold, from the first picture to the tables."""
+    peaks: dict[int, int] = {}
+    # The first run pays for what is set up once.
+    for name, count in (("first", 3), ("few", 3), ("many", 30)):
+        hr, out = tmp_path / name, tmp_path / f"out-{name}"
+        for number in range(count // 3):
+            write_hr(hr / str(number), 3)
+        work = dataclasses.replace(work_of(scorer, out, (Noisy(),)), seeds=(0, 1))
+        tracemalloc.start()
+        samples = Dataset("set", hr, "bicubic", 4).check()
+        for _ in run(work, samples, Manifest(out, 0, {}), Progress(iter(()))):
+            pass
+        assert summary(out).methods["set", "Noisy"].num_pictures == count
+        peaks[count] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[30] < 1.25 * peaks[3]
 
 
 def seeds_of(events: Sequence[JobDone | Failure]) -> list[int]:
