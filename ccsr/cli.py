@@ -274,7 +274,7 @@ def seeds(options: argparse.Namespace) -> int:
         text = settings_text(config, seed, engine.info)
         save_png(options.output / picture_name(seed), result, text, overwrite=options.overwrite)
         scores = None if reference is None else measure(result.rgb, reference.rgb)
-        report.add(seed, result.rgb, scores)
+        report.add(seed, result.rgb, scores, result.alpha)
     write_report(options.output, report, overwrite=options.overwrite)
     print(summary(report))
     if blended:

@@ -78,35 +78,41 @@ def overlay(
     return mixed.astype(np.float32)
 
 
-def with_color_bar(l_std_map: np.ndarray, maximum: float | None = None) -> np.ndarray:
-    """Colour the map [H,W] and put a colour bar below -> [H',W',3].
+def with_color_bar(
+    l_std_map: np.ndarray, maximum: float | None = None, alpha: np.ndarray | None = None
+) -> np.ndarray:
+    """Colour the map [H,W] and put a colour bar below -> [H',W',3|4].
 
     Args:
         l_std_map: The map; a small one is enlarged by a whole factor.
         maximum: Upper end of the colour bar; `nice_maximum` by default.
+        alpha: That of the results, [H,W] in [0,1]; None: they are opaque.
     """
     maximum = nice_maximum(l_std_map) if maximum is None else maximum
-    return add_color_bar(heatmap(l_std_map, maximum), maximum)
+    return add_color_bar(heatmap(l_std_map, maximum), maximum, alpha)
 
 
-def add_color_bar(rgb: np.ndarray, maximum: float) -> np.ndarray:
-    """Put a colour bar from 0 to `maximum` below rgb [H,W,3] -> [H',W',3].
+def add_color_bar(rgb: np.ndarray, maximum: float, alpha: np.ndarray | None = None) -> np.ndarray:
+    """Put a colour bar from 0 to `maximum` below rgb [H,W,3] -> [H',W',3], or 4 with alpha.
 
     A picture narrower than the labels is enlarged by a whole factor; if it is very tall, margins
     are added at its sides instead.
     """
+    levels = rgb if alpha is None else np.dstack([rgb, alpha])
     enlarge = max(1, min(_MIN_WIDTH // rgb.shape[1], 4))
-    picture = np.repeat(np.repeat(rgb, enlarge, axis=0), enlarge, axis=1)
-    height, shown_width, _ = picture.shape
+    picture = np.repeat(np.repeat(levels, enlarge, axis=0), enlarge, axis=1)
+    height, shown_width, channels = picture.shape
     width = max(shown_width, _MIN_WIDTH)
     # The picture is seen as a whole, so the labels grow with its longer side, as far as they fit
     # side by side.
     font_size = max(min(max(13, round(max(height, shown_width) / 42)), width // 18), 12)
-    framed = np.empty((height, width, 3), np.float32)
-    framed[:] = to_rgb(_BACKGROUND)
+    framed = np.ones((height, width, channels), np.float32)
+    framed[..., :3] = to_rgb(_BACKGROUND)
     left = (width - shown_width) // 2
     framed[:, left : left + shown_width] = picture
-    return np.concatenate([framed, _draw_color_bar(width, font_size, maximum)])
+    bar = _draw_color_bar(width, font_size, maximum)
+    opaque = np.ones((*bar.shape[:2], channels - 3), np.float32)
+    return np.concatenate([framed, np.dstack([bar, opaque])])
 
 
 def _draw_color_bar(width: int, font_size: int, maximum: float) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from ccsr.config import SEED, SamplingConfig
 from ccsr.evaluation import heatmap
 from ccsr.evaluation.stability import StabilityReport
-from ccsr.images.picture import Picture
+from ccsr.images.picture import Picture, picture_from_levels
 from ccsr.images.reading import read_png_text
 from ccsr.images.writing import save_png
 from ccsr.inference.events import ModelInfo
@@ -96,8 +96,10 @@ def write_report(folder: Path, report: StabilityReport, *, overwrite: bool = Fal
     paths = [folder / name for name in REPORT_FILES]
     refuse_existing(paths, overwrite)
     mean, picture, numbers, statistics = paths
-    save_png(mean, Picture(report.pixels.mean.astype(np.float32)), overwrite=overwrite)
-    save_png(picture, Picture(heatmap.with_color_bar(report.pixels.l_std_map)), overwrite=overwrite)
+    mean_picture = Picture(report.pixels.mean.astype(np.float32), report.alpha)
+    drawn = heatmap.with_color_bar(report.pixels.l_std_map, alpha=report.alpha)
+    save_png(mean, mean_picture, overwrite=overwrite)
+    save_png(picture, picture_from_levels(drawn, 8), overwrite=overwrite)
     write_array(numbers, report.pixels.l_std_map.astype(np.float32), overwrite=overwrite)
     content = json.dumps(report.as_dict(), indent=2) + "\n"
     write_whole(statistics, content, overwrite=overwrite)

@@ -144,10 +144,19 @@ class StabilityReport:
     """L-STD over the first 1, 2, ... seeds."""
     scores: dict[str, list[float]] = field(default_factory=dict)
     """By metric, in the order of the seeds; empty if `add` gets none."""
+    alpha: np.ndarray | None = None
+    """Of all results, [H,W] in [0,1], for the mean picture and the map; None: they are opaque."""
 
-    def add(self, seed: int, rgb: np.ndarray, scores: Mapping[str, float] | None = None) -> None:
-        """Add the result of one seed, [H,W,3] in [0,1], and its scores."""
+    def add(
+        self,
+        seed: int,
+        rgb: np.ndarray,
+        scores: Mapping[str, float] | None = None,
+        alpha: np.ndarray | None = None,
+    ) -> None:
+        """Add the result of one seed, [H,W,3] in [0,1], its scores, and its alpha [H,W]."""
         self.pixels.add(rgb)
+        self.alpha = alpha
         self.seeds.append(seed)
         self.l_std_by_count.append(self.pixels.l_std)
         for name, value in (scores or {}).items():

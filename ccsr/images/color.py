@@ -19,19 +19,34 @@ class Align(Protocol):
     """A function that aligns the colours of results."""
 
     def __call__(self, sr: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """Aligned sr [B,3,H,W], not clamped; written to `out` if given, which may be sr."""
+        """Aligned sr [B,C,H,W], not clamped; written to `out` if given, which may be sr."""
         ...
 
 
-def aligner(lr_up: torch.Tensor, method: ColorAlignment) -> Align:
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of R, G and B in the luma of ITU-R BT.601, full range."""
+
+
+def luma(rgb: torch.Tensor) -> torch.Tensor:
+    """Pictures [B,3,H,W] -> [B,1,H,W]."""
+    red, green, blue = rgb.split(1, dim=1)
+    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+
+
+def aligner(
+    lr_up: torch.Tensor, method: ColorAlignment, alpha: torch.Tensor | None = None
+) -> Align:
     """A function that gives results the colours of lr_up; it keeps only the statistics it needs.
 
     Args:
-        lr_up: The input enlarged to the size of the results, [1,3,H,W] or [B,3,H,W], in [0,1].
+        lr_up: The input enlarged to the size of the results, [1,C,H,W] or [B,C,H,W], in [0,1];
+            C is 3, or 1 for grey.
         method: "adain", "wavelet" or "none", as `SamplingConfig.color`.
+        alpha: The enlarged alpha channel [1,1,H,W] in [0,1], by which statistics of the whole
+            picture are weighted; None: all of it is opaque.
 
     Returns:
-        A function of results [B,3,H,W], which raises ValueError if their size is another.
+        A function of results [B,C,H,W], which raises ValueError if their size is another.
 
     Raises:
         ValueError: If the method is unknown.
@@ -39,7 +54,7 @@ def aligner(lr_up: torch.Tensor, method: ColorAlignment) -> Align:
     methods = {"adain": adain, "wavelet": wavelet, "none": unchanged}
     if method not in methods:
         raise ValueError(f"method must be {', '.join(methods)}, got {method!r}")
-    align = methods[method](lr_up)
+    align = methods[method](lr_up, alpha)
     batch, *shape = lr_up.shape
 
     def align_checked(sr: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
@@ -54,30 +69,50 @@ def aligner(lr_up: torch.Tensor, method: ColorAlignment) -> Align:
     return align_checked
 
 
-def adain(reference: torch.Tensor) -> Align:
-    """Give each channel the mean and standard deviation of the reference [B,3,H,W].
+def adain(reference: torch.Tensor, alpha: torch.Tensor | None = None) -> Align:
+    """Give each channel the mean and standard deviation of the reference [B,C,H,W].
 
     Both over height and width: AdaIN Eq. (8), https://arxiv.org/abs/1703.06868.
     """
-    reference_mean, reference_std = _mean_and_std(reference)
+    visible = None if alpha is None or not bool(alpha.any()) else alpha
+    reference_mean, reference_std = _mean_and_std(reference, visible)
 
     def align(sr: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        mean, std = _mean_and_std(sr)
+        mean, std = _mean_and_std(sr, visible)
         gain = reference_std / std
         return torch.addcmul(reference_mean - mean * gain, sr, gain, out=out)
 
     return align
 
 
-def _mean_and_std(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of each channel of x [B,3,H,W], both [B,3,1,1]."""
-    variance, mean = torch.var_mean(x, dim=(2, 3), correction=1, keepdim=True)
+def _mean_and_std(
+    x: torch.Tensor, weights: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of each channel of x [B,C,H,W], both [B,C,1,1].
+
+    Weighted by weights [1,1,H,W], if they are given.
+    """
+    if weights is None:
+        variance, mean = torch.var_mean(x, dim=(2, 3), correction=1, keepdim=True)
+    else:
+        shares = weights / weights.sum()
+        # Channel by channel, for a large picture fills much memory.
+        moments = [_weighted_moments(channel, shares) for channel in x.split(1, dim=1)]
+        mean, variance = (torch.cat(parts, dim=1) for parts in zip(*moments, strict=True))
     # The small term keeps a flat channel from being divided by zero.
     return mean, (variance + 1e-5).sqrt()
 
 
-def wavelet(reference: torch.Tensor) -> Align:
-    """Give results the low frequencies of the reference [B,3,H,W].
+def _weighted_moments(
+    channel: torch.Tensor, shares: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance of a channel [B,1,H,W], both [B,1,1,1]; the shares sum to 1."""
+    mean = (channel * shares).sum(dim=(2, 3), keepdim=True)
+    return mean, ((channel - mean).square_() * shares).sum(dim=(2, 3), keepdim=True)
+
+
+def wavelet(reference: torch.Tensor, alpha: torch.Tensor | None = None) -> Align:
+    """Give results the low frequencies of the reference [B,C,H,W], wherever they are visible.
 
     The high frequencies of all levels sum to the result minus its last low-pass.
     """
@@ -89,7 +124,7 @@ def wavelet(reference: torch.Tensor) -> Align:
     return align
 
 
-def unchanged(reference: torch.Tensor) -> Align:
+def unchanged(reference: torch.Tensor, alpha: torch.Tensor | None = None) -> Align:
     """Leave results as they are."""
     return lambda sr, out=None: sr
 

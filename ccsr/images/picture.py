@@ -4,9 +4,11 @@ Sizes are always (height, width), unlike those of Pillow.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 MIN_SIDE = 16
 MAX_SIDE = 20_000
@@ -65,6 +67,26 @@ class Picture:
     def size(self) -> Size:
         """Height and width."""
         return Size(self.rgb.shape[0], self.rgb.shape[1])
+
+    @cached_property
+    def visible_rgb(self) -> np.ndarray:
+        """rgb, where pixels of alpha 0 have the colour of the nearest visible one, [H,W,3].
+
+        This is what is enlarged: the colour under a hidden pixel is arbitrary, and would reach the
+        visible ones beside it.
+        """
+        if self.alpha is None or self.alpha.all() or not self.alpha.any():
+            return self.rgb
+        hidden = self.alpha == 0
+        nearest = distance_transform_edt(hidden, return_distances=False, return_indices=True)
+        row, column = np.asarray(nearest)
+        return self.rgb[row, column]
+
+    @cached_property
+    def is_grey(self) -> bool:
+        """Whether the three channels are equal wherever the picture is visible."""
+        red, green, blue = np.moveaxis(self.visible_rgb, 2, 0)
+        return np.array_equal(red, green) and np.array_equal(green, blue)
 
 
 def picture_from_array(array: np.ndarray) -> Picture:

@@ -261,7 +261,7 @@ class PictureEstimates:
 def digest(picture: Picture) -> str:
     """A text that differs for pictures of other pixels."""
     hashed = hashlib.blake2b(str(picture.size).encode())
-    hashed.update(np.ascontiguousarray(picture.rgb).data)
+    hashed.update(np.ascontiguousarray(picture.visible_rgb).data)
     return hashed.hexdigest()
 
 

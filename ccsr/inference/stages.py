@@ -18,7 +18,7 @@ from ccsr.config import VARIANTS, SamplingConfig, TilingConfig
 from ccsr.diffusion.sampler import SeededNoise, Step, sample
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import TimestepPlan, timestep_plan
-from ccsr.images.color import aligner
+from ccsr.images.color import aligner, luma
 from ccsr.images.picture import Picture, Size
 from ccsr.images.tensors import crop_to, pad_to_multiple, resize, to_array, to_tensor, to_uint8
 from ccsr.inference.device import NotFiniteError, check_finite
@@ -244,7 +244,7 @@ class SuperResolutionStages(DiffusionPipeline):
 
         Computed again when it is needed again: it costs little, and a large one takes much memory.
         """
-        return resize(to_tensor(picture.rgb).to(self._execution_device), size)
+        return resize(to_tensor(picture.visible_rgb).to(self._execution_device), size)
 
     def _encoded(self, picture: Picture, size: Size) -> torch.Tensor:
         padded, _ = pad_to_multiple(self._enlarged(picture, size), self.size_multiple)
@@ -316,12 +316,20 @@ class SuperResolutionStages(DiffusionPipeline):
             NotFiniteError: If the decoder gives values that are not finite.
         """
         size, working_size = target_size(picture, config), self._working_size(picture, config)
-        align = aligner(self._enlarged(picture, working_size), config.color)
+        channels = 1 if picture.is_grey else 3
+        alpha = enlarged_alpha(picture, working_size)
+        lr_up = self._enlarged(picture, working_size)[:, :channels]
+        align = aligner(lr_up, config.color, None if alpha is None else alpha.to(lr_up.device))
+        del lr_up
         # In place, for a large picture fills much memory.
         sr = crop_to(self._decoded(x0_hat), working_size)
+        sr = luma(sr) if picture.is_grey else sr
         sr = align(sr, out=sr)
-        rgb = to_array(sr if size == working_size else resize(sr, size), overwrite=True)
-        return Picture(rgb, _enlarged_alpha(picture, size), bits=picture.bits, notes=picture.notes)
+        sr = sr if size == working_size else resize(sr, size)
+        rgb = to_array(sr.expand(-1, 3, -1, -1), overwrite=True)
+        alpha = enlarged_alpha(picture, size)
+        flat = None if alpha is None else alpha[0, 0].numpy()
+        return Picture(rgb, flat, bits=picture.bits, notes=picture.notes)
 
     @torch.no_grad()
     def preview(self, x0_hat: torch.Tensor) -> np.ndarray:
@@ -348,8 +356,8 @@ def is_previewed(evaluation: int, total: int) -> bool:
     return evaluation < total and (evaluation - 1) % -(-total // PREVIEWS) == 0
 
 
-def _enlarged_alpha(picture: Picture, size: Size) -> np.ndarray | None:
+def enlarged_alpha(picture: Picture, size: Size) -> torch.Tensor | None:
+    """The alpha channel enlarged bicubically, [1,1,H,W] in [0,1]; None if it has none."""
     if picture.alpha is None:
         return None
-    alpha = torch.from_numpy(np.ascontiguousarray(picture.alpha))[None, None].float()
-    return resize(alpha, size)[0, 0].numpy()
+    return resize(torch.from_numpy(np.ascontiguousarray(picture.alpha))[None, None], size)

@@ -128,7 +128,7 @@ def remove_files_beside(kept: Path | None, folder: Path) -> None:
 
 def bicubic(picture: Picture, size: Size) -> Picture:
     """The picture enlarged bicubically, of 8 bits, to compare with."""
-    rgb = to_array(resize(to_tensor(picture.rgb), size))
+    rgb = to_array(resize(to_tensor(picture.visible_rgb), size))
     alpha = None
     if picture.alpha is not None:
         alpha = to_array(resize(to_tensor(np.repeat(picture.alpha[..., None], 3, 2)), size))[..., 0]
@@ -144,7 +144,7 @@ def write_bicubic(folder: Path, picture: Picture, size: Size) -> Path:
 
 
 def write_preview(path: Path, rgb: np.ndarray) -> Path:
-    """Write [H,W,3] uint8 or float in [0,1] to be shown only: fast rather than small."""
+    """Write [H,W,3|4] uint8 or float in [0,1] to be shown only: fast rather than small."""
     levels = rgb if rgb.dtype == np.uint8 else to_uint8(rgb)
     with whole_file(path, overwrite=True) as file:
         Image.fromarray(levels).save(file, "PNG", compress_level=1)

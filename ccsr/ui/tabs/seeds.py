@@ -329,7 +329,7 @@ def run_seeds(job: Job[Query, SeedRun]) -> Iterator[Progress | SeedRun]:
                 yield event
                 continue
             scores = measure(event.picture.rgb, reference.rgb) if reference else None
-            report.add(event.seed, event.picture.rgb, scores)
+            report.add(event.seed, event.picture.rgb, scores, event.picture.alpha)
             text = settings_text(config, event.seed, job.engine.info)
             save_png(folder / picture_name(event.seed), event.picture, text)
             run = _with_seed(run, report, event)
@@ -376,7 +376,8 @@ def _write_maps(folder: Path, report: StabilityReport) -> dict[str, Path]:
     l_std_map = report.pixels.l_std_map
     maximum = heatmap.nice_maximum(l_std_map)
     overlay = heatmap.overlay(report.pixels.mean, l_std_map, maximum)
-    path = write_preview(folder / "overlay.png", heatmap.add_color_bar(overlay, maximum))
+    drawn = heatmap.add_color_bar(overlay, maximum, report.alpha)
+    path = write_preview(folder / "overlay.png", drawn)
     return {MAP: folder / "l_std.png", OVERLAY: path}
 
 

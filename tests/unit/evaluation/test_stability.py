@@ -165,3 +165,16 @@ def test_agreement_goes_from_the_mean_to_the_seed_as_the_threshold_rises() -> No
 def test_agreement_below_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 0, got -1"):
         blend_with_mean(np.zeros((4, 4, 3)), np.zeros((4, 4, 3)), np.zeros((4, 4)), -1)
+
+
+def test_the_mean_and_the_map_keep_the_transparency_of_the_results(tmp_path: Path) -> None:
+    report = StabilityReport(SamplingConfig())
+    alpha = np.ones((300, 300), np.float32)
+    alpha[:100, :200] = 0
+    for seed, pixels in enumerate(pictures(2, 300, 300)):
+        report.add(seed, pixels, alpha=alpha)
+    mean, l_std, *_ = (load_picture(p) for p in write_report(tmp_path, report)[:2])
+    for found in (mean.alpha, l_std.alpha):
+        assert found is not None
+        np.testing.assert_array_equal(found[:300], alpha)
+        assert found[300:].all()

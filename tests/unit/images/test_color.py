@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ccsr.config import ColorAlignment
-from ccsr.images.color import WAVELET_LEVELS, Align, adain, aligner, wavelet
+from ccsr.images.color import WAVELET_LEVELS, Align, adain, aligner, luma, wavelet
 
 REACH = 2**WAVELET_LEVELS - 1
 """How far the blurs of all levels see together, in pixels."""
@@ -175,3 +175,37 @@ def test_other_sizes_are_refused(method: ColorAlignment, shape: tuple[int, ...])
 def test_an_unknown_method_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="'wavelets'"):
         aligner(picture(1), "wavelets")(picture(0))  # type: ignore[arg-type]
+
+
+def test_hidden_pixels_do_not_count_in_the_statistics() -> None:
+    """The statistics of the visible half are those of that half alone."""
+    sr, reference = picture(0, std=0.3), picture(1, std=0.1)
+    alpha = torch.zeros(1, 1, 32, 32)
+    alpha[..., :16] = 1
+    reference[..., 16:], hidden = 0.0, sr[..., 16:].clone()
+    found = adain(reference, alpha)(sr)[..., :16]
+    expected = adain(reference[..., :16])(sr[..., :16])
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    sr[..., 16:] = 5 - hidden
+    torch.testing.assert_close(adain(reference, alpha)(sr)[..., :16], found, atol=1e-5, rtol=0)
+
+
+def test_statistics_of_a_wholly_hidden_picture_are_those_of_its_pixels() -> None:
+    sr, reference = picture(0), picture(1)
+    found = adain(reference, torch.zeros(1, 1, 32, 32))(sr)
+    torch.testing.assert_close(found, adain(reference)(sr))
+
+
+@pytest.mark.parametrize("method", get_args(ColorAlignment))
+def test_one_channel_is_aligned_as_three(method: ColorAlignment) -> None:
+    sr, reference = picture(0)[:, :1], picture(1)[:, :1]
+    expected = aligner(reference.repeat(1, 3, 1, 1), method)(sr.repeat(1, 3, 1, 1))
+    torch.testing.assert_close(
+        aligner(reference, method)(sr), expected[:, :1], atol=1e-5, rtol=1e-5
+    )
+
+
+def test_luma_of_grey_is_the_grey() -> None:
+    grey = picture(0)[:, :1]
+    torch.testing.assert_close(luma(grey.repeat(1, 3, 1, 1)), grey)
+    assert float(luma(torch.tensor([0.0, 1.0, 0.0]).reshape(1, 3, 1, 1))) == pytest.approx(0.587)

@@ -76,3 +76,30 @@ class TestArrays:
     ) -> None:
         with pytest.raises(ValueError, match="must be"):
             Picture(rgb, alpha, bits)
+
+
+class TestVisibleColours:
+    def test_hidden_pixels_take_the_colour_of_the_nearest_visible_one(self) -> None:
+        rgb = np.full((16, 20, 3), 0.5, np.float32)
+        rgb[:, 3], rgb[:, 16] = (1, 0, 0), (0, 0, 1)
+        alpha = np.zeros((16, 20), np.float32)
+        alpha[:, [3, 16]] = 0.1
+        visible = Picture(rgb, alpha).visible_rgb
+        np.testing.assert_array_equal(visible[:, :10], np.broadcast_to([1, 0, 0], (16, 10, 3)))
+        np.testing.assert_array_equal(visible[:, 10:], np.broadcast_to([0, 0, 1], (16, 10, 3)))
+
+    @pytest.mark.parametrize("alpha", [None, 0.0, 1.0, 0.5])
+    def test_there_is_nothing_to_change_if_all_or_nothing_is_visible(
+        self, alpha: float | None
+    ) -> None:
+        rgb = levels(16, 20).astype(np.float32) / 255
+        picture = Picture(rgb, None if alpha is None else np.full((16, 20), alpha, np.float32))
+        np.testing.assert_array_equal(picture.visible_rgb, rgb)
+
+    def test_a_picture_is_grey_if_its_visible_pixels_are(self) -> None:
+        rgb = np.repeat(levels(16, 20, 1).astype(np.float32) / 255, 3, axis=2)
+        assert Picture(rgb).is_grey
+        alpha = np.ones((16, 20), np.float32)
+        rgb[4, 5], alpha[4, 5] = (1, 0, 0), 0
+        assert not Picture(rgb).is_grey
+        assert Picture(rgb, alpha).is_grey

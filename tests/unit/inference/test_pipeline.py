@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -6,10 +7,11 @@ import torch
 from accelerate.hooks import CpuOffload
 from safetensors.torch import load_file
 
-from ccsr.config import VARIANTS, SamplingConfig, TilingConfig
+from ccsr.config import VARIANTS, ColorAlignment, SamplingConfig, TilingConfig
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.images.picture import Picture, PictureError, Size, picture_from_array
+from ccsr.inference.estimate_cache import digest
 from ccsr.inference.events import Progress, Restored
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.inference.seeds import seeds_at_once
@@ -323,3 +325,50 @@ def test_tiling_switched_off_looks_at_pictures_whole() -> None:
     )
     np.testing.assert_allclose(pipeline.upscale(picture, FAST)[0].rgb, pieces, atol=1e-4)
     assert set(seen) == {160}
+
+
+@pytest.mark.parametrize("color", get_args(ColorAlignment))
+@pytest.mark.parametrize("scale", [4.0, 2.5])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_grey_stays_grey(
+    pipeline: CCSRPipeline, channels: int, scale: float, color: ColorAlignment
+) -> None:
+    """L, LA, and RGB and RGBA of equal channels."""
+    grey = np.random.default_rng(0).random((20, 24, 1), np.float32)
+    alpha = np.ones((20, 24), np.float32) if channels in (2, 4) else None
+    picture = Picture(np.repeat(grey, 3, axis=2), alpha)
+    config = FAST.replace(color=color, scale=scale)
+    (result,) = pipeline.upscale(picture, config)
+    np.testing.assert_array_equal(result.rgb, np.repeat(result.rgb[..., :1], 3, axis=2))
+    assert result.rgb.std() > 0.01
+
+
+def test_a_coloured_pixel_keeps_the_colours(pipeline: CCSRPipeline) -> None:
+    rgb = np.repeat(np.random.default_rng(0).random((20, 24, 1), np.float32), 3, axis=2)
+    rgb[3, 4] = (1, 0, 0)
+    (result,) = pipeline.upscale(Picture(rgb), FAST)
+    assert np.ptp(result.rgb, axis=2).max() > 0.01
+
+
+@pytest.mark.parametrize("color", get_args(ColorAlignment))
+def test_colours_under_transparency_do_not_count(
+    pipeline: CCSRPipeline, color: ColorAlignment
+) -> None:
+    """They once reached the edges and, through AdaIN, every visible pixel."""
+    y, x = np.mgrid[:24, :24]
+    alpha = ((y - 12) ** 2 + (x - 12) ** 2 < 64).astype(np.float32)
+    results: list[Picture] = []
+    for hidden in (0.0, 1.0):
+        rgb = np.full((24, 24, 3), hidden, np.float32)
+        rgb[alpha > 0] = (1, 0, 0)
+        results += pipeline.upscale(Picture(rgb, alpha), FAST.replace(color=color))
+    np.testing.assert_array_equal(results[0].rgb, results[1].rgb)
+    np.testing.assert_array_equal(results[0].alpha, results[1].alpha)
+
+
+def test_pixels_of_the_same_colours_but_other_transparency_have_estimates_of_their_own() -> None:
+    rgb = noise_picture(24, 24).rgb
+    opaque, cut = np.ones((24, 24), np.float32), np.ones((24, 24), np.float32)
+    cut[:12] = 0
+    assert digest(Picture(rgb, opaque)) == digest(Picture(rgb))
+    assert digest(Picture(rgb, cut)) != digest(Picture(rgb))
