@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 MIN_SIDE = 16
 MAX_SIDE = 20_000
@@ -77,6 +76,9 @@ class Picture:
         """
         if self.alpha is None or self.alpha.all() or not self.alpha.any():
             return self.rgb
+        # Processes that only read files have no memory for it.
+        from scipy.ndimage import distance_transform_edt
+
         hidden = self.alpha == 0
         nearest = distance_transform_edt(hidden, return_distances=False, return_indices=True)
         row, column = np.asarray(nearest)

@@ -73,25 +73,48 @@ def png_16(values: np.ndarray, extra: Iterable[bytes] = ()) -> bytes:
     return png_bytes(Size(height, width), rows, bits=16, colour_type=colour_type, extra=extra)
 
 
+def tiff(size: Size, data: bytes, bits: tuple[int, ...], order: str = "<", **tags: int) -> bytes:
+    """A TIFF of one strip, put together by hand, order "<" or ">".
+
+    `tags`: its compression, photometric interpretation and orientation, if they are not 1.
+    """
+    after_data = 8 + len(data)
+    entries = {256: size.width, 257: size.height, 273: 8, 277: len(bits), 278: size.height}
+    entries |= {279: len(data), 259: tags.get("compression", 1)}
+    entries |= {262: tags.get("photometric", 1), 274: tags.get("orientation", 1)}
+    numbers = struct.pack(f"{order}{len(bits)}H", *bits)
+    rows = [struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in entries.items()]
+    inside = numbers.ljust(4, b"\0") if len(bits) <= 2 else struct.pack(f"{order}I", after_data)
+    rows.append(struct.pack(f"{order}HHI", 258, 3, len(bits)) + inside)
+    rows.sort(key=lambda row: struct.unpack_from(f"{order}H", row))
+    directory = struct.pack(f"{order}H", len(rows)) + b"".join(rows) + bytes(4)
+    start = after_data + len(numbers)
+    header = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, start)
+    return header + data + numbers + directory
+
+
 def tiff_16(values: np.ndarray, order: str) -> bytes:
     """An uncompressed 16-bit RGB TIFF of values [H,W,3], order "<" or ">"."""
     height, width, _ = values.shape
     data = values.astype(f"{order}u2").tobytes()
-    tags = ((256, width), (257, height), (259, 1), (262, 2), (273, 8), (277, 3), (278, height))
-    after_data = 8 + len(data)
-    entries = [(tag, 4, 1, value) for tag, value in tags]
-    entries += [(258, 3, 3, after_data), (279, 4, 1, len(data))]
-    directory = struct.pack(f"{order}H", len(entries))
-    directory += b"".join(struct.pack(f"{order}HHII", *entry) for entry in sorted(entries))
-    mark = b"II" if order == "<" else b"MM"
-    header = mark + struct.pack(f"{order}HI", 42, after_data + 6)
-    bits = struct.pack(f"{order}HHH", 16, 16, 16)
-    return header + data + bits + directory + bytes(4)
+    return tiff(Size(height, width), data, (16, 16, 16), order, photometric=2)
 
 
-def icc_profile(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
+def lzw(data: bytes) -> bytes:
+    """Compressed as in TIFF files, by libtiff."""
+    file = io.BytesIO(encoded(Image.frombytes("L", (len(data), 1), data), "TIFF",
+                              compression="tiff_lzw"))  # fmt: skip
+    with Image.open(file) as image:
+        tags: Any = image
+        (start,), (count,) = tags.tag_v2[273], tags.tag_v2[279]
+    return file.getvalue()[start : start + count]
+
+
+def icc_profile(
+    space: bytes, connection: bytes, tags: dict[bytes, bytes], name: bytes = b"test"
+) -> bytes:
     """A version 2 colour profile for input in `space`."""
-    description = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78)
+    description = b"desc" + bytes(4) + struct.pack(">I", len(name) + 1) + name + bytes(79)
     d50 = xyz(0.9642, 1.0, 0.8249)
     tags = {b"desc": description, b"cprt": b"text" + bytes(4) + b"none\0", b"wtpt": d50, **tags}
     table, body = struct.pack(">I", len(tags)), b""
@@ -116,12 +139,35 @@ def gamma(value: float) -> bytes:
     return b"curv" + bytes(4) + struct.pack(">IH", 1, round(value * 256))
 
 
+def table(values: np.ndarray) -> bytes:
+    """A curve as a table of values in [0,1]."""
+    words = np.rint(values * 65535).astype(">u2").tobytes()
+    return b"curv" + bytes(4) + struct.pack(">I", len(values)) + words
+
+
+def parametric(kind: int, *parameters: float) -> bytes:
+    fixed = (round(value * 65536) for value in parameters)
+    return b"para" + bytes(4) + struct.pack(f">HH{len(parameters)}i", kind, 0, *fixed)
+
+
+RED, GREEN, BLUE = (0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141)
+"""XYZ of the primaries of sRGB."""
+
+
+def rgb_profile(
+    curve: bytes,
+    primaries: tuple[tuple[float, ...], ...] = (RED, GREEN, BLUE),
+    name: bytes = b"test",
+) -> bytes:
+    """A profile of one curve and three primaries."""
+    tags = {f"{c}XYZ".encode(): xyz(*xyz_) for c, xyz_ in zip("rgb", primaries, strict=True)}
+    curves = {f"{c}TRC".encode(): curve for c in "rgb"}
+    return icc_profile(b"RGB ", b"XYZ ", {**tags, **curves}, name)
+
+
 def profile_with_red_and_blue_swapped() -> bytes:
     """The primaries of sRGB, red and blue exchanged, with a gamma of 2.2."""
-    red, green, blue = (0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141)
-    primaries = {b"rXYZ": xyz(*blue), b"gXYZ": xyz(*green), b"bXYZ": xyz(*red)}
-    curves = {name: gamma(2.2) for name in (b"rTRC", b"gTRC", b"bTRC")}
-    return icc_profile(b"RGB ", b"XYZ ", {**primaries, **curves})
+    return rgb_profile(gamma(2.2), (BLUE, GREEN, RED))
 
 
 def profile_of_black_ink_only() -> bytes:
@@ -131,6 +177,16 @@ def profile_of_black_ink_only() -> bytes:
     unit = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
     table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + unit + identity * 4 + corners + identity * 3
     return icc_profile(b"CMYK", b"Lab ", {b"A2B0": table})
+
+
+def profile_of_grey_by_tables() -> bytes:
+    """An RGB profile of tables, in which every colour is a grey of its mean."""
+    identity = bytes(range(256))
+    means = (bin(corner).count("1") * 85 for corner in range(8))
+    corners = b"".join(bytes([mean, 128, 128]) for mean in means)
+    unit = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    table = b"mft1" + bytes(4) + bytes([3, 3, 2, 0]) + unit + identity * 3 + corners + identity * 3
+    return icc_profile(b"RGB ", b"Lab ", {b"A2B0": table})
 
 
 def encoded(image: Image.Image, format: str, **options: Any) -> bytes:  # noqa: ANN401

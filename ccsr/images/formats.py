@@ -1,0 +1,46 @@
+"""Which kinds of picture files are opened, and how Pillow opens them."""
+
+import importlib
+import warnings
+from contextlib import suppress
+from typing import BinaryIO
+
+from PIL import Image, ImageFile
+
+FIRST_FRAME = "only the first of its frames is used"
+CHANNELS_LEFT_OUT = "its channels beyond the colours, of no stated meaning, are left out"
+"""Messages about how a file is read."""
+
+# Only formats that Pillow decodes itself, by open codecs: EPS, for one, would start Ghostscript.
+FORMATS = ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "AVIF"]
+
+# HEIC comes with a plug-in, whose binary includes an encoder under the GPL: not among what is
+# always installed.
+with suppress(ImportError):
+    importlib.import_module("pillow_heif").register_heif_opener(thumbnails=False)
+    FORMATS.append("HEIF")
+
+
+def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
+    """Open a picture without decoding it.
+
+    A stream, not a name: files that Pillow opens by their name it maps into memory, and shears
+    those that are stored turned.
+    """
+    file.seek(0)
+    with warnings.catch_warnings():
+        # Pillow warns of large pictures; `check_size` has the limits.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file, formats=FORMATS)
+
+
+def layout(image: ImageFile.ImageFile) -> str:
+    """Pillow's name for how the file stores pixels, such as "RGB;16B"."""
+    args = image.tile[0].args if image.tile else None
+    return str(args[0] if isinstance(args, tuple) and args else args)
+
+
+def picture_suffixes() -> set[str]:
+    """Endings of the names of picture files, lower case."""
+    Image.init()
+    return {suffix for suffix, format in Image.registered_extensions().items() if format in FORMATS}
