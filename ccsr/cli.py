@@ -2,14 +2,24 @@
 
 import argparse
 import dataclasses
+import io
+import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from ccsr.batch import (
+    Item,
+    check_writable,
+    find_items,
+    is_done,
+    record,
+    refuse_originals,
+)
 from ccsr.config import (
     AGREEMENT,
     COMPACT,
@@ -40,30 +50,33 @@ from ccsr.evaluation.report import (
 )
 from ccsr.evaluation.stability import StabilityReport, blend_with_mean
 from ccsr.evaluation.tradeoff import TRADEOFF_FILES, Point, PointResult, grid, write_points
-from ccsr.images.picture import Picture, PictureError
+from ccsr.images.picture import Picture
 from ccsr.images.reading import load_picture
 from ccsr.images.writing import save_png
 from ccsr.inference.cost import check_cost, cost_of
 from ccsr.inference.engine import load_engine
+from ccsr.inference.estimate_cache import digest
 from ccsr.inference.events import Engine, Progress
-from ccsr.inference.memory import keep_freed
+from ccsr.inference.memory import keep_freed, memory_named
 from ccsr.inference.sizes import load_reference, target_size
 from ccsr.option import Config, Option, field_names, option, plain, shown
 
 C = TypeVar("C", bound=Config)
 
-PICTURE_SUFFIXES = {
-    ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".avif",
-}  # fmt: skip
-"""Which files of a folder are taken as pictures."""
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 0, 2 after a bad input, 130 when interrupted."""
     keep_freed()
+    for stream in (sys.stdout, sys.stderr):
+        # Names that the terminal cannot show are shown by their codes.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
-        return options.command(options)
+        with memory_named("this"):
+            return options.command(options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -82,6 +95,12 @@ def parser() -> argparse.ArgumentParser:
                                 help="pictures, or folders of pictures")  # fmt: skip
     _add_common(upscale_parser)
     _add_option(upscale_parser, SEED)
+    upscale_parser.add_argument("--recursive", action="store_true",
+                                help="take the pictures in subfolders too; results are in "
+                                "subfolders of the same names")  # fmt: skip
+    upscale_parser.add_argument("--metadata", action=argparse.BooleanOptionalAction, default=True,
+                                help="keep the date, camera, copyright and DPI that an input "
+                                "states. Default: yes")  # fmt: skip
     upscale_parser.set_defaults(command=upscale)
 
     seeds_parser = commands.add_parser("seeds", help="measure how much results vary over seeds")
@@ -227,29 +246,52 @@ def _fractions(text: str) -> tuple[float, ...]:
 
 
 def upscale(options: argparse.Namespace) -> int:
-    """Write DIR/<stem>.png for every input; a bad picture is reported and skipped."""
+    """Write DIR/<stem>.png for every input.
+
+    A picture that cannot be upscaled is reported and skipped, and so is one whose result is there.
+    """
     config, seed = config_of(SamplingConfig, options), SEED.validate(options.seed)
-    inputs = find_pictures(options.inputs)
-    outputs = output_paths(inputs, options.output)
-    refuse_existing(outputs, options.overwrite)
+    items = find_items(options.inputs, options.output, recursive=options.recursive)
+    check_writable(options.output)
     engine = load_engine(options.model, config_of(LoadingConfig, options), config.variant)
-    options.output.mkdir(parents=True, exist_ok=True)
+    settings = settings_text(config, seed, engine.info)
+    done = [i for i in items if not options.overwrite and is_done(i, settings)]
+    refuse_existing([i.output for i in items if i not in done], options.overwrite)
     failures = 0
-    for path, output in zip(inputs, outputs, strict=True):
-        try:
-            picture = load_picture(path)
-            _print_notes(path, picture)
-            size = target_size(picture, config)
-            check_cost(cost_of(config, 1, size, engine.info.loop_start))
-            ((seed, result),) = _run(engine, picture, config, (seed,), path.name)
-            text = settings_text(config, seed, engine.info)
-            save_png(output, result, text, overwrite=options.overwrite)
-        except PictureError as error:
+    for item in items:
+        if item in done:
+            print(f"{item.output} is there with these settings", file=sys.stderr)
+        elif not _succeeds(item, lambda item: _upscale(item, engine, options)):
             failures += 1
-            print(f"error: {error}", file=sys.stderr)
             continue
-        print(output)
+        print(item.output)
     return 2 if failures else 0
+
+
+def _succeeds(item: Item, work: Callable[[Item], None]) -> bool:
+    """Do the work of one item; what it raises is reported, and never ends that of the others."""
+    try:
+        with memory_named(item.source.name):
+            work(item)
+    except Exception as error:
+        logger.debug("%s failed", item.source, exc_info=True)
+        print(f"error: {error or type(error).__name__}", file=sys.stderr)
+        return False
+    return True
+
+
+def _upscale(item: Item, engine: Engine, options: argparse.Namespace) -> None:
+    """Write the result of one picture."""
+    config, seed = config_of(SamplingConfig, options), SEED.validate(options.seed)
+    picture = load_picture(item.source)
+    _print_notes(item.source, picture)
+    check_cost(cost_of(config, 1, target_size(picture, config), engine.info.loop_start))
+    ((_, result),) = _run(engine, picture, config, (seed,), item.source.name)
+    if not options.metadata:
+        result = dataclasses.replace(result, metadata=None)
+    text = record(settings_text(config, seed, engine.info), digest(picture))
+    item.output.parent.mkdir(parents=True, exist_ok=True)
+    save_png(item.output, result, text, overwrite=options.overwrite)
 
 
 def seeds(options: argparse.Namespace) -> int:
@@ -261,14 +303,14 @@ def seeds(options: argparse.Namespace) -> int:
         AGREEMENT.validate(options.agreement)
     names = [*(picture_name(seed) for seed in chosen), *REPORT_FILES]
     names += [blended_name(seed) for seed in chosen if blended]
-    refuse_existing([options.output / name for name in names], options.overwrite)
+    _check_outputs(options, names)
     picture = load_picture(options.input)
     _print_notes(options.input, picture)
     reference = _reference(options, picture, config)
+    check_writable(options.output)
     engine = load_engine(options.model, config_of(LoadingConfig, options), config.variant)
     size = target_size(picture, config)
     check_cost(cost_of(config, len(chosen), size, engine.info.loop_start))
-    options.output.mkdir(parents=True, exist_ok=True)
     report = StabilityReport(config)
     for seed, result in _run(engine, picture, config, chosen, options.input.name):
         text = settings_text(config, seed, engine.info)
@@ -281,6 +323,13 @@ def seeds(options: argparse.Namespace) -> int:
         for seed in chosen:
             print(_write_blended(options, report, seed, reference))
     return 0
+
+
+def _check_outputs(options: argparse.Namespace, names: Sequence[str]) -> None:
+    """Refuse before any work what would replace a file, or could not be written."""
+    outputs = [options.output / name for name in names]
+    refuse_originals([options.input, options.reference], outputs)
+    refuse_existing(outputs, options.overwrite)
 
 
 def _write_blended(
@@ -303,14 +352,14 @@ def sweep(options: argparse.Namespace) -> int:
     chosen = parse_seeds(options.seeds)
     configs = grid(config, options.t_maxs, options.t_mins)
     names = [*(point_name(c, chosen[0]) for c in configs), *TRADEOFF_FILES, TRADEOFF_PLOT]
-    refuse_existing([options.output / name for name in names], options.overwrite)
+    _check_outputs(options, names)
     picture = load_picture(options.input)
     _print_notes(options.input, picture)
     reference = _reference(options, picture, config)
+    check_writable(options.output)
     engine = load_engine(options.model, config_of(LoadingConfig, options), config.variant)
     size = target_size(picture, config)
     check_cost(tradeoff.cost_of_sweep(configs, len(chosen), size, engine.info.loop_start))
-    options.output.mkdir(parents=True, exist_ok=True)
     scorer = make_scorer(picture, reference)
     points: list[Point] = []
     with tqdm(desc=options.input.name, unit="NFE", leave=False) as bar:
@@ -373,43 +422,6 @@ def evaluate(options: argparse.Namespace) -> int:
         dry_run=options.dry_run,
     )
     return compare(request)
-
-
-def find_pictures(inputs: Sequence[Path]) -> list[Path]:
-    """The files meant by files and folders.
-
-    Raises:
-        ValueError: If one does not exist, or a folder holds no picture.
-    """
-    found: list[Path] = []
-    for path in inputs:
-        if not path.exists():
-            raise ValueError(f"there is no file or folder {path}; check the name")
-        inside = [path]
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
-        if not inside:
-            raise ValueError(f"the folder {path} holds no pictures")
-        found += inside
-    return found
-
-
-def output_paths(inputs: Sequence[Path], folder: Path) -> list[Path]:
-    """Where the results go: folder/<stem>.png.
-
-    Raises:
-        ValueError: If two inputs would become the same file.
-    """
-    takers: dict[Path, Path] = {}
-    for path in inputs:
-        output = folder / f"{path.stem}.png"
-        if output in takers:
-            raise ValueError(
-                f"{takers[output]} and {path} would both become {output}; "
-                "rename one or run them apart"
-            )
-        takers[output] = path
-    return list(takers)
 
 
 def summary(report: StabilityReport) -> str:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ccsr.images.metadata import Metadata
+
 MIN_SIDE = 16
 MAX_SIDE = 20_000
 MAX_INPUT_PIXELS = 2048 * 2048
@@ -45,6 +47,8 @@ class Picture:
     """8 or 16 bits a channel: what the file held, and what the result is written with."""
     notes: tuple[str, ...] = ()
     """Messages about how the file was read, such as that only its first frame is used."""
+    metadata: Metadata | None = None
+    """What the file says about the picture, for its results."""
 
     def __post_init__(self) -> None:
         """Check the shapes and types of the arrays."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ from ccsr.images.formats import (
     open_picture,
     picture_suffixes,
 )
+from ccsr.images.metadata import Metadata, read_metadata
 from ccsr.images.picture import (
     MAX_INPUT_PIXELS,
     Picture,
@@ -54,15 +56,17 @@ def load_picture(source: str | Path | BinaryIO, *, max_pixels: int = MAX_INPUT_P
     with _opened(source) as (name, file):
         deep = read_deep_tiff(name, file, max_pixels) if is_tiff(file) else None
         if deep is not None:
-            return _deep_picture(name, deep)
+            return replace(_deep_picture(name, deep), metadata=_metadata(file))
         with open_picture(file) as image:
             check_size(name, Size(image.height, image.width), max_pixels)
             _check_scans(name, file, image)
             notes = _frame_notes(file, image)
             deep = read_deep(name, file, image)
-            if deep is not None:
-                return _deep_picture(name, deep, notes)
-            return _byte_picture(image, notes + _loss_notes(file, image))
+            if deep is None:
+                picture = _byte_picture(image, notes + _loss_notes(file, image))
+            else:
+                picture = _deep_picture(name, deep, notes)
+        return replace(picture, metadata=_metadata(file))
 
 
 def read_png_text(path: str | Path) -> dict[str, str]:
@@ -126,6 +130,15 @@ def _check_file(path: Path) -> None:
         raise PictureError(f"{path} is not a file; give a picture file")
     if path.stat().st_size == 0:
         raise PictureError(f"{path.name} is empty; save or download it again")
+
+
+def _metadata(file: BinaryIO) -> Metadata | None:
+    """The metadata of a file, opened anew: those of a TIFF are gone once it is decoded."""
+    try:
+        with open_picture(file) as image:
+            return read_metadata(image)
+    except Exception:  # as above
+        return None
 
 
 def _check_scans(name: str, file: BinaryIO, image: ImageFile.ImageFile) -> None:

@@ -5,11 +5,13 @@ import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo, putchunk
 
+from ccsr.images.metadata import METRES_PER_INCH, Metadata
 from ccsr.images.picture import Picture
 from ccsr.images.tensors import to_uint8, to_uint16
 from ccsr.whole_file import write_whole
@@ -31,7 +33,7 @@ def save_png(
         overwrite: Whether a file that is there already may be replaced.
 
     Raises:
-        ValueError: If the name does not end in .png.
+        ValueError: If the name does not end in .png, or the picture has values that are not finite.
         FileNotFoundError: If the folder does not exist.
         FileExistsError: If the file exists and may not be replaced.
         WriteError: If it cannot be written, for example because the disk is full.
@@ -39,25 +41,34 @@ def save_png(
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"results are PNG files, got the name {path.name}; end it in .png")
+    # A sum is finite only if all are, and needs no memory.
+    if not np.isfinite(picture.rgb.sum(dtype=np.float64)):
+        raise ValueError(
+            f"{path.name} is not written: it has values that are not finite; "
+            "load the model in another number format: --dtype bfloat16 or float32"
+        )
     chunks = PngInfo()
     for key, value in (text or {}).items():
         chunks.add_itxt(key, value)
     levels = picture.rgb
     if picture.alpha is not None:
         levels = np.concatenate([levels, picture.alpha[..., None]], axis=2)
-    encoded = (_png_16 if picture.bits == 16 else _png_8)(levels, chunks)
+    encode = _png_16 if picture.bits == 16 else _png_8
+    encoded = encode(levels, chunks, picture.metadata or Metadata())
     write_whole(path, encoded, overwrite=overwrite)
 
 
-def _png_8(levels: np.ndarray, chunks: PngInfo) -> bytes:
+def _png_8(levels: np.ndarray, chunks: PngInfo, metadata: Metadata) -> bytes:
     """Encode levels [H,W,3|4] in [0,1] as an 8-bit PNG."""
     buffer = io.BytesIO()
+    image = Image.fromarray(to_uint8(levels))
     # The default of 6 takes twice as long and makes photographs no smaller.
-    Image.fromarray(to_uint8(levels)).save(buffer, "PNG", pnginfo=chunks, compress_level=4)
+    options: dict[str, Any] = {"pnginfo": chunks, "compress_level": 4, "dpi": metadata.dpi}
+    image.save(buffer, "PNG", exif=metadata.exif or None, **options)
     return buffer.getvalue()
 
 
-def _png_16(levels: np.ndarray, chunks: PngInfo) -> bytes:
+def _png_16(levels: np.ndarray, chunks: PngInfo, metadata: Metadata) -> bytes:
     """Encode levels [H,W,3|4] in [0,1] as a 16-bit PNG, which Pillow cannot write.
 
     https://www.w3.org/TR/png-3/: big-endian samples; every row begins with its filter, here
@@ -71,8 +82,13 @@ def _png_16(levels: np.ndarray, chunks: PngInfo) -> bytes:
     buffer = io.BytesIO()
     buffer.write(b"\x89PNG\r\n\x1a\n")
     putchunk(buffer, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0))
+    if metadata.dpi is not None:
+        per_metre = (round(dpi / METRES_PER_INCH) for dpi in metadata.dpi)
+        putchunk(buffer, b"pHYs", struct.pack(">IIB", *per_metre, 1))
     for name, data, _ in chunks.chunks:
         putchunk(buffer, name, data)
+    if metadata.exif:
+        putchunk(buffer, b"eXIf", metadata.exif)
     putchunk(buffer, b"IDAT", zlib.compress(filtered.tobytes()))
     putchunk(buffer, b"IEND")
     return buffer.getvalue()

@@ -15,8 +15,10 @@ from ccsr.inference.device import can_use_xformers, choose_device, choose_dtype
 from ccsr.inference.estimate_cache import EstimateCache, PictureEstimates
 from ccsr.inference.events import ModelInfo, Progress, Restored
 from ccsr.inference.hub import OWN_COMPONENTS, ModelNotFound, model_folder, variants_in
+from ccsr.inference.memory import OutOfMemoryError, lacks_memory, memory_named
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.inference.session import ConditionCache, PictureSession
+from ccsr.inference.sizes import target_size
 from ccsr.models.autoencoder import VAE_TILE, tile_within
 from ccsr.models.fusion import fuse_autoencoder
 
@@ -113,7 +115,11 @@ class ModelEngine:
             pipeline = CCSRPipeline.from_pretrained(
                 self.folder, sr_variant=variant, dtype=dtype, use_safetensors=True, **shared
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # of diffusers, safetensors and torch
+            if lacks_memory(error):
+                raise OutOfMemoryError(
+                    f"there is not enough memory to load {self.folder}; close other programs"
+                ) from error
             reason = str(error).strip().partition("\n")[0]
             raise ModelNotFound(
                 f"variant {variant!r} cannot be loaded from {self.folder} ({reason}); "
@@ -166,7 +172,8 @@ class ModelEngine:
         Raises:
             ValueError: If the model has no such variant.
         """
-        yield from self.pipeline(config.variant).run(picture, config, seeds, preview=preview)
+        with memory_named(f"a result of {target_size(picture, config)} pixels"):
+            yield from self.pipeline(config.variant).run(picture, config, seeds, preview=preview)
 
 
 def _refuse_unavailable(loading: LoadingConfig, device: torch.device) -> None:

@@ -1,12 +1,14 @@
 """Memory of the process."""
 
 import ctypes
+import errno
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 
 import numpy as np
+import torch
 
 KEPT_BYTES = 128 * 1024**2
 """Freed memory that is kept: as much as a result of 512x512 pixels asks for again and again."""
@@ -16,6 +18,46 @@ SPILL_BYTES = 16 * 1024**2
 """Arrays of so many lie in files while they are not needed: a picture of 4096x4096 has 201 MB."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """glibc's names of settings, from malloc.h."""
+
+
+_OUT_OF_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "a memory object",
+                  "could not create a primitive")  # fmt: skip
+"""In messages of torch, oneDNN, safetensors and the system when memory has run out."""
+
+
+class OutOfMemoryError(ValueError):
+    """There is not enough memory; the message says what to do."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error, or its cause, says that memory has run out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    if any(text in str(error) for text in _OUT_OF_MEMORY):
+        return True
+    return error.__cause__ is not None and lacks_memory(error.__cause__)
+
+
+@contextmanager
+def memory_named(work: str) -> Generator[None]:
+    """Turn any error of too little memory inside into OutOfMemoryError.
+
+    Args:
+        work: What the memory is for, as in "there is not enough memory for <work>".
+    """
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except Exception as error:
+        if not lacks_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"there is not enough memory for {work}; lower the scale, cut out a part, set "
+            "--max-memory lower, or close other programs"
+        ) from error
 
 
 def keep_freed() -> None:

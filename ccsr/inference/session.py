@@ -9,6 +9,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import islice
 from weakref import WeakKeyDictionary
 
@@ -17,7 +18,9 @@ from ccsr.diffusion.sampler import Step
 from ccsr.images.picture import Picture
 from ccsr.inference.estimate_cache import PictureEstimates, networks_of
 from ccsr.inference.events import Progress, Restored
+from ccsr.inference.memory import memory_named
 from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.inference.sizes import target_size
 from ccsr.inference.stages import Condition, is_previewed
 
 MAX_CONDITION_BYTES = 256 * 1024**2
@@ -126,13 +129,14 @@ class PictureSession:
             total = self.estimates.plan(config).num_evaluations - len(made)
             if not total:
                 return
-            condition, plan = self._condition(config), self.estimates.plan(config)
-            steps = pipeline.steps(condition, plan, (seed,), made)
-            for number, step in enumerate(islice(steps, len(made), None), 1):
-                record([step])
-                previewed = preview and is_previewed(number, total)
-                pixels = pipeline.preview(step.x0_hat) if previewed else None
-                yield Progress(number, total, step.timestep, (seed,), pixels)
+            with self._memory_named(config):
+                condition, plan = self._condition(config), self.estimates.plan(config)
+                steps = pipeline.steps(condition, plan, (seed,), made)
+                for number, step in enumerate(islice(steps, len(made), None), 1):
+                    record([step])
+                    previewed = preview and is_previewed(number, total)
+                    pixels = pipeline.preview(step.x0_hat) if previewed else None
+                    yield Progress(number, total, step.timestep, (seed,), pixels)
 
     def steps(self, config: SamplingConfig, seed: int) -> Sequence[Step]:
         """The estimates of a setting in the order of the run, made now if they are missing."""
@@ -145,8 +149,12 @@ class PictureSession:
         """Decode one estimate with the decoder and the colour alignment of `config`."""
         started = time.perf_counter()
         pipeline = self.pipeline_of(config.variant)
-        picture = pipeline.restore(step.x0_hat, self.picture, config)
+        with self._memory_named(config):
+            picture = pipeline.restore(step.x0_hat, self.picture, config)
         return Restored(seed, picture, config, time.perf_counter() - started)
+
+    def _memory_named(self, config: SamplingConfig) -> AbstractContextManager[None]:
+        return memory_named(f"a result of {target_size(self.picture, config)} pixels")
 
     def _condition(self, config: SamplingConfig) -> Condition:
         pipeline = self.pipeline_of(config.variant)

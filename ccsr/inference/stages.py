@@ -5,7 +5,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -23,10 +23,10 @@ from ccsr.images.picture import Picture, Size
 from ccsr.images.tensors import crop_to, pad_to_multiple, resize, to_array, to_tensor, to_uint8
 from ccsr.inference.device import NotFiniteError, check_finite
 from ccsr.inference.events import Progress, Restored
-from ccsr.inference.memory import give_back
+from ccsr.inference.memory import give_back, lacks_memory
 from ccsr.inference.seeds import Seed, seed_of, seeds_at_once
 from ccsr.inference.sizes import target_size, working_size
-from ccsr.models.autoencoder import VAE_TILE, compression, decode, encode
+from ccsr.models.autoencoder import SMALLEST_TILE, VAE_TILE, compression, decode, encode
 from ccsr.models.controlnet import LatentControlNetModel
 from ccsr.models.denoiser import Denoiser, Features
 from ccsr.models.lr_adapter import LRAdapter
@@ -213,6 +213,7 @@ class SuperResolutionStages(DiffusionPipeline):
         """
         prompt = self._prompt(config)
         lr_latent = self._encoded(picture, self._working_size(picture, config))
+        self._tidy(lr_latent)
         features = self.denoiser.features(lr_latent)
         self._tidy(lr_latent)
         return Condition(lr_latent, features, prompt)
@@ -248,16 +249,36 @@ class SuperResolutionStages(DiffusionPipeline):
 
     def _encoded(self, picture: Picture, size: Size) -> torch.Tensor:
         padded, _ = pad_to_multiple(self._enlarged(picture, size), self.size_multiple)
-        encoded = encode(self.vae, padded, self.vae_tile)
-        del padded
-        self._tidy(encoded)
+        side = max(padded.shape[2:]) // compression(self.vae)
+        encoded = self._in_tiles_that_fit(lambda tile: encode(self.vae, padded, tile), side)
+        check_finite(encoded, "the encoder", self.vae.dtype)
         return encoded
 
     def _decoded(self, x0_hat: torch.Tensor) -> torch.Tensor:
         self._tidy(x0_hat)
-        decoded = decode(self.vae, x0_hat.to(self._execution_device), self.vae_tile)
+        latent = x0_hat.to(self._execution_device)
+        side = max(latent.shape[2:])
+        decoded = self._in_tiles_that_fit(lambda tile: decode(self.vae, latent, tile), side)
         check_finite(decoded, "the decoder", self.vae.dtype)
         return decoded
+
+    def _in_tiles_that_fit(
+        self, work: Callable[[int | None], torch.Tensor], side: int
+    ) -> torch.Tensor:
+        """Do `work` on latents of a side, again in tiles of half the side if memory is too little.
+
+        `work` takes the side of a tile in latents; later works have the same.
+        """
+        smaller = 0 if self.vae_tile is None else min(self.vae_tile, side) // 2
+        try:
+            return work(self.vae_tile)
+        except Exception as error:
+            if smaller < SMALLEST_TILE or not lacks_memory(error):
+                raise
+        # Not in the handler, where the error would hold what was made so far.
+        give_back()
+        self.vae_tile = smaller
+        return work(smaller)
 
     def _tidy(self, latent: torch.Tensor) -> None:
         """Return memory to the system between networks, for latents that are worked on in tiles."""
@@ -329,7 +350,7 @@ class SuperResolutionStages(DiffusionPipeline):
         rgb = to_array(sr.expand(-1, 3, -1, -1), overwrite=True)
         alpha = enlarged_alpha(picture, size)
         flat = None if alpha is None else alpha[0, 0].numpy()
-        return Picture(rgb, flat, bits=picture.bits, notes=picture.notes)
+        return replace(picture, rgb=rgb, alpha=flat)
 
     @torch.no_grad()
     def preview(self, x0_hat: torch.Tensor) -> np.ndarray:

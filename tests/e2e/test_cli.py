@@ -1,6 +1,9 @@
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,8 @@ from ccsr.images.writing import save_png
 from tests.tiny import save_tiny_model
 
 pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +94,7 @@ def test_nothing_is_overwritten_unless_asked(
 def test_inputs_of_one_name_are_refused_before_any_work(
     model: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    twin = tmp_path / "twin" / "small.jpg"
+    twin = tmp_path / "twin" / "small.png"
     twin.parent.mkdir()
     Image.open(small).save(twin)
     assert run("upscale", small, twin, *fast(model, tmp_path / "out")) == 2
@@ -260,3 +265,150 @@ def test_sweep_says_what_is_wrong(
     assert run("sweep", small, *fast(model, tmp_path / "out"), *flags) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_run_again_where_it_was_interrupted(
+    model: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a.png", "sub/b.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(small.read_bytes())
+    command = ["upscale", folder, *fast(model, out), "--recursive"]
+    assert run(*command) == 0
+    (out / "sub" / "b.png").unlink()
+    before = (out / "a.png").stat().st_mtime_ns
+    assert run(*command) == 0
+    assert (out / "a.png").stat().st_mtime_ns == before
+    assert load_picture(out / "sub" / "b.png").size == (96, 120)
+    assert "a.png is there with these settings" in capsys.readouterr().err
+    # Others would replace it, which is to be asked for.
+    assert run(*command, "--seed", 7) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert run(*command, "--seed", 7, "--overwrite") == 0
+    assert (out / "a.png").stat().st_mtime_ns > before
+    assert json.loads(read_png_text(out / "a.png")["ccsr"])["seed"] == 7
+
+
+@pytest.mark.parametrize("command", ["upscale", "seeds"])
+def test_an_original_is_never_replaced(
+    command: str, model: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = small.rename(tmp_path / ("small.png" if command == "upscale" else "seed-0.png"))
+    before = path.read_bytes()
+    assert run(command, path, *fast(model, tmp_path), "--overwrite") == 2
+    assert "would be replaced by a result" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["upscale", "seeds", "sweep"])
+def test_an_unwritable_folder_is_told_before_any_work(
+    command: str, model: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert run(command, small, *fast(model, tmp_path / "file" / "out")) == 2
+    assert "cannot be written to" in capsys.readouterr().err
+
+
+def test_metadata_is_kept_unless_it_is_not_wanted(model: str, small: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0110] = "Camera 3"
+    photo = tmp_path / "photo.jpg"
+    Image.open(small).save(photo, exif=exif, dpi=(300, 300))
+    for flag, kept in (("--metadata", True), ("--no-metadata", False)):
+        out = tmp_path / flag
+        assert run("upscale", photo, *fast(model, out), flag) == 0
+        with Image.open(out / "photo.png") as image:
+            assert (image.getexif().get(0x0110) == "Camera 3") == kept
+            assert ("dpi" in image.info) == kept
+
+
+def in_process(
+    *arguments: object, limit_kb: int | None = None, **variables: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command line in a process of its own, with a limit of its address space."""
+    command = [sys.executable, "-m", "ccsr", *map(str, arguments)]
+    limited = ["bash", "-c", f'ulimit -v {limit_kb} && exec "$@"', "-", *command]
+    return subprocess.run(
+        command if limit_kb is None else limited,
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_names_that_the_terminal_cannot_show_do_not_end_the_job(
+    model: str, small: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("図.png", "z.png"):
+        (folder / name).write_bytes(small.read_bytes())
+    (folder / "破.png").write_bytes(b"broken")
+    done = in_process(
+        "upscale", folder, *fast(model, out), PYTHONIOENCODING="cp1252", PYTHONUTF8="0"
+    )
+    assert done.returncode == 2
+    assert sorted(path.name for path in out.iterdir()) == ["z.png", "図.png"]
+    assert b"\\u56f3.png" in done.stdout
+    assert b"error: \\u7834.png is not a picture" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is that of Linux")
+def test_too_little_memory_for_one_picture_does_not_end_the_job(
+    model: str, small: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a.png", "c.png"):
+        (folder / name).write_bytes(small.read_bytes())
+    Image.fromarray(data.astronaut()).resize((1000, 1000)).save(folder / "b.png")
+    done = in_process(
+        "upscale", folder, *fast(model, out), "--dtype", "float32", limit_kb=1_300_000
+    )
+    assert done.returncode == 2
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "c.png"]
+    assert b"there is not enough memory for" in done.stderr
+    assert b"--max-memory" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.3, 1.0, 3.0])
+def test_an_interruption_leaves_no_traceback_and_no_part(
+    seconds: float, model: str, small: Path, tmp_path: Path
+) -> None:
+    """During imports, too, which take seconds."""
+    command = [sys.executable, "-m", "ccsr", "upscale", small, *fast(model, tmp_path / "out")]
+    process = subprocess.Popen(
+        [str(part) for part in [*command, "--num-steps", 200, "--t-min", 0, "--scale", 8]],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=interruptible,
+    )
+    wait_until_python_runs(process.pid)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert b"stopped" in err
+    assert b"Traceback" not in err
+    out = tmp_path / "out"
+    assert not out.exists() or list(out.iterdir()) == []
+
+
+def interruptible() -> None:
+    """Programs in the background may have been started with the signal ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def wait_until_python_runs(pid: int) -> None:
+    """Until the handler of the program itself is set."""
+    for _ in range(2000):
+        maps = Path(f"/proc/{pid}/maps")
+        if maps.exists() and "libtorch" in maps.read_text():
+            return
+        time.sleep(0.01)

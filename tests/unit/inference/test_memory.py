@@ -1,12 +1,19 @@
 """What is freed is there for the next layer."""
 
+import errno
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
 
-from ccsr.inference.memory import spill_to_disk
+from ccsr.inference.memory import (
+    OutOfMemoryError,
+    lacks_memory,
+    memory_named,
+    spill_to_disk,
+)
 
 FAULTS = """
 import ctypes, resource, sys
@@ -62,3 +69,29 @@ def test_freed_memory_is_kept_and_can_be_given_back() -> None:
     assert given_back > first / 2
     _, ordinary, _ = page_faults()
     assert ordinary > first / 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("could not create a primitive"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+)
+def test_all_kinds_of_too_little_memory_are_known(error: Exception) -> None:
+    assert lacks_memory(error)
+    outer = ValueError("it failed")
+    outer.__cause__ = error
+    assert lacks_memory(outer)
+    with pytest.raises(OutOfMemoryError, match="for a cat; lower the scale"), memory_named("a cat"):
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), OSError(2, "no file")])
+def test_other_errors_stay_what_they_are(error: Exception) -> None:
+    assert not lacks_memory(error)
+    with pytest.raises(type(error)), memory_named("a cat"):
+        raise error

@@ -11,6 +11,7 @@ from ccsr.config import VARIANTS, ColorAlignment, SamplingConfig, TilingConfig
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.images.picture import Picture, PictureError, Size, picture_from_array
+from ccsr.inference import stages
 from ccsr.inference.estimate_cache import digest
 from ccsr.inference.events import Progress, Restored
 from ccsr.inference.pipeline import CCSRPipeline
@@ -372,3 +373,37 @@ def test_pixels_of_the_same_colours_but_other_transparency_have_estimates_of_the
     cut[:12] = 0
     assert digest(Picture(rgb, opaque)) == digest(Picture(rgb))
     assert digest(Picture(rgb, cut)) != digest(Picture(rgb))
+
+
+@pytest.mark.parametrize("part", ["encode", "decode"])
+def test_too_little_memory_is_met_once_by_smaller_tiles(
+    monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    picture = noise_picture(80, 80)
+    config = SamplingConfig(num_steps=4, t_max=0.5, t_min=0.5)
+    (expected,) = tiny_pipeline().upscale(picture, config)
+    pipeline, tiles = tiny_pipeline(), []
+    whole = getattr(stages, part)
+
+    def with_little_memory(vae: object, x: torch.Tensor, tile: int) -> torch.Tensor:
+        tiles.append(tile)
+        if tile > 25:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return whole(vae, x, tile)
+
+    monkeypatch.setattr(stages, part, with_little_memory)
+    pipeline.enable_vae_tiling(64)
+    (result,) = pipeline.upscale(picture, config)
+    assert tiles == [64, 20]
+    np.testing.assert_allclose(result.rgb, expected.rgb, atol=1e-4)
+
+
+def test_too_little_memory_for_the_smallest_tiles_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def without_memory(vae: object, x: torch.Tensor, tile: int) -> torch.Tensor:
+        raise MemoryError
+
+    monkeypatch.setattr(stages, "decode", without_memory)
+    with pytest.raises(MemoryError):
+        tiny_pipeline().upscale(noise_picture(80, 80), FAST)
