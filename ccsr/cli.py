@@ -1,4 +1,4 @@
-"""Command line: `python -m ccsr upscale`, `seeds`, `sweep`, `evaluate` and `convert`."""
+"""Command line: `python -m ccsr upscale`, `seeds`, `sweep`, `evaluate`, `convert`, `doctor`."""
 
 import argparse
 import dataclasses
@@ -141,6 +141,11 @@ def parser() -> argparse.ArgumentParser:
                                 "tokenizer, if SOURCE has none; by default it is fetched from the "
                                 "hub")  # fmt: skip
     convert_parser.set_defaults(command=convert)
+
+    doctor_parser = commands.add_parser("doctor", help="test the installation and the model; "
+                                        "prints what a report of a fault needs")  # fmt: skip
+    add_model(doctor_parser, COMPACT)
+    doctor_parser.set_defaults(command=doctor)
     return top
 
 
@@ -422,6 +427,17 @@ def evaluate(options: argparse.Namespace) -> int:
         dry_run=options.dry_run,
     )
     return compare(request)
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Print what a report of a fault needs; 2 if something is not as it should be."""
+    from ccsr.doctor import examine
+
+    well = True
+    for finding in examine(options.model, config_of(LoadingConfig, options)):
+        print(finding, flush=True)
+        well = well and finding.is_well
+    return 0 if well else 2
 
 
 def summary(report: StabilityReport) -> str:

@@ -23,6 +23,9 @@ COMPONENTS = {
 """Component folders of v2 -> the stem of their files of weights."""
 VARIANTS = ("", ".fp16")
 """Suffixes of the stem, the preferred one first."""
+ARCHIVE, OLD_PICKLE = b"PK", b"\x80"
+"""What checkpoints of torch begin with, from version 1.6 on and before."""
+PICKLES = (ARCHIVE, OLD_PICKLE)
 MAX_NAMED = 20
 """Most names that a message lists."""
 
@@ -105,13 +108,25 @@ class Components(Weights):
 def _opened(path: Path) -> dict[str, Stored]:
     """All weights of a file, by name."""
     try:
-        return _opened_safetensors(path) if path.suffix == ".safetensors" else _opened_pickle(path)
+        with path.open("rb") as file:
+            beginning = file.read(9)
+        # The length of a header of JSON comes first in .safetensors, whatever the file is called.
+        if beginning[8:] == b"{":
+            return _opened_safetensors(path)
+        if not beginning.startswith(PICKLES):
+            raise CheckpointError(
+                f"{path} is neither a .ckpt nor a .safetensors file: it begins with "
+                f"{beginning!r}; download it again, perhaps a web page was saved in its place"
+            )
+        return _opened_pickle(path, is_archive=beginning.startswith(ARCHIVE))
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds other objects than weights, and is not opened: they could run code; "
             "save its state_dict alone, or give a .safetensors file"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
+    except CheckpointError:
+        raise
+    except (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint ({reason}); it may be incomplete"
@@ -129,9 +144,9 @@ def _opened_safetensors(path: Path) -> dict[str, Stored]:
     }
 
 
-def _opened_pickle(path: Path) -> dict[str, Stored]:
-    # Mapped into memory: only weights that are accessed are read.
-    tree = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+def _opened_pickle(path: Path, *, is_archive: bool) -> dict[str, Stored]:
+    # Archives are mapped into memory: only weights that are accessed are read.
+    tree = torch.load(path, map_location="cpu", mmap=is_archive, weights_only=True)
     weights = tree.get("state_dict", tree) if isinstance(tree, dict) else {}
     tensors = {name: w for name, w in weights.items() if isinstance(w, torch.Tensor)}
     if not tensors:

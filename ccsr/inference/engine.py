@@ -14,11 +14,18 @@ from ccsr.images.picture import Picture
 from ccsr.inference.device import can_use_xformers, choose_device, choose_dtype
 from ccsr.inference.estimate_cache import EstimateCache, PictureEstimates
 from ccsr.inference.events import ModelInfo, Progress, Restored
-from ccsr.inference.hub import OWN_COMPONENTS, ModelNotFound, model_folder, variants_in
+from ccsr.inference.hub import (
+    OWN_COMPONENTS,
+    ModelNotFound,
+    component_of,
+    model_folder,
+    variants_in,
+)
 from ccsr.inference.memory import OutOfMemoryError, lacks_memory, memory_named
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.inference.session import ConditionCache, PictureSession
 from ccsr.inference.sizes import target_size
+from ccsr.inference.weights import check_loaded
 from ccsr.models.autoencoder import VAE_TILE, tile_within
 from ccsr.models.fusion import fuse_autoencoder
 
@@ -26,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 COMPILERS = ("g++", "clang++", "cl")
 """One of them is needed by torch.compile on a CPU."""
+NETWORKS = ("unet", "controlnet", "vae")
 COMPONENTS = ("unet", "controlnet", "vae", "scheduler", "empty_prompt", "text_encoder", "tokenizer")
 
 
@@ -115,7 +123,11 @@ class ModelEngine:
             pipeline = CCSRPipeline.from_pretrained(
                 self.folder, sr_variant=variant, dtype=dtype, use_safetensors=True, **shared
             )
-        except Exception as error:  # of diffusers, safetensors and torch
+            for name in NETWORKS:
+                if name not in shared and dtype != torch.float16:
+                    weights = component_of(self.folder, variant, name).weights()
+                    check_loaded(pipeline.components[name], weights)
+        except Exception as error:  # diffusers, safetensors and torch raise what they will
             if lacks_memory(error):
                 raise OutOfMemoryError(
                     f"there is not enough memory to load {self.folder}; close other programs"

@@ -85,7 +85,27 @@ class Component:
 
 def saved_variant(folder: Path) -> Variant:
     """The variant of the main components: "ccsr" but for a folder that another was saved to."""
-    return json.loads((folder / MODEL_INDEX).read_text()).get("variant", "ccsr")
+    variant = json_object(folder / MODEL_INDEX).get("variant", "ccsr")
+    if variant not in VARIANTS:
+        raise ModelNotFound(
+            f"{folder / MODEL_INDEX} names no variant of {', '.join(VARIANTS)}; get the file again"
+        )
+    return variant
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a model.
+
+    Raises:
+        ModelNotFound: If there is none in it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelNotFound(f"{path} is no JSON; get the file again") from error
+    if not isinstance(content, dict):
+        raise ModelNotFound(f"{path} holds no JSON object; get the file again")
+    return content
 
 
 def component_of(folder: Path, variant: Variant, name: str) -> Component:
@@ -106,6 +126,8 @@ def variants_in(folder: Path) -> tuple[Variant, ...]:
     for name in ("unet", "controlnet", "vae"):
         if not Component(folder / name).weights():
             raise ModelNotFound(f"{folder / name} holds no *.safetensors; its weights are missing")
+        if (folder / name / "config.json").is_file():
+            json_object(folder / name / "config.json")
     main = saved_variant(folder)
     if main != "ccsr":
         return (main,)
@@ -125,7 +147,7 @@ def load_own_components(
         return {}
     if main != "ccsr":
         raise ValueError(f"{folder} holds variant {main!r} alone, and {variant!r} was asked for")
-    index = with_present_modules(json.loads((folder / MODEL_INDEX).read_text()))
+    index = with_present_modules(json_object(folder / MODEL_INDEX))
     options = {name: given[name] for name in ("use_safetensors",) if name in given}
     options["torch_dtype"] = given.get("dtype", given.get("torch_dtype"))
     components: dict[str, torch.nn.Module] = {}
@@ -232,7 +254,7 @@ def _refuse_other_layout(folder: Path) -> None:
             f"{folder} holds no {MODEL_INDEX}; give a model folder in diffusers layout. "
             "`python -m ccsr convert` makes one of the authors' checkpoint"
         )
-    kind = json.loads(index.read_text()).get("_class_name")
+    kind = json_object(index).get("_class_name")
     if kind != PIPELINE_CLASS:
         raise ModelNotFound(
             f"{folder} holds a {kind}, not a {PIPELINE_CLASS}; give a model of CCSR"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage import data
 
@@ -412,3 +413,22 @@ def wait_until_python_runs(pid: int) -> None:
         if maps.exists() and "libtorch" in maps.read_text():
             return
         time.sleep(0.01)
+
+
+def test_doctor_says_what_a_report_needs(
+    model: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run("doctor", "--model", model, "--device", "cpu", "--dtype", "float32") == 0
+    out = capsys.readouterr().out
+    assert f"torch {torch.__version__}" in out
+    assert "device: cpu, float32, attention: none" in out
+    for variant in ("ccsr", "v2", "v1"):
+        assert f"variant {variant}: 32x32 pixels twice in" in out
+    assert "FAILED" not in out
+
+
+def test_doctor_names_what_fails(
+    model: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run("doctor", "--model", tmp_path) == 2
+    assert "model: FAILED" in capsys.readouterr().out

@@ -204,10 +204,19 @@ def test_bad_files_get_a_clear_message_and_leave_nothing(
     cut, harmful = tmp_path / "cut.safetensors", tmp_path / "harmful.ckpt"
     cut.write_bytes(file.read_bytes()[:1000])
     torch.save({"state_dict": {"a": print}}, harmful)
+    page, old = tmp_path / "page.ckpt", tmp_path / "old.ckpt"
+    page.write_text("<!DOCTYPE html><title>Log in</title>")
+    torch.save({"state_dict": {"a": torch.ones(2)}}, old, _use_new_zipfile_serialization=False)
+    shouting = tmp_path / "A.SAFETENSORS"
+    save_file({"a": torch.ones(2)}, shouting)
     output = tmp_path / "model"
     for path, message in (
         (cut, "may be incomplete"),
         (harmful, "other objects than weights"),
+        (page, "neither a .ckpt nor a .safetensors file: it begins with b'<!DOCTYP'"),
+        # Read, and found to hold something else.
+        (old, "this is no checkpoint of CCSR v1"),
+        (shouting, "this is no checkpoint of CCSR v1"),
         (tmp_path / "absent.ckpt", "is not there"),
     ):
         assert main(["convert", str(path), str(output)]) == 2

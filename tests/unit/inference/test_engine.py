@@ -1,3 +1,5 @@
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from safetensors.torch import load_file, save_file
 
 from ccsr.config import LoadingConfig, SamplingConfig
 from ccsr.images.picture import Picture, picture_from_array
@@ -237,3 +240,54 @@ def test_what_this_machine_lacks_is_told_of(
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(ValueError, match=message):
         load_engine(str(folder), loading)
+
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def with_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    path = folder / "unet" / WEIGHTS
+    state = load_file(path)
+    change(state)
+    save_file(state, path)
+
+
+def make_nan(state: dict[str, torch.Tensor]) -> None:
+    next(iter(state.values())).view(-1)[0] = torch.nan
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "NaN": (lambda f: with_weights(f, make_nan), r"unet/.*safetensors holds values .* not finite"),
+    "a missing weight": (
+        lambda f: with_weights(f, lambda state: state.pop("conv_in.bias")),
+        r"unet/.*safetensors lacks 1 weights, such as conv_in\.bias",
+    ),
+    "weights of another network": (
+        lambda f: shutil.copy(f / "controlnet" / WEIGHTS, f / "unet" / WEIGHTS),
+        "cannot be loaded",
+    ),
+    "an empty file": (lambda f: (f / "unet" / WEIGHTS).write_bytes(b""), f"unet/{WEIGHTS}"),
+    "a list": (lambda f: (f / "model_index.json").write_text("[1]"), "model_index.json holds no"),
+    "half": (lambda f: (f / "model_index.json").write_text('{"_c'), "model_index.json is no JSON"),
+    "depth": (
+        lambda f: (f / "model_index.json").write_text("[" * 100_000),
+        "model_index.json is no JSON",
+    ),
+    "a config that is a list": (
+        lambda f: (f / "vae" / "config.json").write_text("[]"),
+        "vae/config.json holds no",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_model_folder_is_one_sentence_that_names_the_file(
+    folder: Path, tmp_path: Path, damage: str
+) -> None:
+    """A weight that was missing once was at random, and NaN was found by the first picture."""
+    damaged = tmp_path / "model"
+    shutil.copytree(folder, damaged)
+    change, message = DAMAGES[damage]
+    change(damaged)
+    with pytest.raises(ModelNotFound, match=message):
+        load_engine(str(damaged), LoadingConfig(device="cpu", dtype="float32"))
