@@ -107,10 +107,10 @@ def refuse_originals(inputs: Sequence[Path | None], outputs: Sequence[Path]) -> 
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder, and raise WriteError if no file can be made in it."""
+    """Raise WriteError if no file can be made in a folder, which need not be there yet."""
+    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder, suffix=UNFINISHED) as file:
+        with tempfile.TemporaryFile(dir=there, suffix=UNFINISHED) as file:
             file.write(b"\0")
     except OSError as error:
         reason = error.strerror or type(error).__name__

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ImageFile, ImageOps
+from PIL import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from ccsr.images.formats import layout, open_picture
+from ccsr.images.formats import layout, open_picture, upright
 from ccsr.images.picture import PictureError
 
 _SWAPPED = "B" if sys.byteorder == "little" else "L"
@@ -83,7 +83,7 @@ def _read(file: BinaryIO, image: ImageFile.ImageFile, top: int) -> Deep | None:
     """Read levels from 0 to `top`, or floats."""
     icc = image.info.get("icc_profile")
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(ImageOps.exif_transpose(image)).astype(np.float32)[..., None]
+        values = np.asarray(upright(image)).astype(np.float32)[..., None]
         return Deep(values if image.mode == "F" else values / top, icc=icc)
     if layout(image) == _GREY_WITH_ALPHA:
         grey, alpha = np.moveaxis(_read_grey_with_alpha(file), 2, 0)
@@ -103,8 +103,8 @@ def _read_colour(file: BinaryIO, image: ImageFile.ImageFile) -> np.ndarray:
     """
     with open_picture(file) as again:
         again.tile = [tile._replace(args=_in_other_order(tile.args)) for tile in again.tile]
-        low = np.asarray(ImageOps.exif_transpose(again))
-    high = np.asarray(ImageOps.exif_transpose(image))
+        low = np.asarray(upright(again))
+    high = np.asarray(upright(image))
     return high.astype(np.float32) * 256 + low
 
 
@@ -123,5 +123,5 @@ def _read_grey_with_alpha(file: BinaryIO) -> np.ndarray:
         again: Any = opened
         again._mode = "RGBA"
         again.tile = [tile._replace(args="RGBA") for tile in opened.tile]
-        four = np.asarray(ImageOps.exif_transpose(again)).astype(np.float32)
+        four = np.asarray(upright(again)).astype(np.float32)
     return (four[..., 0::2] * 256 + four[..., 1::2]) / 65535

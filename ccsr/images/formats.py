@@ -5,7 +5,7 @@ import warnings
 from contextlib import suppress
 from typing import BinaryIO
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 FIRST_FRAME = "only the first of its frames is used"
 CHANNELS_LEFT_OUT = "its channels beyond the colours, of no stated meaning, are left out"
@@ -32,6 +32,15 @@ def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
         # Pillow warns of large pictures; `check_size` has the limits.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(file, formats=FORMATS)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Decode an image and turn it as its Exif says, if that can be read."""
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow raises what it will; the picture is not lost for its Exif
+        return image
 
 
 def layout(image: ImageFile.ImageFile) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from ccsr.images.deep import Deep, read_deep
@@ -18,6 +18,7 @@ from ccsr.images.formats import (
     layout,
     open_picture,
     picture_suffixes,
+    upright,
 )
 from ccsr.images.metadata import Metadata, read_metadata
 from ccsr.images.picture import (
@@ -179,17 +180,17 @@ def _three_channels(levels: np.ndarray) -> np.ndarray:
 def _byte_picture(image: ImageFile.ImageFile, notes: Notes) -> Picture:
     """Decode a picture of 8 bits."""
     _scale_transparent_grey(image)
-    upright = ImageOps.exif_transpose(image)
+    turned = upright(image)
     alpha = None
-    opaque = upright
-    if upright.has_transparency_data:
-        opaque = upright.convert("RGBA")
+    opaque = turned
+    if turned.has_transparency_data:
+        opaque = turned.convert("RGBA")
         alpha = np.asarray(opaque.getchannel("A")).astype(np.float32) / 255
-    icc = upright.info.get("icc_profile")
-    if upright.mode == "CMYK":
-        colour, colour_notes = cmyk_to_srgb(upright, icc)
+    icc = turned.info.get("icc_profile")
+    if turned.mode == "CMYK":
+        colour, colour_notes = cmyk_to_srgb(turned, icc)
     else:
-        grey = upright.mode in ("1", "L", "LA")
+        grey = turned.mode in ("1", "L", "LA")
         levels = np.asarray(opaque.convert("L" if grey else "RGB")).astype(np.float32) / 255
         colour, colour_notes = to_srgb(levels[..., None] if grey else levels, icc)
     return Picture(_three_channels(colour), alpha, 8, notes + colour_notes)

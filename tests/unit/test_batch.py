@@ -109,7 +109,7 @@ def test_a_folder_without_pictures_is_named(tmp_path: Path, recursive: bool, mes
 
 def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "folder")
-    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("in the way")
     for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):
         with pytest.raises(WriteError, match=r"cannot be written to.*another folder"):

@@ -11,6 +11,7 @@ from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.images.picture import picture_from_array
 from ccsr.inference.estimate_cache import EstimateCache, PictureEstimates
 from ccsr.inference.events import Progress, Restored
+from ccsr.inference.memory import OutOfMemoryError
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.inference.session import ConditionCache, PictureSession
 from tests.tiny import tiny_pipeline, tiny_reader
@@ -137,7 +138,7 @@ def test_run_that_failed_can_be_tried_again(
         return forward(*args, **kwargs)
 
     monkeypatch.setattr(unet, "forward", fail_once)
-    with pytest.raises(MemoryError):
+    with pytest.raises(OutOfMemoryError, match=r"a result of .* pixels; lower the scale"):
         run(session, MIDDLE)
     _, found = run(session, MIDDLE)
     fresh = pipelines["ccsr"].upscale(PICTURE, MIDDLE, (3,))[0].rgb
