@@ -26,6 +26,7 @@ from ccsr.inference.events import Progress, Restored
 from ccsr.inference.memory import give_back, lacks_memory
 from ccsr.inference.seeds import Seed, seed_of, seeds_at_once
 from ccsr.inference.sizes import target_size, working_size
+from ccsr.inference.stopping import check_stop, stop_between_modules
 from ccsr.models.autoencoder import SMALLEST_TILE, VAE_TILE, compression, decode, encode
 from ccsr.models.controlnet import LatentControlNetModel
 from ccsr.models.denoiser import Denoiser, Features
@@ -126,6 +127,8 @@ class SuperResolutionStages(DiffusionPipeline):
             tokenizer=tokenizer,
         )
         self.register_to_config(working_size=working_size, variant=variant)
+        for network in (unet, controlnet, vae):
+            stop_between_modules(network)
 
     @property
     def denoiser(self) -> Denoiser:
@@ -345,7 +348,9 @@ class SuperResolutionStages(DiffusionPipeline):
         # In place, for a large picture fills much memory.
         sr = crop_to(self._decoded(x0_hat), working_size)
         sr = luma(sr) if picture.is_grey else sr
+        check_stop()
         sr = align(sr, out=sr)
+        check_stop()
         sr = sr if size == working_size else resize(sr, size)
         rgb = to_array(sr.expand(-1, 3, -1, -1), overwrite=True)
         alpha = enlarged_alpha(picture, size)

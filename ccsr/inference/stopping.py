@@ -1,6 +1,6 @@
 """Stopping work from another thread.
 
-Network evaluations, encoding, decoding and scoring are made of pieces: blocks or tiles, each of
+Network evaluations, encoding and decoding are made of pieces, the modules of the networks, each of
 which asks `check_stop` first. A run whose flag is set ends at the next one.
 """
 
@@ -8,6 +8,9 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+import torch
+from torch import nn
 
 
 class Stopped(Exception):
@@ -54,3 +57,16 @@ def check_stop() -> None:
     flag = _flag.get()
     if flag is not None and flag.is_set():
         raise Stopped
+
+
+def stop_between_modules(network: nn.Module) -> None:
+    """Have every module of a network ask `check_stop` before it computes."""
+    for module in network.modules():
+        if _check_before not in module._forward_pre_hooks.values():
+            module.register_forward_pre_hook(_check_before)
+
+
+def _check_before(module: nn.Module, inputs: object) -> None:
+    # A compiled network asks before it begins only.
+    if not torch.compiler.is_compiling():
+        check_stop()

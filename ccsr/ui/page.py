@@ -38,8 +38,9 @@ from ccsr.ui.tabs.tradeoff import build_tradeoff_tab
 from ccsr.ui.tabs.trajectory import build_trajectory_tab
 from ccsr.ui.tabs.upscale import build_upscale_tab
 from ccsr.ui.tabs.variants import build_variants_tab
-from ccsr.ui.theme import CSS, THEME
+from ccsr.ui.theme import CSS, OUTSIDE, THEME
 
+UPSCALE = "Upscale"
 MAX_THREADS = 100
 """Events that are answered at the same time, runs that wait for the model among them."""
 MAX_EVENTS = 2000
@@ -85,7 +86,7 @@ def launch_kwargs(queue: ModelQueue, sessions: Sessions) -> dict[str, Any]:
     return {
         "theme": THEME,
         "css": CSS,
-        "head": KEYS,
+        "head": KEYS + OUTSIDE,
         "footer_links": ["api", "settings"],
         "run_history": False,
         "show_error": False,
@@ -123,7 +124,7 @@ def build_page(
                 settings = _settings_side(info)
                 load = _settings_file()
             with gr.Column(elem_classes="tabs-side", min_width=280):
-                inputs = Inputs(picture, reference, sessions, queue)
+                inputs = Inputs(picture, reference, sessions, queue, gr.State(True))
                 chosen = _tabs(engine, inputs, settings)
         remember(page, {**settings.components, **chosen}, settings.settled.change)
         page.unload(sessions.release)
@@ -155,8 +156,8 @@ def _heading(info: ModelInfo) -> None:
 def _tabs(engine: Engine, inputs: Inputs, settings: Settings) -> dict[str, Component]:
     """Lay out all tabs; the components of their own values by name, the seed among them."""
     # Otherwise the last tabs are hidden in a menu on a narrow screen.
-    with gr.Tabs(overflow_behavior="wrap"):
-        with gr.Tab("Upscale", id="upscale"):
+    with gr.Tabs(overflow_behavior="wrap") as tabs:
+        with gr.Tab(UPSCALE, id="upscale"):
             seed = build_upscale_tab(engine, inputs, settings)
         with gr.Tab("Seed consistency", id="seeds"):
             seeds = build_seeds_tab(engine, inputs, settings)
@@ -167,7 +168,12 @@ def _tabs(engine: Engine, inputs: Inputs, settings: Settings) -> dict[str, Compo
         if len(engine.info.variants) > 1:
             with gr.Tab("Variants", id="variants"):
                 build_variants_tab(engine, inputs, settings)
+    tabs.select(_is_upscale, None, inputs.is_upscale_seen, **LIGHT)
     return {"seed": seed, **seeds, **tradeoff}
+
+
+def _is_upscale(tab: gr.SelectData) -> bool:
+    return tab.value == UPSCALE
 
 
 def _picture_side() -> tuple[gr.Image, gr.HTML, gr.Image]:

@@ -29,6 +29,8 @@ from ccsr.ui.tab_run import (
     closed_at_end,
 )
 
+OTHER_SETTINGS = "This result is of other settings than those that are chosen now."
+
 
 @dataclass(frozen=True)
 class RunComponents:
@@ -78,6 +80,8 @@ class Rerun:
     """Events that may start it."""
     wanted: Callable[..., bool]
     """Whether they do, given the results, the path of the picture and the tab's values."""
+    is_seen: gr.State
+    """Whether the tab is in sight: otherwise its results are marked as those of other settings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +114,15 @@ class _Handlers(Generic[Query, Made]):
         controller: RunController,
         *values: Any,  # noqa: ANN401
     ) -> tuple[Any, ...]:
-        """As `press`, if the rerun is wanted."""
+        """As `press`, if the rerun is wanted; the last value says whether its tab is in sight."""
+        *values, is_seen = values
         results, path, _, *chosen = values
         assert self.rerun is not None
+        skipped = gr.skip()
         if not self.rerun.wanted(results, path, *chosen):
-            return (gr.skip(),) * 4
+            return (skipped,) * 4
+        if not is_seen:
+            return skipped, skipped, snippets.line(OTHER_SETTINGS, "quiet"), skipped
         return self.press(request, controller, *values)
 
     async def follow(
@@ -235,7 +243,7 @@ def wire_tab_run(
     pressed = [*components.buttons, components.status, presses]
     _wire_press(values, pressed, handlers.press, [components.start.click])
     if rerun is not None:
-        _wire_press(values, pressed, handlers.press_if_wanted, rerun.triggers)
+        _wire_press([*values, rerun.is_seen], pressed, handlers.press_if_wanted, rerun.triggers)
     # A refused press takes no place in the queue: it does not change the number of presses.
     presses.change(
         handlers.follow,

@@ -69,6 +69,8 @@ class Inputs:
     reference: gr.Image
     sessions: Sessions
     queue: ModelQueue
+    is_upscale_seen: gr.State
+    """Whether the tab Upscale is in sight."""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,31 @@ THEME = gr.themes.Default(
         "sans-serif",
     ),
     radius_size=gr.themes.sizes.radius_md,
+).set(
+    # Text on all of these has a contrast of at least 4.5:1.
+    body_text_color_subdued="*neutral_600",
+    color_accent="*primary_600",
+    link_text_color_dark="*primary_300",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_cancel_background_fill="#b91c1c",
+    button_cancel_background_fill_dark="#b91c1c",
+    button_cancel_background_fill_hover="#991b1b",
+    button_cancel_background_fill_hover_dark="#991b1b",
 )
+
+OUTSIDE = """<style>
+/* Outside of what Gradio applies the CSS below to. */
+/* A narrow page has no link to the API, and one link is not divided from others. */
+@media (max-width: 640px) { footer .divider { display: none !important; } }
+</style>"""
 
 CSS = """
 .gradio-container > main { max-width: 1400px !important; margin: 0 auto; padding: 20px 24px; }
+.dark { --color-accent: var(--primary-400); }
+.slider-wrap .icon-wrap { background: var(--primary-600) !important; }
+.slider-wrap .icon-wrap * { color: #fff !important; }
+
 .heading { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 16px; }
 .heading h1 { font-size: 1.5rem; font-weight: 600; margin: 0; }
 .heading p { margin: 0; color: var(--body-text-color-subdued); }
@@ -80,7 +101,21 @@ svg.plot [id^=point-] { cursor: pointer; }
 svg.plot [id^=mark-] { cursor: ew-resize; touch-action: none; }
 #trajectory-plot { max-width: 720px; }
 
-.scores { overflow-x: auto; margin-bottom: 8px; }
+/* What is beyond an edge casts a shadow there. */
+.scores {
+    overflow-x: auto; margin-bottom: 8px;
+    /* Gradio loses a shorthand that has a variable. */
+    background-image:
+        linear-gradient(to right, var(--body-background-fill) 40%, transparent),
+        linear-gradient(to left, var(--body-background-fill) 40%, transparent),
+        linear-gradient(to right, rgb(100 116 139 / .7), transparent),
+        linear-gradient(to left, rgb(100 116 139 / .7), transparent);
+    background-position: left, right, left, right;
+    background-size: 48px 100%, 48px 100%, 16px 100%, 16px 100%;
+    background-attachment: local, local, scroll, scroll;
+    background-repeat: no-repeat !important;
+}
+.scores:focus-visible { outline: 2px solid var(--color-accent); }
 .prose .scores table { width: auto; border: 0; border-collapse: collapse; margin: 0; }
 .prose .scores tr { border: 0; }
 .prose .scores :is(th, td) {
@@ -102,8 +137,22 @@ svg.plot [id^=mark-] { cursor: ew-resize; touch-action: none; }
     height: auto !important; max-height: none !important; min-height: 0 !important;
 }
 #trajectory-strip .grid-container {
-    grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)) !important;
+    grid-template-columns: repeat(auto-fill, minmax(clamp(100px, 22%, 200px), 1fr)) !important;
 }
+/* Captions below the pictures, of which they would cover a corner. */
+:is(#variants-gallery, #trajectory-strip) .thumbnail-lg {
+    display: flex; flex-direction: column; height: auto; aspect-ratio: auto;
+}
+:is(#variants-gallery, #trajectory-strip) .thumbnail-lg img { height: auto; }
+:is(#variants-gallery, #trajectory-strip) .grid-container {
+    grid-template-rows: none !important; grid-auto-rows: auto !important;
+}
+:is(#variants-gallery, #trajectory-strip) .caption-label {
+    position: static; align-self: stretch; max-width: none; border: 0; text-align: center;
+}
+/* Nothing can be removed from results. */
+#sweep-files .label-clear-button { display: none; }
+.pending { opacity: 1 !important; }
 #seeds-gallery .grid-container {
     grid-template-columns: repeat(auto-fill, minmax(70px, 1fr)) !important;
 }

@@ -104,7 +104,7 @@ def build_upscale_tab(engine: Engine, inputs: Inputs, settings: Settings) -> gr.
         inputs,
         RunComponents(*buttons, status, results, view.pair),
         [seed, *settings.values()],
-        Rerun(settings.chosen(), _shows_another_setting),
+        Rerun(settings.chosen(), _shows_another_setting, inputs.is_upscale_seen),
     )
     _add_endpoint(inputs, seed, settings)
     return seed

@@ -443,3 +443,19 @@ def test_compact_model_upscales_on_the_page(page: Page, serve: Serve, picture_fi
     ui.upscale.run()
     expect(ui.upscale.facts).to_contain_text("240x160", timeout=120_000)
     expect_size(ui.upscale.after, 240, 160)
+
+
+def test_settings_moved_in_another_tab_run_nothing_unseen(
+    ui: CCSRPage, engine: FakeEngine, picture_file: Path
+) -> None:
+    ui.choose_picture(picture_file)
+    ui.upscale.finish("240x160")
+    ui.seeds.open()
+    before = engine.evaluations
+    ui.choose_number("t_min", "0.2")
+    ui.come_to_rest()
+    assert engine.evaluations == before
+    ui.upscale.open()
+    expect(ui.upscale.status).to_contain_text("of other settings")
+    ui.choose_number("t_min", "0.25")
+    expect(ui.upscale.facts).to_contain_text("new of")
