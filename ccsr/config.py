@@ -233,7 +233,7 @@ class RunConfig(Config):
         ge=1,
         le=10,
         title="Seeds a setting",
-        description="With how many seeds each setting is tried; scores are their means, L-STD is "
+        description="With how many seeds each setting is tried. Scores are their means, L-STD is "
         "the standard deviation over them.",
     )
     num_variant_seeds: Annotated[int, Step(1)] = Field(

@@ -119,22 +119,38 @@ def tradeoff_figure(points: Sequence[Point]) -> Figure:
 
 
 def separate_labels(figure: Figure, labels: Sequence[Annotation]) -> None:
-    """Move each label to the first of `LABEL_OFFSETS` that overlaps no dot and no other label."""
+    """Move each label to the first of `LABEL_OFFSETS` where it is free and nearest to its dot.
+
+    Free is a label that overlaps no dot and no other label.
+    """
     figure.draw_without_rendering()
     dots = [label.axes.transData.transform(label.xy) for label in labels if label.axes]
     taken = [
         Bbox.from_bounds(x - DOT_RADIUS, y - DOT_RADIUS, 2 * DOT_RADIUS, 2 * DOT_RADIUS)
         for x, y in dots
     ]
-    for label in labels:
-        for right, up in LABEL_OFFSETS:
-            label.set_position((right * 7, up * 5))
-            label.set_horizontalalignment("left" if right > 0 else "right")
-            label.set_verticalalignment("bottom" if up > 0 else "top")
-            box = label.get_window_extent()
-            if not any(box.overlaps(other) for other in taken):
-                break
-        taken.append(label.get_window_extent())
+    for label, dot in zip(labels, dots, strict=True):
+
+        def faults(offset: tuple[int, int], label: Annotation = label, dot: Any = dot) -> Any:  # noqa: ANN401
+            box = _moved(label, offset)
+            nearest = min(_distance(box, other) for other in dots)
+            return any(box.overlaps(other) for other in taken), _distance(box, dot) > nearest
+
+        taken.append(_moved(label, min(LABEL_OFFSETS, key=faults)))
+
+
+def _moved(label: Annotation, offset: tuple[int, int]) -> Bbox:
+    """Move a label about its dot; where it is then."""
+    right, up = offset
+    label.set_position((right * 7, up * 5))
+    label.set_horizontalalignment("left" if right > 0 else "right")
+    label.set_verticalalignment("bottom" if up > 0 else "top")
+    return label.get_window_extent()
+
+
+def _distance(box: Bbox, dot: np.ndarray) -> float:
+    """From a point to the nearest one of a box."""
+    return float(np.hypot(*(dot - np.clip(dot, box.min, box.max))))
 
 
 def trajectory_figure(

@@ -68,9 +68,9 @@ def progress(
         share_done: Share of the work that is done, by which the time left is estimated: several
             results take more than network evaluations. None for a run with one result.
     """
-    share = event.evaluation / event.total
+    share = event.evaluation / event.total if share_done is None else share_done
     # The first one includes what is done once only, so it gives no estimate.
-    known = share * (event.evaluation > 1) if share_done is None else share_done
+    known = share * (event.evaluation > 1 or share_done is not None)
     seeds = ", ".join(map(str, event.seeds))
     words = [
         f"Network evaluation {event.evaluation} of {event.total}",
@@ -211,16 +211,23 @@ def _curve_axes(highest: float, last: int) -> str:
     )  # fmt: skip
 
 
-def table(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[float]]]) -> str:
-    """A table of numbers; each row has a name."""
+def number(value: float | None) -> str:
+    """A score with four digits, or six where these would say nothing; "-" for none."""
+    if value is None:
+        return "-"
+    return f"{value:.6f}" if 0 < abs(value) < 0.001 else f"{value:.4f}"
+
+
+def table(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[float | None]]]) -> str:
+    """A table of numbers; each row has a name. It scrolls sideways where it is narrow."""
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
     body = "".join(
         f'<tr><th scope="row">{escape(name)}</th>'
-        + "".join(f"<td>{value:.4f}</td>" for value in values)
+        + "".join(f"<td>{number(value)}</td>" for value in values)
         + "</tr>"
         for name, values in rows
     )
     return (
-        f'<div class="scores"><table><thead><tr>{head}</tr></thead>'
+        f'<div class="scores" tabindex="0"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )

@@ -151,11 +151,11 @@ def _sweep_view() -> _SweepView:
             with gr.Column(min_width=280):
                 plot = gr.HTML(elem_id="sweep-plot", js_on_load=CLICKS)
                 gr.HTML(snippets.line(HELP, "quiet"))
+                table = gr.HTML(elem_id="sweep-table")
             with gr.Column(min_width=280):
                 left = gr.Dropdown(label="Left", min_width=100, elem_id="sweep-left")
                 right = gr.Dropdown(label="Right", min_width=100, elem_id="sweep-right")
                 pair = pair_slider("sweep-pair", 460)
-        table = gr.HTML(elem_id="sweep-table")
         files = gr.Files(label="CSV, JSON, PNG", interactive=False, elem_id="sweep-files")
     return _SweepView(panel, plot, left, right, pair, table, files)
 

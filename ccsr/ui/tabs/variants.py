@@ -1,7 +1,7 @@
 """The tab that shows the variants of the paper's ablation side by side."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from ccsr.inference.events import Decoded, Engine, Progress, Restored, Session
 from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.event_options import IN_ORDER
-from ccsr.ui.files import new_folder, write_preview
+from ccsr.ui.files import bicubic, new_folder, write_preview
 from ccsr.ui.galleries import picture_gallery
 from ccsr.ui.inputs import (
     Settings,
@@ -78,6 +78,10 @@ class Ablation:
     variants: tuple[VariantResult, ...] = ()
     maps: tuple[Path, ...] = ()
     """One for each variant, on one scale."""
+    bicubic: Path | None = None
+    """The bicubic enlargement."""
+    baseline: dict[str, float] = dataclasses.field(default_factory=dict[str, float])
+    """Its scores."""
 
     def __len__(self) -> int:
         """The number of variants that are done."""
@@ -121,7 +125,10 @@ def compare_variants(job: Job[Query, Ablation]) -> Iterator[Progress | Decoded |
     picture, session, info = job.source.picture, job.source.session, job.engine.info
     scorer = make_scorer(picture, read_reference(job.reference, picture, config))
     configs = [config.replace(variant=v) for v in reversed(info.variants)]
-    ablation = Ablation(new_folder(), len(configs))
+    enlarged = bicubic(picture, target_size(picture, config))
+    ablation = Ablation(new_folder(), len(configs), baseline=scorer(enlarged.rgb))
+    path = write_preview(ablation.folder / "bicubic.png", enlarged.rgb)
+    ablation = dataclasses.replace(ablation, bicubic=path)
     total = _num_evaluations(session, configs, seeds)
     done = decoded = 0
     for chosen in configs:
@@ -196,18 +203,21 @@ def _show(ablation: Ablation | None) -> tuple[Any, ...]:
         for row, paths in zip(ROWS, files, strict=True)
         for result, path in zip(variants, paths, strict=True)
     ]
+    pictures += [(ablation.bicubic, "bicubic")] if ablation.bicubic else []
     gallery = gr.update(value=pictures, columns=len(variants))
-    return gr.update(visible=True), gallery, variants_table(variants)
+    return gr.update(visible=True), gallery, variants_table(variants, ablation.baseline)
 
 
-def variants_table(variants: Sequence[VariantResult]) -> str:
-    """Mean scores, their G-STD, and the L-STD of each variant."""
+def variants_table(variants: Sequence[VariantResult], baseline: Mapping[str, float]) -> str:
+    """Mean scores, their G-STD, and the L-STD of each variant; scores of the enlargement."""
     names = list(variants[0].scores)
     labels = [SCORE_LABELS[name] for name in names]
     heads = ["", *(h for label in labels for h in (label, f"G-STD of {label}")), "L-STD"]
-    rows = [
-        (v.variant, [x for name in names for x in v.scores[name]] + [v.l_std]) for v in variants
+    rows: list[tuple[str, list[float | None]]] = [
+        (v.variant, [*(x for name in names for x in v.scores[name]), v.l_std]) for v in variants
     ]
+    enlarged = [x for name in names for x in (baseline.get(name), None)]
+    rows.append(("bicubic", [*enlarged, None]))
     return snippets.table(heads, rows)
 
 

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.page.conftest import Server
 from tests.e2e.page.page_objects import CCSRPage
 from tests.fakes import FakeEngine
 
 pytestmark = pytest.mark.e2e
+
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 
 
 def test_an_example_is_chosen_by_a_click(ui: CCSRPage) -> None:
@@ -66,3 +68,25 @@ def test_the_page_asks_nothing_of_other_hosts(
     CCSRPage(page, server.url).open()
     own = (server.url, "data:", "blob:")
     assert [address for address in asked if not address.startswith(own)] == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_all_text_can_be_read(
+    browser: Browser, server: Server, engine: FakeEngine, picture_file: Path,
+    reference_file: Path, theme: str,
+) -> None:  # fmt: skip
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=theme)
+    ui = CCSRPage(context.new_page(), server.url).open()
+    assert ui.page.evaluate(CONTRAST) == {}
+    ui.choose_picture(picture_file)
+    ui.choose_reference(reference_file)
+    ui.seeds.finish(2)
+    ui.seeds.expect_ready()
+    ui.come_to_rest()
+    assert ui.page.evaluate(CONTRAST) == {}
+    engine.delay = 60
+    ui.seeds.run()
+    assert engine.begun.wait(30)
+    ui.page.wait_for_timeout(1000)  # the colours of the buttons change gradually
+    assert ui.page.evaluate(CONTRAST) == {}
+    context.close()

@@ -20,10 +20,11 @@ def test_variants_are_shown_side_by_side(
     ui.variants.open()
     ui.set_number("Seeds a variant", "2")
     ui.variants.run()
-    expect(ui.variants.gallery.locator("img")).to_have_count(9)
+    expect(ui.variants.gallery.locator("img")).to_have_count(10)
+    expect(ui.variants.gallery).to_contain_text("bicubic")
     expect(ui.variants.gallery).to_contain_text("ccsr, worst")
     table = ui.variants.table
-    for variant in ("v1", "v2", "ccsr"):
+    for variant in ("v1", "v2", "ccsr", "bicubic"):
         expect(table.get_by_role("rowheader", name=variant, exact=True)).to_be_visible()
     expect(table.get_by_role("columnheader", name="G-STD of PSNR (dB)")).to_be_visible()
     ui.variants.expect_ready()
@@ -32,7 +33,7 @@ def test_variants_are_shown_side_by_side(
 def test_stopping_keeps_the_variants_that_are_done(
     ui: CCSRPage, engine: FakeEngine, picture_file: Path
 ) -> None:
-    engine.delay = 0.05
+    engine.delay = 0.2
     ui.choose_picture(picture_file)
     ui.variants.open()
     ui.variants.run()

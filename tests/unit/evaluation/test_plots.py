@@ -120,3 +120,21 @@ def test_text_is_text_whatever_the_settings_of_matplotlib() -> None:
     expected = svg(tradeoff_figure(POINTS), "a plot")
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "another"}):
         assert svg(tradeoff_figure(POINTS), "a plot") == expected
+
+
+def test_a_label_is_nearest_to_its_own_point() -> None:
+    """Without that, the label below a point stands above the next point as if it were its own."""
+    settings = {"a": (0.8, 32.0, 0.40), "b": (0.7, 32.0, 0.385)}
+    points = [
+        Point(SamplingConfig(t_max=t_max), 16, (0, 1), {"psnr": psnr, "lpips": lpips}, 0.01)
+        for t_max, psnr, lpips in settings.values()
+    ]
+    far = Point(SamplingConfig(), 16, (0, 1), {"psnr": 30.0, "lpips": 0.2}, 0.01)
+    figure = tradeoff_figure([*points, points[0], far])
+    figure.draw_without_rendering()
+    (axes, *_) = figure.axes
+    dots = [axes.transData.transform(text.xy) for text in axes.texts]
+    for text, dot in zip(axes.texts, dots, strict=True):
+        box = text.get_window_extent()
+        distances = [np.hypot(*(d - np.clip(d, box.min, box.max))) for d in dots]
+        assert np.hypot(*(dot - np.clip(dot, box.min, box.max))) == min(distances)

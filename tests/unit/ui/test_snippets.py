@@ -34,6 +34,20 @@ def test_progress_tells_what_is_left_once_it_is_known() -> None:
     assert "about 12 s left" in snippets.progress(middle, 4.0, share_done=0.25)
 
 
+def test_the_bar_shows_the_share_by_which_the_time_is_told() -> None:
+    last = Progress(16, 16, 333, (3,), None)
+    assert 'aria-valuenow="100.0"' in snippets.progress(last, 4.0)
+    half = snippets.progress(last, 4.0, share_done=0.5)
+    assert 'aria-valuenow="50.0"' in half
+    assert "about 4.0 s left" in half
+
+
+def test_small_scores_keep_their_digits() -> None:
+    assert [snippets.number(x) for x in (0.0, 0.00004567, 0.0123456, 26.5, -0.0002, None)] == [
+        "0.0000", "0.000046", "0.0123", "26.5000", "-0.000200", "-",
+    ]  # fmt: skip
+
+
 def test_texts_of_others_are_escaped() -> None:
     assert "<b>" not in snippets.line("<b>bold</b>")
     assert "<b>" not in snippets.facts({"<b>": "<b>"}, ["<b>"])
