@@ -8,6 +8,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from weakref import WeakSet
 
 import torch
 from torch import nn
@@ -35,6 +36,8 @@ class StopFlag:
         return self._event.is_set()
 
 
+_asking: WeakSet[nn.Module] = WeakSet()
+"""Modules that ask already: pipelines share networks."""
 _flag: ContextVar[StopFlag | None] = ContextVar("stop_flag", default=None)
 
 
@@ -62,8 +65,9 @@ def check_stop() -> None:
 def stop_between_modules(network: nn.Module) -> None:
     """Have every module of a network ask `check_stop` before it computes."""
     for module in network.modules():
-        if _check_before not in module._forward_pre_hooks.values():
+        if module not in _asking:
             module.register_forward_pre_hook(_check_before)
+            _asking.add(module)
 
 
 def _check_before(module: nn.Module, inputs: object) -> None:

@@ -115,15 +115,15 @@ class _Handlers(Generic[Query, Made]):
         *values: Any,  # noqa: ANN401
     ) -> tuple[Any, ...]:
         """As `press`, if the rerun is wanted; the last value says whether its tab is in sight."""
-        *values, is_seen = values
-        results, path, _, *chosen = values
+        *given, is_seen = values
+        results, path, _, *chosen = given
         assert self.rerun is not None
         skipped = gr.skip()
         if not self.rerun.wanted(results, path, *chosen):
             return (skipped,) * 4
         if not is_seen:
             return skipped, skipped, snippets.line(OTHER_SETTINGS, "quiet"), skipped
-        return self.press(request, controller, *values)
+        return self.press(request, controller, *given)
 
     async def follow(
         self,
