@@ -18,6 +18,7 @@ from ccsr.config import (
     parse_seeds,
 )
 from ccsr.evaluation.comparison.illustration import slug
+from ccsr.evaluation.comparison.jobs import PICTURES
 from ccsr.evaluation.comparison.methods import (
     Bicubic,
     Family,
@@ -105,11 +106,18 @@ class Plan:
         }
 
     def needed_bytes(self) -> int:
-        """Most that the kept results take, for sizes that can be read."""
+        """Most that the results take that are to be kept and are not there yet.
+
+        Pictures whose size cannot be read count nothing.
+        """
+        if not self.keeps_pictures:
+            return 0
         kept = sum(len(m.seeds(self.seeds)) for m in self.methods if m.runs_here)
+        made = sum(1 for _ in (self.request.output / PICTURES).rglob("*.png"))
+        missing = max(1 - made / max(kept * len(self.samples), 1), 0)
         sizes = (size_of(sample.hr_path) for sample in self.samples)
         pixels = sum(size.height * size.width for size in sizes if size is not None)
-        return 3 * kept * pixels if self.keeps_pictures else 0
+        return round(3 * kept * pixels * missing)
 
 
 def plan(request: Request) -> Plan:
@@ -266,6 +274,6 @@ def _check_room(made: Plan) -> None:
     free, needed = shutil.disk_usage(folder).free, made.needed_bytes()
     if needed > free:
         raise OSError(
-            f"the results may take {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB "
+            f"the results may take {needed / 1e6:,.1f} MB, and {folder} has {free / 1e6:,.1f} MB "
             "free; leave --keep-pictures and fid out, or give another folder"
         )
