@@ -7,6 +7,7 @@ tensors. Neither package is imported; pickles are read by an unpickler that load
 
 import importlib.metadata
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,11 @@ class DISTS(nn.Module):
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Distance of a and b [B,3,H,W] in [0,1] -> [B]; 0 for equal pictures."""
-        stages = list(zip(self.features(a), self.features(b), strict=True))
+        return self.distance(self.features(a), self.features(b))
+
+    def distance(self, a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Distance [B] of two pictures by their `features`."""
+        stages = list(zip(a, b, strict=True))
         textures = torch.cat([_texture(fa, fb) for fa, fb in stages], 1)
         structures = torch.cat([_structure(fa, fb) for fa, fb in stages], 1)
         return 1 - (self.alpha * textures + self.beta * structures).sum(1)

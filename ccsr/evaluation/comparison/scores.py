@@ -4,7 +4,6 @@ Pictures are [H,W,3] float32 in [0,1] of 8 bits: results are measured as the PNG
 are published as.
 """
 
-import functools
 import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -178,7 +177,7 @@ def _metric(
         "niqe": lambda sr, _: niqe(sr),
         "sharpness": lambda sr, _: sharpness(sr),
     }
-    networks: dict[str, Callable[[], torch.nn.Module]] = {
+    networks: dict[str, Callable[[], LPIPS | DISTS]] = {
         "lpips": lambda: alex,
         "lpips-vgg": lambda: load_lpips("vgg"),
         "dists": DISTS.load,
@@ -186,14 +185,34 @@ def _metric(
     if name in simple:
         return COLUMNS[name], simple[name]
     if name in networks:
-        return COLUMNS[name], functools.partial(_distance, networks[name]().to(device))
+        return COLUMNS[name], Distance(networks[name]().to(device))
     return _of_pyiqa(name, device)
 
 
-@torch.no_grad()
-def _distance(network: torch.nn.Module, sr: np.ndarray, hr: np.ndarray) -> float:
-    device = next(network.parameters()).device
-    return float(network(to_tensor(sr).to(device), to_tensor(hr).to(device)))
+class Distance:
+    """A distance of features; those of the true picture serve all results of it."""
+
+    def __init__(self, network: LPIPS | DISTS) -> None:
+        self.network = network
+        self._hr: np.ndarray | None = None
+        self._hr_features: list[torch.Tensor] = []
+
+    @torch.no_grad()
+    def __call__(self, sr: np.ndarray, hr: np.ndarray) -> float:
+        """The distance of sr and hr, both [H,W,3] in [0,1]; hr is not changed between calls."""
+        if not _is_same(hr, self._hr):
+            # Kept, so that no other picture gets its place in memory.
+            self._hr, self._hr_features = hr, self._features(hr)
+        return float(self.network.distance(self._features(sr), self._hr_features))
+
+    def _features(self, rgb: np.ndarray) -> list[torch.Tensor]:
+        device = next(self.network.parameters()).device
+        return self.network.features(to_tensor(rgb).to(device))
+
+
+def _is_same(one: np.ndarray, other: np.ndarray | None) -> bool:
+    """Whether two arrays are the same place in memory, seen in the same way."""
+    return other is not None and one.__array_interface__ == other.__array_interface__
 
 
 def _of_pyiqa(name: str, device: torch.device) -> tuple[Column, Score | None]:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from skimage import data
 
-from ccsr.evaluation.comparison.scores import Scorer, make_scorer
-from ccsr.evaluation.metrics import psnr, ssim, ssim_8_bit
+from ccsr.evaluation.comparison.scores import Distance, Scorer, make_scorer
+from ccsr.evaluation.metrics import LPIPS, lpips, psnr, ssim, ssim_8_bit
 from ccsr.evaluation.niqe import niqe
 
 CPU = torch.device("cpu")
@@ -51,6 +51,22 @@ def test_perceptual_distances_do_not_move(pair: tuple[np.ndarray, np.ndarray]) -
     assert scores["lpips"] == pytest.approx(0.034924, abs=1e-4)
     if "dists" in scores:
         assert scores["dists"] == pytest.approx(0.139351, abs=1e-4)
+
+
+def test_features_of_the_true_picture_are_made_once(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    sr, hr = pair
+    distance = Distance(LPIPS.alex())
+    made: list[int] = []
+    features = distance.network.features
+    distance.network.features = lambda x: made.append(1) or features(x)  # type: ignore[method-assign]
+    others = [np.roll(sr, shift, 0) for shift in (0, 1, 2)]
+    found = [distance(other, hr[4:-4, 4:-4]) for other in (x[4:-4, 4:-4] for x in others)]
+    assert len(made) == 1 + 3
+    assert found == [lpips(x[4:-4, 4:-4], hr[4:-4, 4:-4]) for x in others]
+    # Another picture, of the same size.
+    assert distance(sr, hr) == pytest.approx(lpips(sr, hr))
+    assert distance(hr, sr) == pytest.approx(lpips(hr, sr))
+    assert distance(sr, sr) == 0
 
 
 def framed(picture: np.ndarray) -> np.ndarray:
