@@ -28,8 +28,19 @@ _CAUSES = {
 }
 
 
+_FULL = ("No space left on device", "Disk quota exceeded", "inline_container", "file write failed")
+"""In messages of safetensors and torch when the disk is full; torch says nothing of the disk."""
+
+
 class WriteError(OSError):
     """A file could not be written; the message says which, why, and what to do."""
+
+
+def lacks_space(error: BaseException) -> bool:
+    """Whether an error of a writing library says that the disk is full."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return any(text in str(error) for text in _FULL)
 
 
 @contextmanager
@@ -138,4 +149,9 @@ def _causes_named(path: Path) -> Generator[None]:
         if error.errno is None:
             raise
         cause = _CAUSES.get(error.errno, f"{os.strerror(error.errno)}; choose another folder")
+        raise WriteError(f"{path.name} could not be written: {cause}") from error
+    except Exception as error:
+        if not lacks_space(error):
+            raise
+        cause = _CAUSES[errno.ENOSPC]
         raise WriteError(f"{path.name} could not be written: {cause}") from error

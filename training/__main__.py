@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ccsr.whole_file import lacks_space
 from training.config import Recipe, load_recipe
 from training.loop import TrainStep
 from training.steps import STEPS, Run, require_installed, run_step
@@ -36,8 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
         run = Run(recipe, options.data, options.run, options.init)
         for step in steps:
             show(run, step, options.output or options.run / "model")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        message = str(error)
+        if lacks_space(error):
+            message = "the disk is full; free some space, and the same command continues from here"
+        elif not isinstance(error, ValueError | OSError):
+            raise
+        print(f"error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command continues from here", file=sys.stderr)

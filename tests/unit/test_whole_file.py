@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ccsr.whole_file import WriteError, whole_file, whole_folder, write_whole
+import training.__main__
+from ccsr.whole_file import WriteError, lacks_space, whole_file, whole_folder, write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITERS = {
@@ -213,3 +214,42 @@ def test_every_file_is_written_by_the_one_writer(package: str) -> None:
         name = path.relative_to(ROOT).as_posix()
         others = set(direct_writes(path)) - EXCEPTIONS.get(name, set())
         assert not others, f"{name} writes by {others}; use ccsr.whole_file"
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), True),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576"), True),
+        (RuntimeError("shape mismatch"), False),
+        (OSError(errno.ENOENT, "No such file"), False),
+    ],
+)
+def test_a_full_disk_is_known_whatever_library_says_it(
+    tmp_path: Path, error: Exception, full: bool
+) -> None:
+    assert lacks_space(error) == full
+
+    def fail() -> None:
+        with whole_folder(tmp_path / "model"):
+            raise error
+
+    if full:
+        with pytest.raises(WriteError, match="model could not be written: the disk is full"):
+            fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_ends_training_with_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")
+
+    monkeypatch.setattr(training.__main__, "show", fail)
+    arguments = ["pairs", "--data", str(tmp_path), "--run", str(tmp_path / "run")]
+    assert training.__main__.main(arguments) == 2
+    assert capsys.readouterr().err == (
+        "error: the disk is full; free some space, and the same command continues from here\n"
+    )
