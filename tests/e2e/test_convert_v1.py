@@ -213,7 +213,7 @@ def test_bad_files_get_a_clear_message_and_leave_nothing(
     for path, message in (
         (cut, "may be incomplete"),
         (harmful, "other objects than weights"),
-        (page, "neither a .ckpt nor a .safetensors file: it begins with b'<!DOCTYP'"),
+        (page, "neither a .ckpt nor a .safetensors file: it begins with b'<!DOCTYPE'"),
         # Read, and found to hold something else.
         (old, "this is no checkpoint of CCSR v1"),
         (shouting, "this is no checkpoint of CCSR v1"),
