@@ -3,18 +3,17 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderDC, AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.autoencoder import Autoencoder
+from ccsr.models.compact_autoencoder import CompactAutoencoder
 from ccsr.models.controlnet import LatentControlNetModel
 from ccsr.models.lr_adapter import LRAdapter
 from ccsr.models.prompt_embeds import EMPTY_TOKENS, EmptyPrompt
-from training.autoencoder import build_autoencoder
-from training.config import AutoencoderConfig, LoopConfig
 
 LATENT_CHANNELS = 4
 WIDTH = 8
@@ -22,15 +21,32 @@ TOKENS, TOKEN_WIDTH = 77, 16
 
 
 def tiny_vae(kind: str) -> Autoencoder:
-    """An f8 autoencoder, of class AutoencoderKL ("kl") or AutoencoderDC ("dc")."""
+    """An f8 autoencoder: of class "compact", "dc" or "kl"; that of "compact-lr" reads LR too."""
+    if kind.startswith("compact"):
+        vae = CompactAutoencoder(
+            latent_channels=LATENT_CHANNELS,
+            encoder_block_out_channels=(8, 8, 16),
+            decoder_block_out_channels=(8, 8, 16),
+            decoder_layers_per_block=(1, 1, 2),
+            lr_blocks=2 if kind == "compact-lr" else 0,
+        )
+        if vae.decoder.lr_branch is not None:
+            # It begins at zero, so that LR would not count.
+            nn.init.normal_(vae.decoder.lr_branch.conv_out.weight, std=0.1)
+        return vae
     if kind == "dc":
-        loop = LoopConfig(max_steps=1, batch_size=1, learning_rate=1e-3, crop_px=64, warmup_steps=0)
-        return build_autoencoder(
-            AutoencoderConfig(
-                loop=loop,
-                block_out_channels=(8, 8, 16, 16),
-                latent_channels=LATENT_CHANNELS,
-            )
+        return AutoencoderDC(
+            latent_channels=LATENT_CHANNELS,
+            encoder_block_types="ResBlock",
+            decoder_block_types="ResBlock",
+            encoder_block_out_channels=(8, 8, 16, 16),
+            decoder_block_out_channels=(8, 8, 16, 16),
+            encoder_layers_per_block=(0, 1, 1, 1),
+            decoder_layers_per_block=(0, 2, 2, 2),
+            encoder_qkv_multiscales=((),) * 4,
+            decoder_qkv_multiscales=((),) * 4,
+            downsample_block_type="pixel_unshuffle",
+            upsample_block_type="pixel_shuffle",
         )
     return AutoencoderKL(
         block_out_channels=(WIDTH,) * 4,
@@ -102,7 +118,7 @@ def tiny_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=[])
 
 
-def tiny_pipeline(vae: str = "dc", attention: bool = False, seed: int = 0) -> CCSRPipeline:
+def tiny_pipeline(vae: str = "compact-lr", attention: bool = False, seed: int = 0) -> CCSRPipeline:
     """A whole pipeline, the same for the same seed; of the full size's kind with "kl"."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -1,64 +1,66 @@
 """The compact autoencoder: pixels [B,3,H,W] <-> latents [B,C,H/8,W/8]."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderDC
 from torch import nn
 
-from ccsr.evaluation.metrics import LPIPS
+from ccsr.models.compact_autoencoder import CompactAutoencoder
 from training.config import AutoencoderConfig, DataConfig
 from training.data import Crops, Example, PictureFolder
+from training.perceptual import PerceptualLoss
 
 
-def build_autoencoder(config: AutoencoderConfig) -> AutoencoderDC:
-    """An untrained autoencoder of residual blocks, pixel-shuffle shortcuts across resolutions."""
-    levels = len(config.block_out_channels)
-    return AutoencoderDC(
+def build_autoencoder(config: AutoencoderConfig) -> CompactAutoencoder:
+    """An untrained autoencoder, whose decoder reads latents only."""
+    return CompactAutoencoder(
         latent_channels=config.latent_channels,
-        encoder_block_types="ResBlock",
-        decoder_block_types="ResBlock",
-        encoder_block_out_channels=config.block_out_channels,
-        decoder_block_out_channels=config.decoder_block_out_channels or config.block_out_channels,
+        encoder_block_out_channels=config.encoder_block_out_channels,
         encoder_layers_per_block=config.encoder_layers_per_block,
+        decoder_block_out_channels=config.decoder_block_out_channels,
         decoder_layers_per_block=config.decoder_layers_per_block,
-        encoder_qkv_multiscales=((),) * levels,
-        decoder_qkv_multiscales=((),) * levels,
-        downsample_block_type="pixel_unshuffle",
-        upsample_block_type="pixel_shuffle",
     )
 
 
-class ReconstructionLosses(nn.Module):
-    """Loss module: L1 + perceptual_weight * LPIPS of a reconstruction from noised latents.
+def with_lr_branch(vae: CompactAutoencoder, lr_blocks: int) -> CompactAutoencoder:
+    """A copy whose decoder has an LR branch of so many blocks; it gives the results of `vae`."""
+    config: dict[str, Any] = {k: v for k, v in vae.config.items() if not k.startswith("_")}
+    copy = CompactAutoencoder(**config | {"lr_blocks": lr_blocks})
+    copy.load_state_dict(vae.state_dict(), strict=False)
+    return copy
 
-    LPIPS joins after the share perceptual_from of the run.
+
+class ReconstructionLosses(nn.Module):
+    """Loss module: L1 + perceptual_weight * LPIPS of a reconstruction from noised latents, + KL.
+
+    LPIPS joins after the share perceptual_from of the run. KL concerns the encoder alone.
     """
 
-    def __init__(self, autoencoder: AutoencoderDC, config: AutoencoderConfig) -> None:
+    def __init__(self, autoencoder: CompactAutoencoder, config: AutoencoderConfig) -> None:
         super().__init__()
         self.autoencoder, self.config = autoencoder, config
         autoencoder.encoder.requires_grad_(config.trained == "both")
-        self.lpips = LPIPS.alex()
+        self.lpips = PerceptualLoss("alex")
 
     def forward(
         self, batch: Example, progress: float, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
         """batch["hr"] [B,3,P,P] in [0,1] -> losses."""
-        hr = batch["hr"]
-        (latent,) = self.autoencoder.encode(2 * hr - 1, return_dict=False)
-        # Noise makes the decoder smooth in its latents, since estimates of the diffusion network
-        # are never exact. It is relative to the latents' sigma: against noise of a fixed sigma the
-        # encoder would only scale its latents up.
+        hr, config = batch["hr"], self.config
+        latent = self.autoencoder.encode(2 * hr - 1)
         noise = torch.randn(latent.shape, generator=generator).to(latent)
-        noisy = latent + self.config.latent_noise * latent.detach().std() * noise
-        (decoded,) = self.autoencoder.decode(noisy, return_dict=False)
+        decoded = self.autoencoder.decode(latent + config.latent_noise * noise)
         reconstruction = (decoded.float() + 1) / 2
         losses = {"l1": (reconstruction - hr).abs().mean()}
         losses["loss"] = losses["l1"]
-        if progress >= self.config.perceptual_from:
-            losses["lpips"] = self.lpips(reconstruction, hr).mean()
-            losses["loss"] = losses["l1"] + self.config.perceptual_weight * losses["lpips"]
+        if config.trained == "both":
+            # Of a normal distribution whose sigma, that of the noise, is a constant.
+            losses["kl"] = latent.float().square().mean() / 2
+            losses["loss"] = losses["loss"] + config.kl_weight * losses["kl"]
+        if progress >= config.perceptual_from:
+            losses["lpips"] = self.lpips(reconstruction, hr, generator)
+            losses["loss"] = losses["loss"] + config.perceptual_weight * losses["lpips"]
         return losses
 
 
@@ -91,6 +93,6 @@ class AutoencoderObjective:
         """Recipe's RMS over the RMS of the raw latents of 64 crops that training does not visit."""
         examples = (self.crops[-1 - i]["hr"] for i in range(64))
         pixels = (2 * x[None].to(self.autoencoder.device) - 1 for x in examples)
-        latents = [self.autoencoder.encode(x, return_dict=False)[0] for x in pixels]
+        latents = [self.autoencoder.encode(x) for x in pixels]
         root_mean_square = torch.cat(latents).square().mean().sqrt()
         return float(self.config.latent_rms / root_mean_square)

@@ -31,8 +31,8 @@ CropSize = Annotated[int, Field(gt=0, multiple_of=COMPRESSION)]
 Table = Annotated[T, Field(strict=False)]
 Levels = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
 """One number for each resolution, from the finest."""
-FourLevels = Annotated[tuple[T, T, T, T], Field(strict=False)]
-"""One number for each resolution of an autoencoder of this `COMPRESSION`, from the finest."""
+ThreeLevels = Annotated[tuple[T, T, T], Field(strict=False)]
+"""One number for each resolution of the autoencoder's features: 2, 4 and 8 pixels a side."""
 
 
 class LoopConfig(Config):
@@ -67,27 +67,40 @@ class DataConfig(Config):
     """How training pictures become LR/HR pairs."""
 
     scale: PositiveInt = 4
+    """Pixels of HR per pixel of LR along each side; divides `COMPRESSION`."""
     bicubic_share: Share = 0.5
     """Share of pairs degraded by bicubic reduction only; the others by `chain`."""
     chain: Chain = "real-esrgan"
     smallest_reduction: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Pictures are reduced by a random factor between this and 1 before cropping."""
 
+    @validator(mode="after")
+    def _whole_lr_pixels_a_latent(self) -> Self:
+        if COMPRESSION % self.scale:
+            raise ValueError(
+                f"scale must be 1, 2, 4 or 8, got {self.scale}; windows of LR and latents are cut "
+                "at the same places"
+            )
+        return self
+
 
 class AutoencoderConfig(Config):
     """The compact autoencoder."""
 
     loop: Table[LoopConfig]
-    block_out_channels: FourLevels[PositiveInt] = (32, 64, 128, 256)
-    encoder_layers_per_block: FourLevels[NonNegativeInt] = (0, 1, 1, 1)
-    decoder_layers_per_block: FourLevels[NonNegativeInt] = (0, 2, 2, 2)
-    decoder_block_out_channels: FourLevels[PositiveInt] | None = None
-    """As those of the encoder when absent."""
+    encoder_block_out_channels: ThreeLevels[PositiveInt] = (64, 128, 256)
+    encoder_layers_per_block: ThreeLevels[NonNegativeInt] = (1, 0, 0)
+    decoder_block_out_channels: ThreeLevels[PositiveInt] = (64, 64, 64)
+    decoder_layers_per_block: ThreeLevels[NonNegativeInt] = (3, 3, 3)
     trained: Literal["both", "decoder"] = "both"
     """"decoder": another decoder for the latents of the model that is started from (`--init`)."""
     latent_channels: PositiveInt = 16
     latent_noise: NonNegativeFloat = 0.05
-    """Noise added to latents while training, relative to their sigma."""
+    """Standard deviation of the noise added to raw latents while training. The decoder becomes
+    smooth in its latents, since estimates of the diffusion network are never exact."""
+    kl_weight: NonNegativeFloat = 1e-3
+    """Of the KL divergence of the noised latents from a standard normal distribution, as in Stable
+    Diffusion: it keeps the encoder from outgrowing the noise."""
     perceptual_weight: NonNegativeFloat = 0.1
     perceptual_from: Share = 0.6
     """Share of the run after which the perceptual loss joins."""
@@ -219,6 +232,11 @@ class Stage2Config(Config):
     adversarial_weight: NonNegativeFloat = 0.5
     adversarial_from: Share = 0.1
     """Share of the run after which the discriminator's logits join the decoder's loss."""
+    lr_blocks: NonNegativeInt = 0
+    """Residual blocks of the decoder's LR branch; 0: the decoder reads latents only."""
+    true_latents: Share = 0.0
+    """Share of examples decoded from the latent of HR in place of the estimate: they keep the
+    decoder's trust in latents."""
     discriminator: Literal["patch", "features"] = "patch"
     """What the discriminator reads: pixels, or features of VGG16."""
     discriminator_channels: PositiveInt = 64

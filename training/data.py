@@ -93,10 +93,7 @@ def random_turn(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 class Pairs(Dataset[Example]):
-    """HR crops and their degraded LR: {"hr": [3,P,P], "lr_up": [3,P,P]}, both in [0,1].
-
-    `lr_up` is the network's input: the LR, bicubically enlarged to the size of `hr`.
-    """
+    """HR crops and their degraded LR: {"hr": [3,P,P], "lr": [3,P/scale,P/scale]}, in [0,1]."""
 
     def __init__(self, crops: Crops, degrade: Degrade) -> None:
         self.crops, self.degrade = crops, degrade
@@ -107,5 +104,9 @@ class Pairs(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         hr = self.crops[index]["hr"]
         # The 1 makes this generator another than that of the crop.
-        lr = self.degrade(hr[None], generator_for(self.crops.seed, index, 1))
-        return {"hr": hr, "lr_up": resize(lr, Size(*hr.shape[1:]))[0]}
+        return {"hr": hr, "lr": self.degrade(hr[None], generator_for(self.crops.seed, index, 1))[0]}
+
+
+def enlarged(lr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+    """The networks' input: LR [B,3,h,w], bicubically enlarged to the size of HR [B,3,H,W]."""
+    return resize(lr, Size(*hr.shape[2:]))

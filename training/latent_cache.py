@@ -20,7 +20,7 @@ from ccsr.diffusion.timesteps import non_uniform_plan
 from ccsr.models.autoencoder import Autoencoder, encode
 from ccsr.models.denoiser import Denoiser
 from training.config import PairsConfig, Stage2Config
-from training.data import Example
+from training.data import Example, enlarged
 
 Compute = Callable[[list[Example], list[int]], dict[str, torch.Tensor]]
 """B examples and their indices -> tensors [B,...] by name."""
@@ -70,7 +70,7 @@ def encoded_pairs(vae: Autoencoder) -> Compute:
         hr = _stack(examples, "hr")
         return {
             "hr_latent": encode(vae, hr).half(),
-            "lr_latent": encode(vae, _stack(examples, "lr_up")).half(),
+            "lr_latent": encode(vae, enlarged(_stack(examples, "lr"), hr)).half(),
             "hr": _bytes(hr),
         }
 
@@ -80,15 +80,15 @@ def encoded_pairs(vae: Autoencoder) -> Compute:
 def roll_outs(
     vae: Autoencoder, denoiser: Denoiser, scheduler: NonUniformScheduler, config: Stage2Config
 ) -> Compute:
-    """Input and target of the decoder: "x0_hat", the estimate at t_min, float16, and "hr" uint8.
+    """What stage 2 reads: "x0_hat", the estimate at t_min, "hr_latent", "hr" and "lr".
 
     Each example is a run of its own seed, its index, from pure noise, as at inference.
     """
     plan = non_uniform_plan(config.num_steps, config.t_max, config.t_min)
 
     def compute(examples: list[Example], indices: list[int]) -> dict[str, torch.Tensor]:
-        hr = _stack(examples, "hr")
-        lr_latent = encode(vae, _stack(examples, "lr_up"))
+        hr, lr = _stack(examples, "hr"), _stack(examples, "lr")
+        lr_latent = encode(vae, enlarged(lr, hr))
         steps = sample(
             denoiser.predictor(denoiser.features(lr_latent)),
             scheduler,
@@ -97,7 +97,12 @@ def roll_outs(
             lr_latent.shape,
         )
         *_, last = steps
-        return {"x0_hat": last.x0_hat.half(), "hr": _bytes(hr)}
+        return {
+            "x0_hat": last.x0_hat.half(),
+            "hr_latent": encode(vae, hr).half(),
+            "hr": _bytes(hr),
+            "lr": _bytes(lr),
+        }
 
     return compute
 

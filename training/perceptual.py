@@ -21,7 +21,7 @@ from ccsr.evaluation.perceptual import (
     load_lpips,
 )
 from ccsr.whole_file import write_whole
-from training.config import Perceptual
+from training.config import COMPRESSION, Perceptual
 
 
 class PerceptualLoss(nn.Module):
@@ -38,10 +38,15 @@ class PerceptualLoss(nn.Module):
     def forward(
         self, sr: torch.Tensor, hr: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """A scalar: the distance, drawn by `generator`, of sr to hr."""
+        """A scalar: the distance, drawn by `generator`, of sr to hr.
+
+        Both are shifted by up to 7 pixels, also drawn: the strides of a distance's network and the
+        period of a decoder's artefacts, 2, 4 or 8 pixels, are else always in the same phase.
+        """
         names = list(self.distances)
         name = names[int(torch.randint(len(names), (1,), generator=generator))]
-        return self.distances[name](sr, hr).mean()
+        top, left = torch.randint(COMPRESSION, (2,), generator=generator).tolist()
+        return self.distances[name](sr[..., top:, left:], hr[..., top:, left:]).mean()
 
 
 def distance_names(kind: Perceptual) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ccsr.models.autoencoder import Autoencoder, decode
+from ccsr.models.autoencoder import Autoencoder, decode, reads_lr
 from training.config import COMPRESSION, Stage2Config
-from training.data import Example
+from training.data import Example, enlarged
 from training.discriminators import FeatureDiscriminator, PatchDiscriminator
 from training.latent_cache import LatentCache
 from training.losses import adaptive_weight, hinge_loss
@@ -40,9 +40,12 @@ class DecoderLosses(nn.Module):
     def forward(
         self, batch: Example, progress: float, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
-        """batch["x0_hat"] [B,C,h,w] and batch["hr"] [B,3,H,W] in [0,1] -> losses."""
+        """batch["x0_hat"], "hr_latent" [B,C,h,w], "hr" and "lr" [B,3,...] in [0,1] -> losses."""
         hr = batch["hr"]
-        sr = decode(self.vae, batch["x0_hat"])
+        lr_up = enlarged(batch["lr"], hr) if reads_lr(self.vae) else None
+        true = torch.rand(len(hr), 1, 1, 1, generator=generator) < self.config.true_latents
+        latents = torch.where(true.to(hr.device), batch["hr_latent"], batch["x0_hat"])
+        sr = decode(self.vae, latents, lr_up=lr_up)
         self.sr = sr.detach()
         losses = {"l1": (sr - hr).abs().mean(), "perceptual": self.perceptual(sr, hr, generator)}
         reconstruction = losses["l1"] + self.config.perceptual_weight * losses["perceptual"]
@@ -97,7 +100,9 @@ class DecoderObjective:
             self.modules["discriminator"] = DiscriminatorLosses(discriminator, decoder)
         loop = config.loop
         window = loop.crop_px // COMPRESSION
-        self.dataset = LatentCache(rollouts, ("x0_hat", "hr"), window, loop.seed, length=2**62)
+        self.dataset = LatentCache(
+            rollouts, ("x0_hat", "hr_latent", "hr", "lr"), window, loop.seed, length=2**62
+        )
 
     def learning_rate(self, module: str) -> float:
         """Peak learning rate of "decoder" or "discriminator"."""

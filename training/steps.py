@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderDC, ConfigMixin
+from diffusers import ConfigMixin
 from diffusers.utils import CONFIG_NAME
 from safetensors.torch import load_file
 from torch import nn
@@ -19,8 +19,9 @@ from ccsr.degradation.chains import mixture
 from ccsr.inference.device import choose_dtype
 from ccsr.inference.hub import component_of
 from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.models.compact_autoencoder import CompactAutoencoder
 from ccsr.models.fusion import fuse_rms_norms
-from training.autoencoder import AutoencoderObjective
+from training.autoencoder import AutoencoderObjective, with_lr_branch
 from training.config import PairsConfig, Recipe
 from training.data import Crops, Pairs, PictureFolder
 from training.fingerprint import Fingerprint, ensure_fingerprint, fingerprint_of
@@ -75,9 +76,9 @@ class Run:
             raise FileNotFoundError(f"{folder} does not exist; run the step {step!r} first")
         return folder
 
-    def autoencoder(self, step: str = "autoencoder") -> AutoencoderDC:
+    def autoencoder(self, step: str = "autoencoder") -> CompactAutoencoder:
         """The autoencoder as exported by "autoencoder" or "stage2", with fused norms."""
-        vae = AutoencoderDC.from_pretrained(self.exported(step))
+        vae = CompactAutoencoder.from_pretrained(self.exported(step))
         fuse_rms_norms(vae)
         return vae
 
@@ -153,7 +154,7 @@ def _autoencoder(run: Run) -> Objective:
     return objective
 
 
-def _require_encoder_of(autoencoder: AutoencoderDC, origin: Path | None) -> None:
+def _require_encoder_of(autoencoder: CompactAutoencoder, origin: Path | None) -> None:
     """Check that the encoder has the config of `origin`, and set that model's scaling factor."""
     if origin is None:
         raise ValueError(
@@ -188,7 +189,7 @@ def _stage1(run: Run) -> Objective:
 
 
 def _stage2(run: Run) -> Objective:
-    vae = run.autoencoder()
+    vae = with_lr_branch(run.autoencoder(), run.recipe.stage2.lr_blocks)
     run.warm_start(vae, "vae", prefix="decoder.")
     return DecoderObjective(
         vae, run.recipe.stage2, run.cache("rollouts", run.recipe.stage2.rollouts)

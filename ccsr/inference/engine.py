@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderDC
+from diffusers import AutoencoderKL
 
 from ccsr.config import COMPACT, LoadingConfig, SamplingConfig, TilingConfig, Variant
 from ccsr.images.picture import Picture
@@ -143,7 +143,7 @@ class ModelEngine:
 
     def _set_up(self, pipeline: CCSRPipeline, new: Sequence[str]) -> None:
         """Put a pipeline on the device; `new` are its components that no other one has set up."""
-        if "vae" in new and isinstance(pipeline.vae, AutoencoderDC):
+        if "vae" in new and not isinstance(pipeline.vae, AutoencoderKL):
             fuse_autoencoder(pipeline.vae)
         for name in {"unet", "controlnet", "vae"} & set(new):
             network: Any = pipeline.components[name]

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from diffusers import AutoencoderDC, AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from diffusers import DiffusionPipeline, UNet2DConditionModel
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -27,7 +27,15 @@ from ccsr.inference.memory import give_back, lacks_memory
 from ccsr.inference.seeds import Seed, seed_of, seeds_at_once
 from ccsr.inference.sizes import target_size, working_size
 from ccsr.inference.stopping import check_stop, stop_between_modules
-from ccsr.models.autoencoder import SMALLEST_TILE, VAE_TILE, compression, decode, encode
+from ccsr.models.autoencoder import (
+    SMALLEST_TILE,
+    VAE_TILE,
+    Autoencoder,
+    compression,
+    decode,
+    encode,
+    reads_lr,
+)
 from ccsr.models.controlnet import LatentControlNetModel
 from ccsr.models.denoiser import Denoiser, Features
 from ccsr.models.lr_adapter import LRAdapter
@@ -98,7 +106,7 @@ class SuperResolutionStages(DiffusionPipeline):
         self,
         unet: UNet2DConditionModel,
         controlnet: LatentControlNetModel | LRAdapter,
-        vae: AutoencoderKL | AutoencoderDC,
+        vae: Autoencoder,
         scheduler: NonUniformScheduler,
         empty_prompt: EmptyPrompt | None = None,
         working_size: int = 0,
@@ -190,7 +198,7 @@ class SuperResolutionStages(DiffusionPipeline):
             for step in self.steps(condition, plan, batch, on_step_end=on_step_end):
                 evaluation = number * plan.num_evaluations + step.evaluation
                 previewed = preview and is_previewed(step.evaluation, step.total)
-                pixels = self.preview(step.x0_hat) if previewed else None
+                pixels = self.preview(step.x0_hat, picture) if previewed else None
                 yield Progress(evaluation, total, step.timestep, names, pixels)
                 if self._interrupt:
                     break
@@ -250,18 +258,28 @@ class SuperResolutionStages(DiffusionPipeline):
         """
         return resize(to_tensor(picture.visible_rgb).to(self._execution_device), size)
 
-    def _encoded(self, picture: Picture, size: Size) -> torch.Tensor:
+    def _padded(self, picture: Picture, size: Size) -> torch.Tensor:
+        """The enlarged picture, padded to sides that the networks take."""
         padded, _ = pad_to_multiple(self._enlarged(picture, size), self.size_multiple)
+        return padded
+
+    def _encoded(self, picture: Picture, size: Size) -> torch.Tensor:
+        padded = self._padded(picture, size)
         side = max(padded.shape[2:]) // compression(self.vae)
         encoded = self._in_tiles_that_fit(lambda tile: encode(self.vae, padded, tile), side)
         check_finite(encoded, "the encoder", self.vae.dtype)
         return encoded
 
-    def _decoded(self, x0_hat: torch.Tensor) -> torch.Tensor:
+    def _decoded(self, x0_hat: torch.Tensor, picture: Picture, size: Size) -> torch.Tensor:
+        """Pixels of latents [B,C,h,w]; `size` is that of the enlarged picture without padding."""
         self._tidy(x0_hat)
+        lr_up: torch.Tensor | None = None
+        if reads_lr(self.vae):
+            height, width = (compression(self.vae) * side for side in x0_hat.shape[2:])
+            lr_up = crop_to(self._padded(picture, size), Size(height, width))
         latent = x0_hat.to(self._execution_device)
         side = max(latent.shape[2:])
-        decoded = self._in_tiles_that_fit(lambda tile: decode(self.vae, latent, tile), side)
+        decoded = self._in_tiles_that_fit(lambda tile: decode(self.vae, latent, tile, lr_up), side)
         check_finite(decoded, "the decoder", self.vae.dtype)
         return decoded
 
@@ -346,7 +364,7 @@ class SuperResolutionStages(DiffusionPipeline):
         align = aligner(lr_up, config.color, None if alpha is None else alpha.to(lr_up.device))
         del lr_up
         # In place, for a large picture fills much memory.
-        sr = crop_to(self._decoded(x0_hat), working_size)
+        sr = crop_to(self._decoded(x0_hat, picture, working_size), working_size)
         sr = luma(sr) if picture.is_grey else sr
         check_stop()
         sr = align(sr, out=sr)
@@ -358,13 +376,14 @@ class SuperResolutionStages(DiffusionPipeline):
         return replace(picture, rgb=rgb, alpha=flat)
 
     @torch.no_grad()
-    def preview(self, x0_hat: torch.Tensor) -> np.ndarray:
-        """The first latent of a batch decoded at reduced size: [h,w,3] uint8."""
+    def preview(self, x0_hat: torch.Tensor, picture: Picture) -> np.ndarray:
+        """The first estimate of a batch, of `picture`, decoded at reduced size: [h,w,3] uint8."""
         first = x0_hat[:1]
         shrink = -(-max(first.shape[2:]) // PREVIEW_LATENTS)
         if shrink > 1:
             first = functional.avg_pool2d(first, shrink, ceil_mode=True)
-        return to_uint8(to_array(self._decoded(first)))
+        height, width = (compression(self.vae) * side for side in first.shape[2:])
+        return to_uint8(to_array(self._decoded(first, picture, Size(height, width))))
 
     def is_finite(self) -> bool:
         """Whether encoder, denoising network and decoder give finite values for a small picture."""

@@ -10,11 +10,13 @@ from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL
+from torch.nn import functional
 
 from ccsr.models.autoencoder_kl import decode_kl, encode_kl
+from ccsr.models.compact_autoencoder import OUTPUT_PATCH, CompactAutoencoder
 from ccsr.models.tiling import in_tiles
 
-Autoencoder = AutoencoderKL | AutoencoderDC
+Autoencoder = AutoencoderKL | AutoencoderDC | CompactAutoencoder
 
 VAE_TILE = 128
 """Default side of a tile in latents."""
@@ -27,9 +29,15 @@ COPIES = 5
 def compression(vae: Autoencoder) -> int:
     """Pixels per latent along each side: 8 for Stable Diffusion and for the compact model."""
     config = dict(vae.config)
+    if isinstance(vae, CompactAutoencoder):
+        return 2 ** len(config["encoder_block_out_channels"])
     key = "block_out_channels" if "block_out_channels" in config else "encoder_block_out_channels"
-    channels = config[key]
-    return 2 ** (len(channels) - 1)
+    return 2 ** (len(config[key]) - 1)
+
+
+def reads_lr(vae: Autoencoder) -> bool:
+    """Whether `decode` needs the enlarged LR picture."""
+    return isinstance(vae, CompactAutoencoder) and vae.reads_lr
 
 
 def encode(vae: Autoencoder, pixels: torch.Tensor, tile: int | None = None) -> torch.Tensor:
@@ -44,7 +52,10 @@ def encode(vae: Autoencoder, pixels: torch.Tensor, tile: int | None = None) -> t
     f = compression(vae)
 
     def encode_at_once(pixels: torch.Tensor) -> torch.Tensor:
-        (encoded,) = vae.encode((2 * pixels - 1).to(vae.dtype), return_dict=False)
+        x = (2 * pixels - 1).to(vae.dtype)
+        if isinstance(vae, CompactAutoencoder):
+            return vae.encode(x)
+        (encoded,) = vae.encode(x, return_dict=False)
         # AutoencoderKL gives a distribution, whose mode is taken; AutoencoderDC gives a latent.
         return encoded if isinstance(encoded, torch.Tensor) else encoded.mode()
 
@@ -59,15 +70,27 @@ def encode(vae: Autoencoder, pixels: torch.Tensor, tile: int | None = None) -> t
     return raw.float() * vae.config["scaling_factor"]
 
 
-def decode(vae: Autoencoder, latents: torch.Tensor, tile: int | None = None) -> torch.Tensor:
+def decode(
+    vae: Autoencoder,
+    latents: torch.Tensor,
+    tile: int | None = None,
+    lr_up: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Scaled latents [B,C,h,w] -> pixels [B,3,H,W], float32, about [0,1] but not clamped.
 
     Args:
         vae: The autoencoder.
         latents: Latents of any size.
         tile: See `encode`.
+        lr_up: The enlarged LR picture [B,3,H,W] in [0,1], or one for all, [1,3,H,W]; needed if the
+            decoder `reads_lr`, and else not used.
+
+    Raises:
+        ValueError: If the decoder reads the LR picture and there is none.
     """
     f, raw = compression(vae), (latents / vae.config["scaling_factor"]).to(vae.dtype)
+    if isinstance(vae, CompactAutoencoder):
+        return _decode_compact(vae, raw, tile, lr_up)
 
     def decode_at_once(raw: Any) -> torch.Tensor:  # noqa: ANN401 - a FloatTensor to diffusers
         (decoded,) = vae.decode(raw, return_dict=False)
@@ -81,6 +104,29 @@ def decode(vae: Autoencoder, latents: torch.Tensor, tile: int | None = None) -> 
     return in_tiles(decode_at_once, raw, tile, receptive_field(vae, "decoder"), Fraction(f))
 
 
+def _decode_compact(
+    vae: CompactAutoencoder, raw: torch.Tensor, tile: int | None, lr_up: torch.Tensor | None
+) -> torch.Tensor:
+    f, channels = compression(vae), raw.shape[1]
+    if vae.reads_lr:
+        if lr_up is None:
+            raise ValueError(
+                "this decoder reads the enlarged LR picture too; give it as `lr_up`, [B,3,H,W] in "
+                "[0,1]"
+            )
+        # As channels of the latents, so that both are cut into the same tiles.
+        pixels = (2 * lr_up - 1).to(raw).expand(len(raw), -1, -1, -1)
+        raw = torch.cat([raw, functional.pixel_unshuffle(pixels, f)], 1)
+
+    def decode_at_once(raw: torch.Tensor) -> torch.Tensor:
+        pixels = functional.pixel_shuffle(raw[:, channels:], f) if vae.reads_lr else None
+        return (vae.decode(raw[:, :channels], pixels).float() + 1) / 2
+
+    if tile is None:
+        return decode_at_once(raw)
+    return in_tiles(decode_at_once, raw, tile, receptive_field(vae, "decoder"), Fraction(f))
+
+
 def tile_within(vae: Autoencoder, max_bytes: float) -> int:
     """The largest side of a tile, in latents, whose encoding and decoding fit in `max_bytes`.
 
@@ -89,7 +135,10 @@ def tile_within(vae: Autoencoder, max_bytes: float) -> int:
     """
     config = dict(vae.config)
     key = "block_out_channels" if "block_out_channels" in config else "decoder_block_out_channels"
-    per_latent = COPIES * config[key][0] * vae.dtype.itemsize * compression(vae) ** 2
+    # Pixels per position of the finest feature maps, along each side.
+    finest = OUTPUT_PATCH if isinstance(vae, CompactAutoencoder) else 1
+    positions = (compression(vae) // finest) ** 2
+    per_latent = COPIES * config[key][0] * vae.dtype.itemsize * positions
     side = math.floor(math.sqrt(max_bytes / per_latent))
     if side < SMALLEST_TILE:
         least = SMALLEST_TILE**2 * per_latent / 2**30
@@ -100,15 +149,19 @@ def tile_within(vae: Autoencoder, max_bytes: float) -> int:
     return side
 
 
-def receptive_field(vae: AutoencoderDC, part: Literal["encoder", "decoder"]) -> int:
+def receptive_field(
+    vae: AutoencoderDC | CompactAutoencoder, part: Literal["encoder", "decoder"]
+) -> int:
     """Radius of the receptive field of encoder or decoder, in latents, rounded up.
 
-    Norms act on single positions and there is no attention, so that only the 3x3 convolutions
-    count: two a block, and one into, out of and between resolutions.
+    Norms act on single positions and there is no attention, so that only the convolutions count:
+    two a block, and one into, out of and between resolutions.
     """
     layers = vae.config[f"{part}_layers_per_block"]
-    radii = (
-        Fraction(2 * count + 2, 2 ** (len(layers) - 1 - level))
-        for level, count in enumerate(layers)
-    )
+    # From the finest resolution; that of the latents is the last.
+    sizes = [Fraction(1, 2 ** (len(layers) - 1 - level)) for level in range(len(layers))]
+    radii = [(2 * count + 2) * size for count, size in zip(layers, sizes, strict=True)]
+    if part == "decoder" and reads_lr(vae):
+        # The LR branch takes the place of the coarsest resolution if it reaches further.
+        radii[-1] = max(radii[-1], (2 * vae.config["lr_blocks"] + 2) * sizes[-2])
     return math.ceil(sum(radii, Fraction(0)))

@@ -15,6 +15,8 @@ from diffusers.models.normalization import RMSNorm
 from torch import nn
 from torch.nn import functional
 
+from ccsr.models.compact_autoencoder import CompactAutoencoder
+
 SILU_UNDERFLOW = -80
 """Below it SiLU is 0 to any accuracy, and CPUs are slow with its denormal numbers."""
 
@@ -94,7 +96,7 @@ def fuse_rms_norms(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def fuse_autoencoder(autoencoder: AutoencoderDC) -> None:
+def fuse_autoencoder(autoencoder: AutoencoderDC | CompactAutoencoder) -> None:
     """Turn the blocks of an autoencoder into the fused ones above, for inference.
 
     Blocks of other kinds than the compact model's, and fused ones, stay as they are. Weights that

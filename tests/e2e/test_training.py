@@ -21,7 +21,9 @@ TINY = """
 bicubic_share = 0.5
 
 [autoencoder]
-block_out_channels = [8, 8, 16, 16]
+encoder_block_out_channels = [8, 8, 16]
+decoder_block_out_channels = [8, 8, 16]
+decoder_layers_per_block = [1, 1, 1]
 latent_channels = 4
 perceptual_from = 0.5
 loop = { max_steps = 2, warmup_steps = 1, batch_size = 1, crop_px = 64, learning_rate = 1e-3, checkpoint_every = 1, log_every = 1, mixed_precision = "no" }
@@ -47,6 +49,8 @@ loop = { max_steps = 2, warmup_steps = 1, batch_size = 2, crop_px = 64, learning
 [stage2]
 rollouts = { count = 2, crop_px = 128 }
 num_steps = 6
+lr_blocks = 1
+true_latents = 0.5
 perceptual = "alex"
 adversarial_from = 0.5
 discriminator_channels = 4
@@ -112,6 +116,10 @@ def test_stage_2_changes_the_decoder_alone(trained: Path) -> None:
     after = load_file(trained / "stage2" / "export" / name)
     changed = {key.partition(".")[0] for key in before if not torch.equal(before[key], after[key])}
     assert changed == {"decoder"}
+    added = after.keys() - before.keys()
+    assert added
+    assert all(key.startswith("decoder.lr_branch.") for key in added)
+    assert after["decoder.lr_branch.conv_out.weight"].abs().max() > 0
 
 
 def test_discriminator_joins_at_its_share_of_the_run(trained: Path) -> None:
@@ -199,8 +207,9 @@ def test_latent_cache_of_another_recipe_is_refused(
 
 def with_another_decoder(folder: Path, more: str = "") -> Path:
     recipe = folder / "decoder.toml"
-    decoder = 'trained = "decoder"\ndecoder_block_out_channels = [8, 4, 8, 16]\n'
-    recipe.write_text(TINY.replace("[autoencoder]\n", f"[autoencoder]\n{decoder}{more}"))
+    decoder = 'trained = "decoder"\ndecoder_block_out_channels = [4, 8, 16]\n'
+    text = TINY.replace("decoder_block_out_channels = [8, 8, 16]\n", decoder + more)
+    recipe.write_text(text)
     return recipe
 
 
@@ -212,7 +221,7 @@ def test_another_decoder_is_trained_for_the_latents_of_a_model(
     export = tmp_path / "run" / "autoencoder" / "export"
     before, after = (json.loads((f / "config.json").read_text()) for f in (model / "vae", export))
     assert after["scaling_factor"] == before["scaling_factor"]
-    assert after["decoder_block_out_channels"] == [8, 4, 8, 16]
+    assert after["decoder_block_out_channels"] == [4, 8, 16]
     kept = load_file(model / "v2" / "vae" / "diffusion_pytorch_model.safetensors")
     made = load_file(export / "diffusion_pytorch_model.safetensors")
     encoder = [key for key in made if key.startswith("encoder.")]
@@ -228,10 +237,10 @@ def test_another_decoder_needs_the_model_whose_encoder_it_keeps(
     recipe = with_another_decoder(tmp_path)
     assert train((folders[0], recipe), tmp_path / "run", "autoencoder") == 2
     assert "give --init" in capsys.readouterr().err
-    deeper = with_another_decoder(tmp_path, "encoder_layers_per_block = [0, 2, 1, 1]\n")
+    deeper = with_another_decoder(tmp_path, "encoder_layers_per_block = [2, 0, 0]\n")
     init = ("--init", str(trained / "model"))
     assert train((folders[0], deeper), tmp_path / "run", "autoencoder", *init) == 2
-    assert "encoder_layers_per_block is [0, 1, 1, 1] there" in capsys.readouterr().err
+    assert "encoder_layers_per_block is [1, 0, 0] there" in capsys.readouterr().err
 
 
 def test_step_is_not_mixed_with_networks_it_was_not_made_from(

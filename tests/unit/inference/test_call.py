@@ -242,7 +242,7 @@ def test_attention_slicing_changes_the_networks_that_have_attention() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_result_that_is_not_finite_is_an_error(part: str, message: str, value: float) -> None:
     pipeline = tiny_pipeline()
-    network = pipeline.unet.conv_out if part == "unet" else pipeline.vae.decoder.conv_out.conv
+    network = pipeline.unet.conv_out if part == "unet" else pipeline.vae.decoder.conv_out
     with torch.no_grad():
         network.bias[0] = value
     with pytest.raises(NotFiniteError, match=message):

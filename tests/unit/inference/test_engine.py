@@ -177,7 +177,7 @@ def test_unknown_device_and_dtype_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("max_memory", "tile"), [(None, 128), (100.0, 128), (0.1, 102), (0.005, 22)]
+    ("max_memory", "tile"), [(None, 128), (100.0, 128), (0.02, 91), (0.002, 28)]
 )
 def test_pieces_become_smaller_with_the_memory_for_them(
     folder: Path, max_memory: float | None, tile: int
@@ -192,7 +192,7 @@ def test_memory_that_is_too_small_for_any_piece_is_refused(folder: Path) -> None
     pipeline = load_engine(str(folder), LoadingConfig(device="cpu", dtype="float32")).pipeline(
         "ccsr"
     )
-    with pytest.raises(ValueError, match=r"max_memory must be at least 0\.002 GiB"):
+    with pytest.raises(ValueError, match=r"max_memory must be at least 0\.001 GiB"):
         tile_within(pipeline.vae, 1000)
 
 

@@ -21,7 +21,7 @@ from ccsr.inference.stages import PREVIEWS, is_previewed
 from tests.tiny import save_tiny_model, tiny_pipeline
 
 FAST = SamplingConfig(num_steps=6)
-KINDS = [("dc", False), ("dc", True), ("kl", False), ("kl", True)]
+KINDS = [("compact", False), ("compact-lr", True), ("dc", False), ("kl", False), ("kl", True)]
 
 
 def noise_picture(height: int, width: int, channels: int = 3, seed: int = 0) -> Picture:
