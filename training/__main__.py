@@ -63,9 +63,17 @@ def show(run: Run, step: str, output: Path) -> None:
             if isinstance(event, TrainStep):
                 bar.set_postfix({k: f"{v:.4f}" for k, v in event.losses.items()}, refresh=False)
                 bar.update(event.step - bar.n)
+                if event.branch_shares:
+                    bar.write(weakest_block(event), file=sys.stderr)
             else:
                 bar.total = event.total
                 bar.update(event.done - bar.n)
+
+
+def weakest_block(event: TrainStep) -> str:
+    """A sentence on the residual block that adds least to its stream."""
+    name, share = min(event.branch_shares.items(), key=lambda item: item[1])
+    return f"step {event.step}: of the residual blocks {name} adds least, {share:.1%} of its stream"
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ def build_autoencoder(config: AutoencoderConfig) -> CompactAutoencoder:
 def with_lr_branch(vae: CompactAutoencoder, lr_blocks: int) -> CompactAutoencoder:
     """A copy whose decoder has an LR branch of so many blocks; it gives the results of `vae`."""
     config: dict[str, Any] = {k: v for k, v in vae.config.items() if not k.startswith("_")}
-    copy = CompactAutoencoder(**config | {"lr_blocks": lr_blocks})
+    config["lr_blocks"] = lr_blocks
+    copy = CompactAutoencoder(**config)
     copy.load_state_dict(vae.state_dict(), strict=False)
     return copy
 

@@ -24,8 +24,9 @@ COMPRESSION = 8
 T = TypeVar("T")
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
-CropSize = Annotated[int, Field(gt=0, multiple_of=COMPRESSION)]
-"""Side of a square crop in pixels, whole latents."""
+CropSize = Annotated[int, Field(gt=32, multiple_of=COMPRESSION)]
+"""Side of a square crop in pixels, whole latents. The networks of the perceptual distances need
+more than 32 pixels."""
 
 # A table of the file becomes a config, and a list a tuple. Their parts are not converted.
 Table = Annotated[T, Field(strict=False)]

@@ -9,7 +9,8 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from math import cos, pi
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ccsr.degradation.draws import generator_for
 from ccsr.inference.device import choose_device, choose_dtype
+from ccsr.models.residual_branches import BranchStatistics, recorded_branches
 from training.config import LoopConfig
 from training.data import Example
 
@@ -66,6 +68,9 @@ class TrainStep:
     learning_rates: Mapping[str, float]
     """By module."""
     seconds: float
+    branch_shares: Mapping[str, float] = field(default_factory=dict)
+    """At a checkpoint, of every residual block as "module/block": RMS of what it adds over RMS of
+    the stream that it is added to. A block near 0 does nothing."""
 
 
 def mixed_precision(choice: str) -> str:
@@ -165,15 +170,21 @@ class _Run:
                 for group in optimizer.param_groups:
                     group["lr"] = rates[name]
             losses: dict[str, float] = {}
+            checkpoint = (self.step + 1) % self.config.checkpoint_every == 0
             self.between_steps = False
-            for micro in range(self.config.gradient_accumulation_steps):
-                losses = self.micro_step(next(batches), micro)
+            with ExitStack() as contexts:
+                branches = {
+                    name: contexts.enter_context(recorded_branches(module)) if checkpoint else {}
+                    for name, module in self.modules.items()
+                }
+                for micro in range(self.config.gradient_accumulation_steps):
+                    losses = self.micro_step(next(batches), micro)
             self.step += 1
             self.between_steps = True
-            if self.step % self.config.checkpoint_every == 0:
+            if checkpoint:
                 self.save()
             seconds = time.perf_counter() - started
-            done = TrainStep(self.step, losses, rates, seconds)
+            done = TrainStep(self.step, losses, rates, seconds, shares_of(branches))
             self.log(done)
             yield done
 
@@ -199,8 +210,9 @@ class _Run:
         return logged
 
     def log(self, done: TrainStep) -> None:
-        """Append every `log_every`-th step to log.jsonl."""
-        if self.accelerator.is_main_process and done.step % self.config.log_every == 0:
+        """Append every `log_every`-th step, and those with branch shares, to log.jsonl."""
+        due = done.step % self.config.log_every == 0 or done.branch_shares
+        if self.accelerator.is_main_process and due:
             with (self.folder / "log.jsonl").open("a") as file:
                 file.write(json.dumps(dataclasses.asdict(done)) + "\n")
 
@@ -230,6 +242,15 @@ class _Run:
         """Copy the EMA weights into the modules."""
         for name, average in self.averages.items():
             average.copy_to(self.trained(name))
+
+
+def shares_of(branches: Mapping[str, Mapping[str, BranchStatistics]]) -> dict[str, float]:
+    """Shares of the blocks of all modules as "module/block"."""
+    return {
+        f"{module}/{block}": statistics.share
+        for module, blocks in branches.items()
+        for block, statistics in blocks.items()
+    }
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -42,7 +42,7 @@ loop = { max_steps = 2, warmup_steps = 1, batch_size = 2, crop_px = 64, learning
 perceptual = "alex"
 perceptual_weight = 0.1
 perceptual_crops = 1
-perceptual_crop_px = 32
+perceptual_crop_px = 64
 pairs = { count = 3, crop_px = 128 }
 loop = { max_steps = 2, warmup_steps = 1, batch_size = 2, crop_px = 64, learning_rate = 1e-3, log_every = 1, mixed_precision = "no" }
 
@@ -120,6 +120,13 @@ def test_stage_2_changes_the_decoder_alone(trained: Path) -> None:
     assert added
     assert all(key.startswith("decoder.lr_branch.") for key in added)
     assert after["decoder.lr_branch.conv_out.weight"].abs().max() > 0
+
+
+def test_checkpoints_tell_what_each_residual_block_adds(trained: Path) -> None:
+    shares = log_of(trained, "stage2")[-1]["branch_shares"]
+    assert isinstance(shares, dict)
+    assert any(".lr_branch." in name for name in shares)
+    assert all(share > 0 for share in shares.values())
 
 
 def test_discriminator_joins_at_its_share_of_the_run(trained: Path) -> None:

@@ -62,9 +62,9 @@ def changed(old: str, new: str) -> str:
          "autoencoder.decoder_block_out_channels must be a list of 3 whole numbers above 0, got "
          "[8, 8]"),
         (changed("crop_px = 128", "crop_px = 130"),
-         "autoencoder.loop.crop_px must be a whole number above 0 and divisible by 8, got 130"),
+         "autoencoder.loop.crop_px must be a whole number above 32 and divisible by 8, got 130"),
         (changed("crop_px = 384", "crop_px = 0"),
-         "uniform.pairs.crop_px must be a whole number above 0 and divisible by 8, got 0"),
+         "uniform.pairs.crop_px must be a whole number above 32 and divisible by 8, got 0"),
         (changed("max_steps = 3200", "max_steps = 0"),
          "autoencoder.loop.max_steps must be a whole number above 0, got 0"),
         (changed("max_steps = 3200", "max_steps = 49"),
