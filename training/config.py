@@ -230,9 +230,13 @@ class Stage2Config(Config):
     t_min: Share = 0.3333
     perceptual: Perceptual = "vgg"
     perceptual_weight: NonNegativeFloat = 1.0
+    perceptual_from: Share = 0.0
+    """Share of the run after which the perceptual distance joins; L1 alone teaches a new LR branch
+    most in the beginning, in a third of the time."""
     adversarial_weight: NonNegativeFloat = 0.5
     adversarial_from: Share = 0.1
-    """Share of the run after which the discriminator's logits join the decoder's loss."""
+    """Share of the run after which the discriminator is trained, and its logits join the decoder's
+    loss."""
     lr_blocks: NonNegativeInt = 0
     """Residual blocks of the decoder's LR branch; 0: the decoder reads latents only."""
     true_latents: Share = 0.0

@@ -39,7 +39,8 @@ class Objective(Protocol):
         """Loss modules by name, called as module(batch, progress, generator) -> scalars by name.
 
         `progress` is the share of the run that is done, in [0,1). The parameters that require a
-        gradient are trained on the scalar "loss"; the other scalars are logged.
+        gradient are trained on the scalar "loss"; the other scalars are logged. A module that
+        gives no "loss" does not take part in the step.
         """
         ...
 
@@ -199,6 +200,9 @@ class _Run:
             for name, module in self.modules.items():
                 with self.accelerator.autocast():
                     losses = module(batch, progress, generator)
+                logged |= {f"{name}/{key}": float(value.detach()) for key, value in losses.items()}
+                if "loss" not in losses:
+                    continue
                 self.accelerator.backward(losses["loss"])
                 if self.accelerator.sync_gradients:
                     self.accelerator.clip_grad_norm_(self.trained(name), self.config.max_grad_norm)
@@ -206,7 +210,6 @@ class _Run:
                 self.optimizers[name].zero_grad()
                 if self.accelerator.sync_gradients:
                     self.averages[name].step(self.trained(name))
-                logged |= {f"{name}/{key}": float(value.detach()) for key, value in losses.items()}
         return logged
 
     def log(self, done: TrainStep) -> None:

@@ -18,7 +18,8 @@ class DecoderLosses(nn.Module):
     """Loss module of the decoder: L1 + perceptual_weight * perceptual distance + adversarial loss.
 
     The adversarial loss is minus the mean logit of the decoded picture, weighted by
-    adversarial_weight * `adaptive_weight`. It joins after the share adversarial_from of the run.
+    adversarial_weight * `adaptive_weight`. The perceptual distance joins after the share
+    perceptual_from of the run, the adversarial loss after the share adversarial_from.
 
     Args:
         vae: Its decoder is trained; the rest is frozen.
@@ -47,8 +48,11 @@ class DecoderLosses(nn.Module):
         latents = torch.where(true.to(hr.device), batch["hr_latent"], batch["x0_hat"])
         sr = decode(self.vae, latents, lr_up=lr_up)
         self.sr = sr.detach()
-        losses = {"l1": (sr - hr).abs().mean(), "perceptual": self.perceptual(sr, hr, generator)}
-        reconstruction = losses["l1"] + self.config.perceptual_weight * losses["perceptual"]
+        losses = {"l1": (sr - hr).abs().mean()}
+        reconstruction = losses["l1"]
+        if progress >= self.config.perceptual_from:
+            losses["perceptual"] = self.perceptual(sr, hr, generator)
+            reconstruction = losses["l1"] + self.config.perceptual_weight * losses["perceptual"]
         # The gradients with respect to the picture serve twice: for the weights of the two losses
         # by their gradients at the last layer, and for the backward pass through the decoder.
         gradient = _gradient(reconstruction, sr)
@@ -82,7 +86,13 @@ class DiscriminatorLosses(nn.Module):
     def forward(
         self, batch: Example, progress: float, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
-        """batch["hr"] [B,3,H,W] in [0,1] -> the hinge loss."""
+        """batch["hr"] [B,3,H,W] in [0,1] -> the hinge loss; nothing until it takes part.
+
+        A discriminator that is trained against a decoder which does not answer wins, and has no
+        gradients left to give.
+        """
+        if progress < self._decoder[0].config.adversarial_from:
+            return {}
         sr = self._decoder[0].sr
         assert sr is not None  # the loop calls the decoder first
         return {"loss": hinge_loss(self.discriminator(batch["hr"]), self.discriminator(sr))}
