@@ -1,0 +1,60 @@
+"""What the weights that ship must keep, whichever they are."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from skimage import data as pictures
+from skimage.transform import resize
+
+from ccsr.config import Variant
+from ccsr.images.picture import Picture, picture_from_array
+from ccsr.inference.hub import COMPACT_FOLDER
+from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.models.residual_branches import BranchStatistics, recorded_branches
+
+pytestmark = pytest.mark.e2e
+
+SIDE = 48
+
+
+@pytest.fixture(scope="module")
+def photograph() -> Picture:
+    crop = resize(pictures.coffee()[100:340, 200:440], (SIDE, SIDE), anti_aliasing=True)
+    return picture_from_array((255 * crop).round().astype(np.uint8))
+
+
+def pipeline_of(variant: Variant, dtype: torch.dtype = torch.float32) -> CCSRPipeline:
+    return CCSRPipeline.from_pretrained(COMPACT_FOLDER, sr_variant=variant, torch_dtype=dtype)
+
+
+@pytest.fixture(scope="module", params=["v1", "v2", "ccsr"])
+def branches(request: pytest.FixtureRequest, photograph: Picture) -> Mapping[str, BranchStatistics]:
+    pipeline = pipeline_of(request.param)
+    found: dict[str, BranchStatistics] = {}
+    for name in ("vae", "controlnet", "unet"):
+        with recorded_branches(getattr(pipeline, name)) as statistics:
+            pipeline.upscale(photograph)
+        found |= {f"{name}.{block}": value for block, value in statistics.items()}
+    return found
+
+
+def test_every_residual_block_adds_to_its_stream(branches: Mapping[str, BranchStatistics]) -> None:
+    assert len(branches) > 20
+    idle = {name: value.share for name, value in branches.items() if value.share < 0.05}
+    assert not idle
+
+
+def test_activations_are_far_below_the_range_of_float16(
+    branches: Mapping[str, BranchStatistics],
+) -> None:
+    assert max(value.peak for value in branches.values()) < 1000
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_agrees_with_float32(photograph: Picture, dtype: torch.dtype) -> None:
+    half, single = (
+        pipeline_of("ccsr", kind).upscale(photograph)[0].rgb for kind in (dtype, torch.float32)
+    )
+    assert 10 * np.log10(1 / np.square(half - single).mean()) > 40
