@@ -23,7 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, required=True, help="folder that training writes to")
     parser.add_argument("--recipe", type=Path, default=COMPACT, help="default: %(default)s")
     parser.add_argument("--init", type=Path, metavar="MODEL", help="model folder whose networks "
-                        "training starts from, as far as shapes agree")  # fmt: skip
+                        "training starts from, as far as shapes agree, and which stand for "
+                        "steps that are not run")  # fmt: skip
     parser.add_argument("--output", type=Path, help="for export; default: RUN/model")
     parser.add_argument("--dry-run", action="store_true", help="print the recipe and stop")
     options = parser.parse_args(arguments)

@@ -38,6 +38,9 @@ from training.perceptual import require_weights
 from training.stage1 import stage1_objective, uniform_objective
 from training.stage2 import DecoderObjective
 
+NETWORKS_OF = {"autoencoder": "v2/vae", "uniform": "v1", "stage1": "", "stage2": "vae"}
+"""Training step -> where a model folder holds the networks that it exports."""
+
 STEPS = ("autoencoder", "pairs", "uniform", "stage1", "rollouts", "stage2", "export")
 
 
@@ -63,22 +66,39 @@ class Run:
     pictures: Path
     folder: Path
     origin: Path | None = None
-    """Model folder whose weights initialise the networks, wherever names and shapes agree."""
+    """Model folder whose weights initialise the networks, wherever names and shapes agree. It also
+    stands for the steps that are not run."""
 
     def exported(self, step: str) -> Path:
-        """Folder of the networks that a training step exported.
+        """Folder of the networks that a training step exported, or of the same ones of `origin`.
 
         Raises:
-            FileNotFoundError: If the step is not finished.
+            FileNotFoundError: If the step is not finished, and there is no other model.
         """
         folder = self.folder / step / "export"
-        if not folder.exists():
-            raise FileNotFoundError(f"{folder} does not exist; run the step {step!r} first")
-        return folder
+        if folder.exists():
+            return folder
+        if self.origin is None:
+            raise FileNotFoundError(
+                f"{folder} does not exist; run the step {step!r} first, or give a model that has "
+                "its networks by --init"
+            )
+        return self.origin / NETWORKS_OF[step]
 
     def autoencoder(self, step: str = "autoencoder") -> CompactAutoencoder:
-        """The autoencoder as exported by "autoencoder" or "stage2", with fused norms."""
-        vae = CompactAutoencoder.from_pretrained(self.exported(step))
+        """The autoencoder as exported by "autoencoder" or "stage2", with fused norms.
+
+        Raises:
+            ValueError: If it is of another class.
+        """
+        folder = self.exported(step)
+        kind = json.loads((folder / CONFIG_NAME).read_text())["_class_name"]
+        if kind != CompactAutoencoder.__name__:
+            raise ValueError(
+                f"{folder} holds an {kind}, not a {CompactAutoencoder.__name__}, which is what "
+                "this recipe trains; run the step 'autoencoder' first"
+            )
+        vae = CompactAutoencoder.from_pretrained(folder)
         fuse_rms_norms(vae)
         return vae
 

@@ -11,6 +11,7 @@ from ccsr.config import VARIANTS
 from ccsr.images.picture import picture_from_array
 from ccsr.images.writing import save_png
 from ccsr.inference.pipeline import CCSRPipeline
+from tests.tiny import tiny_vae
 from training.__main__ import main
 from training.fingerprint import FINGERPRINT_FILE
 
@@ -265,6 +266,29 @@ def test_step_is_not_mixed_with_networks_it_was_not_made_from(
     )
     assert train((folders[0], other), run, "uniform", "stage1") == 2
     assert "stage1 was made with other values of networks of uniform" in capsys.readouterr().err
+
+
+def test_a_stage_alone_takes_the_other_networks_from_a_model(
+    folders: tuple[Path, Path], trained: Path, tmp_path: Path
+) -> None:
+    model, run = trained / "model", tmp_path / "run"
+    assert train(folders, run, "rollouts", "stage2", "export", "--init", str(model)) == 0
+    name = "diffusion_pytorch_model.safetensors"
+    for part in ("unet", "controlnet", "v1/unet", "v1/controlnet", "v2/vae"):
+        expected, found = (load_file(folder / part / name) for folder in (model, run / "model"))
+        assert all(torch.equal(found[k], expected[k]) for k in expected), part
+    before, after = (load_file(folder / "vae" / name) for folder in (model, run / "model"))
+    assert any(not torch.equal(before[k], after[k]) for k in before)
+
+
+def test_autoencoder_of_another_class_is_refused(
+    folders: tuple[Path, Path], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = shutil.copytree(trained / "model", tmp_path / "model")
+    shutil.rmtree(model / "v2" / "vae")
+    tiny_vae("dc").save_pretrained(model / "v2" / "vae")
+    assert train(folders, tmp_path / "run", "rollouts", "--init", str(model)) == 2
+    assert "holds an AutoencoderDC, not a CompactAutoencoder" in capsys.readouterr().err
 
 
 def test_step_without_the_one_before_says_what_to_run(
