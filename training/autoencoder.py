@@ -73,7 +73,9 @@ class AutoencoderObjective:
         self.autoencoder = build_autoencoder(config)
         self.modules = {"autoencoder": ReconstructionLosses(self.autoencoder, config)}
         loop = config.loop
-        self.crops = Crops(PictureFolder(pictures), loop.crop_px, data, loop.seed, length=2**62)
+        self.crops = Crops(
+            PictureFolder(pictures, loop.crop_px), loop.crop_px, data, loop.seed, length=2**62
+        )
         self.dataset = self.crops
 
     def learning_rate(self, module: str) -> float:

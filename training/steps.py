@@ -304,7 +304,9 @@ def _write_cache(
 ) -> Iterator[CacheProgress]:
     """Write the latent cache of the step "pairs" or "rollouts"."""
     data = run.recipe.data
-    crops = Crops(PictureFolder(run.pictures), config.crop_px, data, config.seed, config.count)
+    crops = Crops(
+        PictureFolder(run.pictures, config.crop_px), config.crop_px, data, config.seed, config.count
+    )
     pairs = Pairs(crops, mixture(data.chain, data.bicubic_share, data.scale))
     # Caches are computed on the CPU.
     dtype = choose_dtype("auto", torch.device("cpu"))
