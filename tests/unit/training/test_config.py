@@ -43,7 +43,7 @@ def changed(old: str, new: str) -> str:
         ("[data]", "recipe.toml: autoencoder is missing; it must be a table"),
         (changed("[data]", "[typo]\n[data]"), "typo is unknown; known are autoencoder, uniform"),
         (changed("perceptual = ", "preceptual = "), "stage1.preceptual is unknown; known are loop"),
-        (changed("max_steps = 3200", "max_step = 3200"), "autoencoder.loop.max_step is unknown"),
+        (changed("max_steps = 3600", "max_step = 3200"), "autoencoder.loop.max_step is unknown"),
         (changed("scale = 4", "scale = 'four'"),
          "data.scale must be a whole number above 0, got 'four'"),
         (changed("scale = 4", "scale = 4.0"),
@@ -54,25 +54,25 @@ def changed(old: str, new: str) -> str:
         (changed("loop = {", "loop = 3 #"), "autoencoder.loop must be a table, got 3"),
         (changed('"patch"', '"pitch"'),
          "stage2.discriminator must be one of patch, features, got 'pitch'"),
-        (changed("learning_rate = 8e-4", "learning_rate = nan"),
+        (changed("learning_rate = 1e-3", "learning_rate = nan"),
          "autoencoder.loop.learning_rate must be a number above 0, got nan"),
         (changed("= [64, 96, 128]", "= [64, 96.0, 128]"),
          "network.block_out_channels must be a list of whole numbers above 0, got [64, 96.0, 128]"),
         (changed("latent_channels", "decoder_block_out_channels = [8, 8]\nlatent_channels"),
          "autoencoder.decoder_block_out_channels must be a list of 3 whole numbers above 0, got "
          "[8, 8]"),
-        (changed("crop_px = 128", "crop_px = 130"),
+        (changed("crop_px = 192", "crop_px = 130"),
          "autoencoder.loop.crop_px must be a whole number above 32 and divisible by 8, got 130"),
         (changed("crop_px = 384", "crop_px = 0"),
          "uniform.pairs.crop_px must be a whole number above 32 and divisible by 8, got 0"),
-        (changed("max_steps = 3200", "max_steps = 0"),
+        (changed("max_steps = 3600", "max_steps = 0"),
          "autoencoder.loop.max_steps must be a whole number above 0, got 0"),
-        (changed("max_steps = 3200", "max_steps = 49"),
+        (changed("max_steps = 3600", "max_steps = 49"),
          "autoencoder.loop.warmup_steps must not be above max_steps, got warmup_steps=50 and "
          "max_steps=49"),
-        (changed("bicubic_share = 0.4", "bicubic_share = 1.4"),
+        (changed("bicubic_share = 0.45", "bicubic_share = 1.4"),
          "data.bicubic_share must be a number from 0 to 1, got 1.4"),
-        (changed("adversarial_from = 0.1", "adversarial_from = -0.1"),
+        (changed("adversarial_from = 0.7", "adversarial_from = -0.1"),
          "stage2.adversarial_from must be a number from 0 to 1, got -0.1"),
         (changed("[stage2]", "[stage2]\nt_max = 0.3"),
          "stage2.t_min must not be above t_max, got t_min=0.3333 and t_max=0.3"),
@@ -84,12 +84,12 @@ def changed(old: str, new: str) -> str:
          "network.block_out_channels must be divisible by norm_num_groups=32, got (64, 90, 128)"),
         (changed("[128, 160, 192]", "[128, 161, 192]"),
          "network.controlnet_channels must be divisible by norm_num_groups=32"),
-        (changed("[9, 2, 2]", "[9, 2]"),
+        (changed("[6, 2, 2]", "[6, 2]"),
          "network.controlnet_layers must have a number for each of the 3 resolutions"),
         (changed("batch_size = 12, crop_px = 256", "batch_size = 12, crop_px = 512"),
          "uniform.loop.crop_px must not be above pairs.crop_px, got 512 and 384"),
-        (changed("batch_size = 4, crop_px = 192", "batch_size = 4, crop_px = 392"),
-         "stage2.loop.crop_px must not be above rollouts.crop_px, got 392 and 384"),
+        (changed("batch_size = 4, crop_px = 160", "batch_size = 4, crop_px = 264"),
+         "stage2.loop.crop_px must not be above rollouts.crop_px, got 264 and 256"),
     ],
 )  # fmt: skip
 def test_bad_recipes_are_refused_when_they_are_read(
@@ -105,5 +105,5 @@ def test_bad_recipes_are_refused_when_they_are_read(
 def test_controlnet_of_the_latent_has_no_channels_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     text = changed('controlnet = "picture"', 'controlnet = "latent"')
-    path.write_text(text.replace("[9, 2, 2]", "[9, 2]").replace("[128, 160, 192]", "[7]"))
+    path.write_text(text.replace("[6, 2, 2]", "[6, 2]").replace("[128, 160, 192]", "[7]"))
     assert load_recipe(path).network.controlnet == "latent"
