@@ -53,7 +53,7 @@ def test_l_perceptual_compares_the_same_place_of_estimate_and_hr(
         pairs=PairsConfig(count=2),
         perceptual="alex",
         perceptual_weight=2.0,
-        perceptual_crop_px=24,
+        perceptual_crop_px=40,
     )
     scheduler = NonUniformScheduler(prediction_type="sample")
     losses_of = StructureRefinementLosses(Oracle(), scheduler, nn.Identity(), config)  # type: ignore[arg-type]
