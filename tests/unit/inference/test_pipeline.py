@@ -385,11 +385,13 @@ def test_too_little_memory_is_met_once_by_smaller_tiles(
     pipeline, tiles = tiny_pipeline(), []
     whole = getattr(stages, part)
 
-    def with_little_memory(vae: object, x: torch.Tensor, tile: int) -> torch.Tensor:
+    def with_little_memory(
+        vae: object, x: torch.Tensor, tile: int, *others: torch.Tensor
+    ) -> torch.Tensor:
         tiles.append(tile)
         if tile > 25:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return whole(vae, x, tile)
+        return whole(vae, x, tile, *others)
 
     monkeypatch.setattr(stages, part, with_little_memory)
     pipeline.enable_vae_tiling(64)
@@ -401,7 +403,9 @@ def test_too_little_memory_is_met_once_by_smaller_tiles(
 def test_too_little_memory_for_the_smallest_tiles_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def without_memory(vae: object, x: torch.Tensor, tile: int) -> torch.Tensor:
+    def without_memory(
+        vae: object, x: torch.Tensor, tile: int, *others: torch.Tensor
+    ) -> torch.Tensor:
         raise MemoryError
 
     monkeypatch.setattr(stages, "decode", without_memory)
