@@ -2,17 +2,15 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, sync_playwright
+from playwright.sync_api import Browser, Locator
 
 from ccsr.cli import main
 from tests.tiny import save_tiny_model
@@ -65,16 +63,6 @@ def test_tables_are_written_in_every_format(compared: Path) -> None:
     tables = results(compared)["tables"]
     assert isinstance(tables, dict)
     assert {r["method"] for r in tables["photos-bicubic-table5"]["rows"]} == {"CCSR", "A1", "Fast"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        yield launched
-        launched.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,6 +1,5 @@
 """The page on a free port, one server a module, and a browser."""
 
-import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 from gradio_client import Client
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from ccsr.config import SamplingConfig
 from ccsr.images.picture import Picture
@@ -23,16 +22,6 @@ from ccsr.ui.presence import Presence
 from ccsr.ui.sessions import Sessions
 from tests.e2e.page.page_objects import WAIT, CCSRPage
 from tests.fakes import FakeEngine, FakeSession
-
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 Serve = Callable[[Engine], str]
 
@@ -117,15 +106,6 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 def client(server: Server, engine: FakeEngine) -> Client:
     """A program that calls the endpoints."""
     return Client(server.url, verbose=False, analytics_enabled=False)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
