@@ -16,6 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 # Run as a script, Python finds only what lies beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from column_titles import column_titles
+
 from ccsr.config import COMPACT, SamplingConfig
 from ccsr.images.picture import Picture, Size, picture_from_array
 from ccsr.images.reading import load_picture
@@ -30,7 +32,6 @@ SIDE = 256
 DRAWN_SIDE = 96
 """Of a drawn picture, in pixels."""
 TITLES = ("input", "bicubic", "V2", "CCSR")
-TITLE_HEIGHT = 22
 FLAT_COLOURS = ("white", "black", "#c01818", "#101840", "#808080", "#e0a020")
 
 
@@ -45,7 +46,7 @@ def main() -> None:
     engine = load_engine(options.model)
     pictures = examples() if options.pictures is None else in_folder(options.pictures)
     rows = [np.concatenate(panels(engine, picture), axis=1) for picture in pictures]
-    sheet = np.concatenate([titles(rows[0].shape[1]), *rows], axis=0)
+    sheet = np.concatenate([column_titles(TITLES, rows[0].shape[1]), *rows], axis=0)
     Image.fromarray(sheet).save(options.output, quality=90)
 
 
@@ -127,16 +128,6 @@ def centre(look: np.ndarray) -> np.ndarray:
     square = np.full((SIDE, SIDE, 3), 255, np.uint8)
     square[: cut.shape[0], : cut.shape[1]] = cut
     return square
-
-
-def titles(width: int) -> np.ndarray:
-    """A line above the columns, [TITLE_HEIGHT,width,3] uint8."""
-    image = Image.new("RGB", (width, TITLE_HEIGHT), "white")
-    draw = ImageDraw.Draw(image)
-    for number, title in enumerate(TITLES):
-        at = (4 + number * width // len(TITLES), 4)
-        draw.text(at, title, fill="black", font=ImageFont.load_default(12))
-    return np.asarray(image)
 
 
 if __name__ == "__main__":

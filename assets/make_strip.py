@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 # Run as a script, Python finds only what lies beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from column_titles import column_titles
 
 from ccsr.config import SamplingConfig
 from ccsr.evaluation.heatmap import GREY_LEVELS, heatmap
@@ -29,7 +31,6 @@ SEEDS = range(10)
 SCALE_END = 10 / GREY_LEVELS
 """Standard deviation that is drawn brightest, for all pictures."""
 TITLES = ("input", "bicubic", "CCSR, seed 0", "L-STD of ten seeds, 0 to 10 grey levels")
-TITLE_HEIGHT = 22
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
     engine = load_engine()
     rows = [np.concatenate(panels(engine, name, *at), axis=1) for name, at in CROPS.items()]
     pictures = np.concatenate(rows, axis=0)
-    strip = np.concatenate([titles(pictures.shape[1]), pictures], axis=0)
+    strip = np.concatenate([column_titles(TITLES, pictures.shape[1]), pictures], axis=0)
     Image.fromarray(strip).save(FOLDER / "strip.jpg", quality=92)
 
 
@@ -60,16 +61,6 @@ def panels(engine: ModelEngine, name: str, top: int, left: int) -> list[np.ndarr
     l_std = to_uint8(heatmap(report.pixels.l_std_map, SCALE_END))
     looks = (blocks, to_uint8(plain), to_uint8(first), l_std)
     return [look[top : top + SIDE, left : left + SIDE] for look in looks]
-
-
-def titles(width: int) -> np.ndarray:
-    """A line above the columns, [TITLE_HEIGHT,width,3] uint8."""
-    image = Image.new("RGB", (width, TITLE_HEIGHT), "white")
-    draw = ImageDraw.Draw(image)
-    for number, title in enumerate(TITLES):
-        at = (4 + number * width // len(TITLES), 4)
-        draw.text(at, title, fill="black", font=ImageFont.load_default(12))
-    return np.asarray(image)
 
 
 if __name__ == "__main__":

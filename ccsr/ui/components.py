@@ -13,6 +13,7 @@ import math
 from pathlib import Path
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.data_classes import FileData, ImageData
 from gradio.utils import get_upload_folder, is_in_or_equal
 from gradio_client.utils import is_http_url_like
@@ -37,12 +38,23 @@ def uploaded(path: str | None) -> str | None:
     return path
 
 
-def _refuse_address(path: object) -> None:
-    if is_http_url_like(str(path)):
-        raise gr.Error(NOT_SENT, print_exception=False)
+class WithoutDownloads(Block):
+    """A component that fetches no address: its files are those that were sent."""
+
+    async def async_move_resource_to_block_cache(
+        self, url_or_file_path: str | Path | None
+    ) -> str | None:
+        """As Gradio's, but nothing is downloaded.
+
+        Raises:
+            gr.Error: For an address.
+        """
+        if is_http_url_like(str(url_or_file_path)):
+            raise gr.Error(NOT_SENT, print_exception=False)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
 
 
-class PictureFile(gr.Image):
+class PictureFile(gr.Image, WithoutDownloads):
     """An upload of a picture, read as the path of the file as it was sent."""
 
     is_template = True
@@ -55,19 +67,8 @@ class PictureFile(gr.Image):
         """
         return uploaded(payload.path) if payload else None
 
-    async def async_move_resource_to_block_cache(
-        self, url_or_file_path: str | Path | None
-    ) -> str | None:
-        """As Gradio's, but nothing is downloaded.
 
-        Raises:
-            gr.Error: For an address.
-        """
-        _refuse_address(url_or_file_path)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
-
-
-class SettingsFile(gr.File):
+class SettingsFile(gr.File, WithoutDownloads):
     """An upload of a single file, read as its path."""
 
     is_template = True
@@ -79,17 +80,6 @@ class SettingsFile(gr.File):
             gr.Error: If the file was not sent to this server.
         """
         return uploaded(payload.path) if payload else None
-
-    async def async_move_resource_to_block_cache(
-        self, url_or_file_path: str | Path | None
-    ) -> str | None:
-        """As Gradio's, but nothing is downloaded.
-
-        Raises:
-            gr.Error: For an address.
-        """
-        _refuse_address(url_or_file_path)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
 
 
 class NumberSlider(gr.Slider):
