@@ -27,8 +27,8 @@ def tiny_vae(kind: str) -> Autoencoder:
             latent_channels=LATENT_CHANNELS,
             encoder_block_out_channels=(8, 8, 16),
             decoder_block_out_channels=(8, 8, 16),
-            decoder_layers_per_block=(1, 1, 2),
-            lr_blocks=2 if kind == "compact-lr" else 0,
+            decoder_layers_per_block=(1, 1, 1),
+            lr_blocks=4 if kind == "compact-lr" else 0,
         )
         if vae.decoder.lr_branch is not None:
             # It begins at zero, so that LR would not count.

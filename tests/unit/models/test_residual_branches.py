@@ -25,8 +25,8 @@ def test_blocks_of_all_networks_are_found_and_left_as_they_were() -> None:
     with recorded_branches(vae) as of_vae, recorded_branches(unet) as of_unet:
         vae.decode(vae.encode(pixels), pixels)
         unet(latents, 5, None)
-    # One in the encoder, four in the decoder and two in its LR branch.
-    assert len(of_vae) == 7
+    # One in the encoder, three in the decoder and four in its LR branch.
+    assert len(of_vae) == 8
     assert any("mid_block" in name for name in of_unet)
     assert all(0 < s.share < 10 for s in (*of_vae.values(), *of_unet.values()))
     torch.testing.assert_close(vae.decode(latents, pixels), expected)
