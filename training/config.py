@@ -64,14 +64,39 @@ class LoopConfig(Config):
         return self
 
 
+class ChainShares(Config):
+    """Share of the pairs that each chain of degradations is applied to; together 1."""
+
+    bicubic: Share = 0.0
+    camera: Share = 0.0
+    real_esrgan: Share = 0.0
+    bsrgan: Share = 0.0
+
+    @validator(mode="after")
+    def _all_pairs(self) -> Self:
+        total = sum(self.by_chain().values())
+        if abs(total - 1) > 1e-6:
+            raise ValueError(
+                f"bicubic, camera, real_esrgan and bsrgan must sum to 1, got {total:g}"
+            )
+        return self
+
+    def by_chain(self) -> dict[Chain, float]:
+        """The shares by the names of the chains."""
+        return {
+            "bicubic": self.bicubic,
+            "camera": self.camera,
+            "real-esrgan": self.real_esrgan,
+            "bsrgan": self.bsrgan,
+        }
+
+
 class DataConfig(Config):
     """How training pictures become LR/HR pairs."""
 
     scale: PositiveInt = 4
     """Pixels of HR per pixel of LR along each side; divides `COMPRESSION`."""
-    bicubic_share: Share = 0.5
-    """Share of pairs degraded by bicubic reduction only; the others by `chain`."""
-    chain: Chain = "real-esrgan"
+    chains: Table[ChainShares] = ChainShares(bicubic=0.5, real_esrgan=0.5)
     smallest_reduction: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Pictures are reduced by a random factor between this and 1 before cropping."""
 

@@ -307,7 +307,7 @@ def _write_cache(
     crops = Crops(
         PictureFolder(run.pictures, config.crop_px), config.crop_px, data, config.seed, config.count
     )
-    pairs = Pairs(crops, mixture(data.chain, data.bicubic_share, data.scale))
+    pairs = Pairs(crops, mixture(data.chains.by_chain(), data.scale))
     # Caches are computed on the CPU.
     dtype = choose_dtype("auto", torch.device("cpu"))
     folder = run.cache(step, config)

@@ -1,14 +1,15 @@
 """Random draws of degradations, each a pure function of a generator, by the name of their chain."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import get_args
 
 import torch
 
 from ccsr.config import Chain
 from ccsr.degradation.bsrgan import draw_bsrgan
-from ccsr.degradation.draws import chance
+from ccsr.degradation.camera import draw_camera
+from ccsr.degradation.draws import choose
 from ccsr.degradation.operations import AnyOperation, Degradation, Resize
 from ccsr.degradation.real_esrgan import draw_real_esrgan
 
@@ -16,27 +17,33 @@ Degrade = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 """HR [1,3,H,W] in [0,1] and the source of the random draws -> LR."""
 
 
-def mixture(chain: Chain, bicubic_share: float, scale: int) -> Degrade:
-    """Degrade by bicubic reduction with probability `bicubic_share`, else by the chain."""
+def mixture(shares: Mapping[Chain, float], scale: int) -> Degrade:
+    """Degrade by one of several chains, each drawn with its share of `shares`, which sum to 1."""
+    chains, weights = tuple(shares), tuple(shares.values())
 
     def degrade(hr: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        drawn = "bicubic" if chance(generator, bicubic_share) else chain
-        return draw(drawn, scale, generator).apply(hr)
+        return draw(choose(generator, chains, weights), scale, generator).apply(hr)
 
     return degrade
 
 
 def draw(chain: Chain, scale: int, generator: torch.Generator) -> Degradation:
     """Draw the parameters of a degradation to 1/`scale` of the size."""
-    operations = {"bicubic": draw_bicubic, "real-esrgan": draw_real_esrgan, "bsrgan": draw_bsrgan}[
-        chain
-    ]
-    return Degradation(chain=chain, scale=scale, operations=tuple(operations(scale, generator)))
+    operations = tuple(DRAWS[chain](scale, generator))
+    return Degradation(chain=chain, scale=scale, operations=operations)
 
 
 def draw_bicubic(scale: int, generator: torch.Generator) -> Sequence[AnyOperation]:
     """The operation of bicubic reduction; nothing is drawn."""
     return [Resize(factor=1 / scale, mode="antialiased")]
+
+
+DRAWS: dict[Chain, Callable[[int, torch.Generator], Sequence[AnyOperation]]] = {
+    "real-esrgan": draw_real_esrgan,
+    "bsrgan": draw_bsrgan,
+    "camera": draw_camera,
+    "bicubic": draw_bicubic,
+}
 
 
 def chain_arguments(parser: argparse.ArgumentParser) -> None:

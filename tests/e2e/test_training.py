@@ -19,7 +19,7 @@ pytestmark = pytest.mark.e2e
 
 TINY = """
 [data]
-bicubic_share = 0.5
+chains = { bicubic = 0.5, real_esrgan = 0.5 }
 
 [autoencoder]
 encoder_block_out_channels = [8, 8, 16]

@@ -5,8 +5,10 @@ from skimage import data
 from ccsr.config import Chain
 from ccsr.degradation.chains import draw, mixture
 from ccsr.degradation.draws import generator_for
+from ccsr.degradation.operations import Degradation
+from tests.unit.degradation.counting import assert_share
 
-CHAINS: tuple[Chain, ...] = ("real-esrgan", "bsrgan", "bicubic")
+CHAINS: tuple[Chain, ...] = ("real-esrgan", "bsrgan", "camera", "bicubic")
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +20,7 @@ def degraded(hr: torch.Tensor, chain: Chain, *key: int) -> torch.Tensor:
     return draw(chain, 4, generator_for(*key)).apply(hr)
 
 
-@pytest.mark.parametrize("chain", ["real-esrgan", "bsrgan"])
+@pytest.mark.parametrize("chain", ["real-esrgan", "bsrgan", "camera"])
 def test_sample_is_a_function_of_seed_and_index(hr: torch.Tensor, chain: Chain) -> None:
     keys = ((1, 0), (1, 0), (2, 0), (1, 1))
     first, again, other_seed, other_index = (degraded(hr, chain, *key) for key in keys)
@@ -69,26 +71,28 @@ def test_chains_damage_more_than_bicubic_reduction_but_keep_the_picture(
     assert max(errors) < most
 
 
-@pytest.mark.parametrize("chain", ["real-esrgan", "bsrgan"])
-def test_mixture_takes_its_share_of_bicubic_reduction_and_the_chain(
-    hr: torch.Tensor, chain: Chain
-) -> None:
+def test_camera_damages_less_than_the_chains_of_two_rounds(hr: torch.Tensor) -> None:
     clean = degraded(hr, "bicubic", 0)
-    degrade = mixture(chain, 0.3, 4)
-    count = sum(torch.equal(degrade(hr, generator_for(seed)), clean) for seed in range(100))
-    assert 15 <= count <= 45
-    assert torch.equal(mixture("real-esrgan", 1.0, 4)(hr, generator_for(0)), clean)
+
+    def mean_error(chain: Chain) -> float:
+        draws = [degraded(hr, chain, seed) for seed in range(12)]
+        return sum(float((lr - clean).square().mean().sqrt()) for lr in draws) / len(draws)
+
+    assert 0 < mean_error("camera") < mean_error("real-esrgan") / 1.5
 
 
-def test_mixture_draws_from_the_chain_of_the_recipe(
+def test_mixture_draws_each_chain_with_its_share(
     hr: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Chain, int]] = []
 
-    def recorded(chain: Chain, scale: int, generator: torch.Generator) -> object:
+    def recorded(chain: Chain, scale: int, generator: torch.Generator) -> Degradation:
         asked.append((chain, scale))
         return draw("bicubic", scale, generator)
 
     monkeypatch.setattr("ccsr.degradation.chains.draw", recorded)
-    mixture("bsrgan", 0.0, 2)(hr, generator_for(0))
-    assert asked == [("bsrgan", 2)]
+    degrade = mixture({"bicubic": 0.5, "camera": 0.2, "bsrgan": 0.3}, 2)
+    for seed in range(400):
+        degrade(hr, generator_for(seed))
+    for chain, share in (("bicubic", 0.5), ("camera", 0.2), ("bsrgan", 0.3)):
+        assert_share((drawn == (chain, 2) for drawn in asked), share)

@@ -70,8 +70,11 @@ def changed(old: str, new: str) -> str:
         (changed("max_steps = 3600", "max_steps = 49"),
          "autoencoder.loop.warmup_steps must not be above max_steps, got warmup_steps=50 and "
          "max_steps=49"),
-        (changed("bicubic_share = 0.45", "bicubic_share = 1.4"),
-         "data.bicubic_share must be a number from 0 to 1, got 1.4"),
+        (changed("bicubic = 0.3", "bicubic = 1.4"),
+         "data.chains.bicubic must be a number from 0 to 1, got 1.4"),
+        (changed("bicubic = 0.3", "bicubic = 0.2"),
+         "data.chains.bicubic, camera, real_esrgan and bsrgan must sum to 1, got 0.9"),
+        (changed("bicubic = 0.3", "bicubc = 0.3"), "data.chains.bicubc is unknown; known are"),
         (changed("adversarial_from = 0.7", "adversarial_from = -0.1"),
          "stage2.adversarial_from must be a number from 0 to 1, got -0.1"),
         (changed("[stage2]", "[stage2]\nt_max = 0.3"),
