@@ -29,6 +29,7 @@ from ccsr.ui.inputs import (
     read_facts,
     settings_controls,
 )
+from ccsr.ui.loupe import HEAD
 from ccsr.ui.model_queue import ModelQueue
 from ccsr.ui.server import app_kwargs
 from ccsr.ui.sessions import Sessions
@@ -52,32 +53,6 @@ document.addEventListener("keyup", ({ key, target }) => {
     const moved = /^(Arrow|Page|Home|End)/.test(key) && target.matches("input[type=range]");
     if (moved) target.dispatchEvent(new PointerEvent("pointerup", { bubbles: true }));
 });
-// The handle between two pictures reacts to the mouse only: keys send what the mouse would.
-const HANDLE = ".slider-wrap .outer", STEP = 0.02;
-new MutationObserver(() => {
-    for (const handle of document.querySelectorAll(`${HANDLE}:not([tabindex])`)) {
-        handle.tabIndex = 0;
-        handle.setAttribute("role", "slider");
-        handle.setAttribute("aria-label", "Border between the two pictures, moved by arrow keys");
-        handle.setAttribute("aria-valuenow", "50");
-    }
-}).observe(document, { childList: true, subtree: true });
-document.addEventListener("keydown", (event) => {
-    const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!way || !event.target.matches(HANDLE)) return;
-    event.preventDefault();
-    const line = event.target.querySelector(".inner"), box = line.getBoundingClientRect();
-    const from = box.left + box.width / 2, clientY = box.top + box.height / 2;
-    const to = from + way * STEP * event.target.parentElement.clientWidth;
-    const mouse = (type, clientX) =>
-        new MouseEvent(type, { bubbles: true, cancelable: true, view: window, clientX, clientY });
-    line.dispatchEvent(mouse("mousedown", from));
-    window.dispatchEvent(mouse("mousemove", to));
-    window.dispatchEvent(mouse("mouseup", to));
-    const whole = event.target.parentElement.getBoundingClientRect();
-    const share = Math.round(100 * (to - whole.left) / whole.width);
-    event.target.setAttribute("aria-valuenow", Math.min(Math.max(share, 0), 100));
-});
 </script>"""
 
 
@@ -86,7 +61,7 @@ def launch_kwargs(queue: ModelQueue, sessions: Sessions) -> dict[str, Any]:
     return {
         "theme": THEME,
         "css": CSS,
-        "head": KEYS + OUTSIDE,
+        "head": KEYS + OUTSIDE + HEAD,
         "footer_links": ["api", "settings"],
         "run_history": False,
         "show_error": False,
@@ -167,7 +142,7 @@ def _tabs(engine: Engine, inputs: Inputs, settings: Settings) -> dict[str, Compo
             build_trajectory_tab(engine, inputs, seed, settings)
         if len(engine.info.variants) > 1:
             with gr.Tab("Variants", id="variants"):
-                build_variants_tab(engine, inputs, settings)
+                build_variants_tab(inputs, settings)
     tabs.select(_is_upscale, None, inputs.is_upscale_seen, **LIGHT)
     return {"seed": seed, **seeds, **tradeoff}
 

@@ -12,8 +12,8 @@ from gradio.components.base import Component
 from ccsr.ui import snippets
 from ccsr.ui.event_options import LIGHT, PRIVATE, Block
 from ccsr.ui.inputs import errors_shown
+from ccsr.ui.loupe import Loupe, loupe_update
 from ccsr.ui.model_queue import QueueFull, Waiting
-from ccsr.ui.pairs import slider_update
 from ccsr.ui.run_controller import NOT_BEGUN, Action, Press, RunController, RunState
 from ccsr.ui.tab_run import (
     Frame,
@@ -41,7 +41,7 @@ class RunComponents:
     status: gr.HTML
     results: gr.State
     """Holds the results; its change shows them."""
-    preview: gr.ImageSlider | None = None
+    preview: Loupe | None = None
     """Shows previews while there are no results."""
 
     @property
@@ -214,7 +214,7 @@ class _Handlers(Generic[Query, Made]):
         under_way = state in (RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
         buttons = skipped if under_way else button_updates(state)
         # Results are shown by the change of their state.
-        preview = gr.skip() if frame.results is not None else slider_update(frame.preview)
+        preview = gr.skip() if frame.results is not None else loupe_update(frame.preview)
         return *buttons, *(frame.status, frame.results, preview)[: self.num_outputs]
 
 

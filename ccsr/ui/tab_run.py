@@ -19,8 +19,8 @@ from ccsr.inference.stopping import StopFlag
 from ccsr.ui import snippets
 from ccsr.ui.files import make_room, remove_folder
 from ccsr.ui.inputs import errors_shown, read_facts
+from ccsr.ui.loupe import Views
 from ccsr.ui.model_queue import About, ModelQueue
-from ccsr.ui.pairs import Pair
 from ccsr.ui.run_controller import RunState
 from ccsr.ui.sessions import OpenPicture, Sessions, open_picture
 
@@ -91,7 +91,7 @@ class Job(Generic[Query, Made]):
 class Preview:
     """The estimate of a run so far, beside the bicubic enlargement."""
 
-    pair: Pair
+    views: Views
 
 
 RunEvent = Progress | Decoded | Preview
@@ -192,7 +192,7 @@ class Frame(Generic[Made]):
     status: str
     """HTML."""
     results: Made | None
-    preview: Pair | None = None
+    preview: Views | None = None
     """Shown while there are no results."""
 
 
@@ -205,7 +205,7 @@ class RunView(Generic[Query, Made]):
     """Results of the run before; they stay until there are new ones."""
     made: Made | None = None
     progress: Progress | Decoded | None = None
-    preview: Pair | None = None
+    preview: Views | None = None
     started: float = field(default_factory=time.perf_counter)
     stop: StopFlag = field(default_factory=StopFlag)
     """Says why the run was stopped."""
@@ -219,7 +219,7 @@ class RunView(Generic[Query, Made]):
         with errors_shown(), closed_at_end(events):
             for event in events:
                 if isinstance(event, Preview):
-                    self.preview = event.pair
+                    self.preview = event.views
                     continue
                 if isinstance(event, Progress | Decoded):
                     self.progress = event

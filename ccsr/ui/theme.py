@@ -36,8 +36,6 @@ OUTSIDE = """<style>
 CSS = """
 .gradio-container > main { max-width: 1400px !important; margin: 0 auto; padding: 20px 24px; }
 .dark { --color-accent: var(--primary-400); }
-.slider-wrap .icon-wrap { background: var(--primary-600) !important; }
-.slider-wrap .icon-wrap * { color: #fff !important; }
 
 .heading { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 16px; }
 .heading h1 { font-size: 1.5rem; font-weight: 600; margin: 0; }
@@ -131,31 +129,9 @@ svg.plot [id^=mark-] { cursor: ew-resize; touch-action: none; }
 .explained dt { font-weight: 600; }
 .explained dd { margin: 0 0 10px; font-size: var(--text-sm); line-height: 1.5; }
 
-#seeds-gallery { height: auto !important; }
-#seeds-gallery .grid-wrap { height: auto !important; max-height: 300px; min-height: 0 !important; }
-:is(#variants-gallery, #trajectory-strip) .grid-wrap {
-    height: auto !important; max-height: none !important; min-height: 0 !important;
-}
-#trajectory-strip .grid-container {
-    grid-template-columns: repeat(auto-fill, minmax(clamp(100px, 22%, 200px), 1fr)) !important;
-}
-/* Captions below the pictures, of which they would cover a corner. */
-:is(#variants-gallery, #trajectory-strip) .thumbnail-lg {
-    display: flex; flex-direction: column; height: auto; aspect-ratio: auto;
-}
-:is(#variants-gallery, #trajectory-strip) .thumbnail-lg img { height: auto; }
-:is(#variants-gallery, #trajectory-strip) .grid-container {
-    grid-template-rows: none !important; grid-auto-rows: auto !important;
-}
-:is(#variants-gallery, #trajectory-strip) .caption-label {
-    position: static; align-self: stretch; max-width: none; border: 0; text-align: center;
-}
 /* Nothing can be removed from results. */
 #sweep-files .label-clear-button { display: none; }
 .pending { opacity: 1 !important; }
-#seeds-gallery .grid-container {
-    grid-template-columns: repeat(auto-fill, minmax(70px, 1fr)) !important;
-}
 
 button.stop:disabled { filter: grayscale(1); opacity: .5; }
 .actions { align-items: stretch; }
@@ -168,5 +144,4 @@ button.stop:disabled { filter: grayscale(1); opacity: .5; }
 /* A drop zone no higher than its line of text. */
 #load-settings .icon-wrap { display: none; }
 #load-settings .wrap { padding-top: 1.6rem; min-height: 0; font-size: var(--text-sm); }
-.slider-wrap .outer:focus-visible { outline: 2px solid var(--color-accent); }
 """

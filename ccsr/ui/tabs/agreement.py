@@ -16,9 +16,9 @@ from ccsr.images.reading import load_picture
 from ccsr.images.writing import save_png
 from ccsr.ui import snippets
 from ccsr.ui.compute_thread import compute
-from ccsr.ui.event_options import IN_ORDER, changes_of
+from ccsr.ui.event_options import IN_ORDER
 from ccsr.ui.inputs import number_slider
-from ccsr.ui.pairs import pair_slider
+from ccsr.ui.loupe import Loupe, View, Views
 
 KEPT_PICTURES = 4
 """Blended pictures of a run that stay on disk; a browser may still be loading the last."""
@@ -53,27 +53,26 @@ class SeedResults(Protocol):
         ...
 
     def picture_of(self, choice: str | None) -> Path:
-        """The picture of a seed."""
+        """The picture of a seed by its name on the page; the first for any other."""
         ...
 
 
-def build_agreement(results: gr.State, seed: gr.Dropdown) -> None:
-    """Lay out the slider and connect it to the results of a run and to the chosen seed."""
+def build_agreement(results: gr.State, chosen: gr.State) -> None:
+    """Lay out the slider and connect it to the results and to the name of the chosen one."""
     with gr.Accordion("Keep only what the seeds agree on", open=False, visible=False) as panel:
         threshold = number_slider(AGREEMENT, DEFAULT_AGREEMENT)
-        pair = pair_slider("agreement-pair", 520, "As it is | Blended with the mean")
+        pair = Loupe(elem_id="agreement-pair")
         facts = gr.HTML(elem_id="agreement-facts")
         download = gr.DownloadButton("Download PNG", size="md", elem_id="agreement-download")
     # In order and only the last of many: the slider sends an event at every step.
-    shown = functools.partial(gr.on, [results.change, threshold.input])
-    for listen in (shown, changes_of([seed])):
-        listen(
-            _show,
-            [results, seed, threshold],
-            [panel, pair, facts, download],
-            trigger_mode="always_last",
-            **IN_ORDER,
-        )
+    gr.on(
+        [results.change, chosen.change, threshold.input],
+        _show,
+        [results, chosen, threshold],
+        [panel, pair, facts, download],
+        trigger_mode="always_last",
+        **IN_ORDER,
+    )
 
 
 def _show(run: SeedResults | None, choice: str | None, threshold: float) -> tuple[Any, ...]:
@@ -83,7 +82,8 @@ def _show(run: SeedResults | None, choice: str | None, threshold: float) -> tupl
     with suppress(FileNotFoundError, ValueError):
         # A run under way replaces its files; its next change calls this again.
         blended, text = blend(run, source, threshold)
-        return gr.update(visible=True), (source, blended), text, blended
+        views = Views((View("As it is", source), View("Blended with the mean", blended)))
+        return gr.update(visible=True), views, text, blended
     return (gr.skip(),) * 4
 
 

@@ -30,7 +30,7 @@ from ccsr.inference.events import Engine, Progress, Restored
 from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
-from ccsr.ui.event_options import IN_ORDER, LIGHT, changes_of
+from ccsr.ui.event_options import IN_ORDER
 from ccsr.ui.files import (
     bicubic,
     new_folder,
@@ -47,7 +47,7 @@ from ccsr.ui.inputs import (
     read_reference,
     read_whole,
 )
-from ccsr.ui.pairs import Pair, pair_slider
+from ccsr.ui.loupe import Loupe, View, Views, map_view
 from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
 from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, new_job, results_state
 from ccsr.ui.tabs.agreement import build_agreement
@@ -56,10 +56,7 @@ HINT = snippets.hint(
     "The results of all seeds appear here",
     "side by side, with a map of where they differ.",
 )
-MEAN, BICUBIC = "mean", "bicubic"
-"""What a seed can be compared with, besides another seed."""
-OTHERS = (("mean", MEAN), ("bicubic", BICUBIC))
-MAP, OVERLAY = "Map", "Over the picture"
+MEAN = "Mean"
 
 Query = tuple[SamplingConfig, Sequence[int]]
 """Settings and seeds."""
@@ -83,8 +80,8 @@ class SeedRun:
     seeds: tuple[int, ...] = ()
     pictures: tuple[Path, ...] = ()
     """One for each seed."""
-    maps: dict[str, Path] = dataclasses.field(default_factory=dict[str, Path])
-    """The L-STD map alone and over the picture; empty for a single seed."""
+    maps: tuple[View, ...] = ()
+    """The L-STD map alone and over the mean; empty for a single seed."""
     l_std_by_count: tuple[float, ...] = ()
     """L-STD over the first 1, 2, ... seeds."""
     statistics: dict[str, ScoreStatistics] = dataclasses.field(
@@ -103,13 +100,27 @@ class SeedRun:
     @property
     def l_std_numbers(self) -> Path:
         """The L-STD map as an array."""
-        return next(path for path in self.report if path.suffix == ".npy")
+        return self.report_file("l_std.npy")
+
+    def report_file(self, name: str) -> Path:
+        """The file of the report that has this name."""
+        return next(path for path in self.report if path.name == name)
+
+    def named(self) -> dict[str, Path]:
+        """The picture of each seed by its name on the page."""
+        return {f"Seed {seed}": p for seed, p in zip(self.seeds, self.pictures, strict=True)}
 
     def picture_of(self, choice: str | None) -> Path:
-        """The picture of a choice: MEAN, BICUBIC or a seed; the first seed for any other."""
-        files = {str(seed): path for seed, path in zip(self.seeds, self.pictures, strict=True)}
-        files |= {MEAN: self.mean, BICUBIC: self.bicubic}
-        return files.get(choice or "", self.pictures[0])
+        """The picture of a seed by its name on the page; the first for any other."""
+        return self.named().get(choice or "", self.pictures[0])
+
+    def views(self) -> Views:
+        """All pictures and maps, to be compared."""
+        others = {MEAN: self.mean, "Bicubic": self.bicubic}
+        others |= {"Reference": self.reference} if self.reference else {}
+        seeds = self.named()
+        pictures = [View(name, file) for name, file in (seeds | others).items()]
+        return Views((*self.maps, *pictures), MEAN, next(iter(seeds)), "all")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,13 +128,8 @@ class _RunView:
     """The components that show a run."""
 
     panel: gr.Column
-    gallery: gr.Gallery
     facts: gr.HTML
-    left: gr.Dropdown
-    right: gr.Dropdown
-    pair: gr.ImageSlider
-    view: gr.Radio
-    map: gr.Image
+    loupe: Loupe
     scores: gr.HTML
     download: gr.DownloadButton
 
@@ -142,8 +148,10 @@ def build_seeds_tab(engine: Engine, inputs: Inputs, settings: Settings) -> dict[
     status = gr.HTML(HINT, elem_id="seeds-status")
     results = results_state()
     view = _run_view()
-    _wire_view(view, results)
-    build_agreement(results, view.right)
+    results.change(_show, results, view.components(), trigger_mode="always_last", **IN_ORDER)
+    chosen_seed = gr.State(None)
+    view.loupe.select(_chosen, None, chosen_seed, **IN_ORDER)
+    build_agreement(results, chosen_seed)
 
     components = RunComponents(*buttons, status, results)
     chosen = [first_seed, num_seeds, *settings.values()]
@@ -155,101 +163,29 @@ def build_seeds_tab(engine: Engine, inputs: Inputs, settings: Settings) -> dict[
 def _run_view() -> _RunView:
     """Lay out what shows a run, hidden until there are results."""
     with gr.Column(visible=False) as panel:
-        gr.HTML(snippets.line("Choose a result to compare it.", "quiet"))
-        gallery = gr.Gallery(
-            label="Results",
-            show_label=False,
-            format="png",
-            columns=8,
-            object_fit="cover",
-            allow_preview=False,
-            interactive=False,
-            buttons=[],
-            elem_id="seeds-gallery",
-        )
         facts = gr.HTML(elem_id="seeds-facts")
-        with gr.Row(elem_classes="result-columns"):
-            with gr.Column(min_width=280):
-                with gr.Row():
-                    left = gr.Dropdown(list(OTHERS), value=MEAN, label="Left", min_width=100)
-                    right = gr.Dropdown(label="Right", min_width=100)
-                pair = pair_slider("seeds-pair", 520)
-            with gr.Column(min_width=280):
-                view, map_picture = _map_view()
+        loupe = Loupe(elem_id="seeds-loupe")
         scores = gr.HTML(elem_id="seeds-scores")
         download = gr.DownloadButton("Download report (ZIP)", size="md")
-    return _RunView(panel, gallery, facts, left, right, pair, view, map_picture, scores, download)
+    return _RunView(panel, facts, loupe, scores, download)
 
 
-def _map_view() -> tuple[gr.Radio, gr.Image]:
-    """Lay out the L-STD map with the choice of its form."""
-    view = gr.Radio([MAP, OVERLAY], value=MAP, label="Where the seeds differ")
-    map_picture = gr.Image(
-        show_label=False,
-        format="png",
-        interactive=False,
-        buttons=["download", "fullscreen"],
-        alt_text="Map of the standard deviation over the seeds",
-        elem_id="seeds-map",
-    )
-    return view, map_picture
+def _chosen(choice: gr.EventData) -> str:
+    """The name of what a visitor chose to see on the right."""
+    return str(choice.right)
 
 
-def _wire_view(view: _RunView, results: gr.State) -> None:
-    """Show the results, and let a person choose which of them.
-
-    All of them are files, so no event uses the model.
-    """
-    results.change(
-        _show,
-        [results, view.left, view.right, view.view],
-        view.components(),
-        trigger_mode="always_last",
-        **IN_ORDER,
-    )
-    view.gallery.select(_clicked, results, view.right, **LIGHT)
-    changes_of([view.left, view.right])(
-        _pair,
-        [results, view.left, view.right],
-        view.pair,
-        trigger_mode="always_last",
-        **LIGHT,
-    )
-    view.view.change(_map, [results, view.view], view.map, **LIGHT)
-
-
-def _clicked(run: SeedRun | None, choice: gr.SelectData) -> Any:  # noqa: ANN401
-    return str(run.seeds[choice.index]) if run else gr.skip()
-
-
-def _show(run: SeedRun | None, left: str | None, right: str | None, view: str) -> tuple[Any, ...]:
-    """Values of the components of `_RunView`; a choice stays as long as its picture is there."""
+def _show(run: SeedRun | None) -> tuple[Any, ...]:
+    """Values of the components of `_RunView`."""
     if run is None:
-        return gr.update(visible=False), *[gr.skip()] * 9
-    seeds = [(f"seed {seed}", str(seed)) for seed in run.seeds]
-    names = [name for _, name in seeds]
-    right = right if right in names else names[0]
-    left = left if left in (MEAN, BICUBIC, *names) else MEAN
+        return gr.update(visible=False), *[gr.skip()] * 4
     return (
         gr.update(visible=True),
-        [(path, f"seed {seed}") for seed, path in zip(run.seeds, run.pictures, strict=True)],
         facts(run),
-        gr.update(choices=[*OTHERS, *seeds], value=left),
-        gr.update(choices=seeds, value=right),
-        _pair(run, left, right),
-        gr.skip(),
-        _map(run, view),
+        run.views(),
         scores_table(run),
         gr.update(value=run.archive, interactive=run.archive is not None),
     )
-
-
-def _pair(run: SeedRun | None, left: str | None, right: str | None) -> Pair | None:
-    return (run.picture_of(left), run.picture_of(right)) if run else None
-
-
-def _map(run: SeedRun | None, view: str) -> Path | None:
-    return run.maps.get(view) if run else None
 
 
 def facts(run: SeedRun) -> str:
@@ -323,6 +259,9 @@ def run_seeds(job: Job[Query, SeedRun]) -> Iterator[Progress | SeedRun]:
     save_png(folder / "bicubic.png", enlarged)
     report = StabilityReport(config)
     run = _no_results(job, folder, baseline)
+    if reference is not None:
+        save_png(folder / "reference.png", reference)
+        run = dataclasses.replace(run, reference=folder / "reference.png")
     with closed_at_end(job.engine.run(picture, config, seeds)) as events:
         for event in events:
             if isinstance(event, Progress):
@@ -346,7 +285,7 @@ def _no_results(job: Job[Query, SeedRun], folder: Path, baseline: dict[str, floa
         bicubic=enlarged,
         mean=enlarged,
         baseline=baseline,
-        reference=Path(job.reference) if job.reference else None,
+        reference=None,
     )
 
 
@@ -364,21 +303,21 @@ def _with_seed(run: SeedRun, report: StabilityReport, event: Restored) -> SeedRu
         seeds=(*run.seeds, event.seed),
         pictures=(*run.pictures, run.folder / picture_name(event.seed)),
         mean=folder / "mean.png",
-        maps=_write_maps(folder, report) if count > 1 else {},
+        maps=_write_maps(folder, report) if count > 1 else (),
         l_std_by_count=tuple(report.l_std_by_count),
         statistics=report.score_statistics(),
         report=tuple(files),
     )
 
 
-def _write_maps(folder: Path, report: StabilityReport) -> dict[str, Path]:
-    """The map that the report has written, and the same over the mean picture."""
+def _write_maps(folder: Path, report: StabilityReport) -> tuple[View, View]:
+    """The L-STD map, and the same over the mean picture."""
     l_std_map = report.pixels.l_std_map
     maximum = heatmap.nice_maximum(l_std_map)
+    alone = map_view("L-STD", folder / "map.png", l_std_map, maximum)
     overlay = heatmap.overlay(report.pixels.mean, l_std_map, maximum)
-    drawn = heatmap.add_color_bar(overlay, maximum, report.alpha)
-    path = write_preview(folder / "overlay.png", drawn)
-    return {MAP: folder / "l_std.png", OVERLAY: path}
+    path = write_preview(folder / "overlay.png", overlay)
+    return alone, View("L-STD over the mean", path, alone.levels)
 
 
 def pack(run: SeedRun) -> Path:
@@ -428,8 +367,8 @@ def _add_endpoint(
             else:
                 yield None, None, {"evaluation": event.evaluation, "total": event.total}
         if run is not None:
-            report = next(path for path in run.report if path.name == "report.json")
-            yield str(pack(run)), str(run.maps[MAP]), json.loads(report.read_text())
+            report = json.loads(run.report_file("report.json").read_text())
+            yield str(pack(run)), str(run.report_file("l_std.png")), report
 
     first_seed, num_seeds = seeds
     own = {"picture": inputs.picture, "first_seed": first_seed, "num_seeds": num_seeds}

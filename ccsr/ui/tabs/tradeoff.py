@@ -50,7 +50,7 @@ from ccsr.ui.inputs import (
     read_reference,
     read_whole,
 )
-from ccsr.ui.pairs import Pair, pair_slider
+from ccsr.ui.loupe import Loupe, View, Views
 from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
 from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, new_job, results_state
 
@@ -74,6 +74,8 @@ CHOICES: dict[str, Any] = {
 
 Query = tuple[Sequence[SamplingConfig], Sequence[int]]
 """Settings and seeds."""
+Clicks = tuple[int, str | None]
+"""How many points were clicked, and the name of the last."""
 
 CLICKS = """
 const choose = (event) => {
@@ -112,9 +114,7 @@ class _SweepView:
 
     panel: gr.Column
     plot: gr.HTML
-    left: gr.Dropdown
-    right: gr.Dropdown
-    pair: gr.ImageSlider
+    loupe: Loupe
     table: gr.HTML
     files: gr.Files
 
@@ -151,36 +151,21 @@ def _sweep_view() -> _SweepView:
             with gr.Column(min_width=280):
                 plot = gr.HTML(elem_id="sweep-plot", js_on_load=CLICKS)
                 gr.HTML(snippets.line(HELP, "quiet"))
-                table = gr.HTML(elem_id="sweep-table")
             with gr.Column(min_width=280):
-                left = gr.Dropdown(label="Left", min_width=100, elem_id="sweep-left")
-                right = gr.Dropdown(label="Right", min_width=100, elem_id="sweep-right")
-                pair = pair_slider("sweep-pair", 460)
+                loupe = Loupe(elem_id="sweep-loupe")
+        table = gr.HTML(elem_id="sweep-table")
         files = gr.Files(label="CSV, JSON, PNG", interactive=False, elem_id="sweep-files")
-    return _SweepView(panel, plot, left, right, pair, table, files)
+    return _SweepView(panel, plot, loupe, table, files)
 
 
 def _wire_view(view: _SweepView, results: gr.State) -> None:
-    """Show the points, and let a person choose which two are compared."""
-    # What a person chose, apart from what is shown by default.
-    left_chosen, right_chosen = gr.State(None), gr.State(None)
-    view.left.input(_itself, view.left, left_chosen, **CHOICES)
-    view.right.input(_itself, view.right, right_chosen, **CHOICES)
+    """Show the points, and the picture of a point that is clicked."""
+    # How often a point was clicked, and the last one.
+    clicks = gr.State((0, None))
     results.change(
-        _show,
-        [results, left_chosen, right_chosen],
-        view.components(),
-        trigger_mode="always_last",
-        **CHOICES,
+        _show, [results, clicks], view.components(), trigger_mode="always_last", **CHOICES
     )
-    view.plot.click(_clicked, results, [view.right, right_chosen], **CHOICES)
-    gr.on(
-        [view.left.change, view.right.change],
-        _pair,
-        [results, view.left, view.right],
-        view.pair,
-        **LIGHT,
-    )
+    view.plot.click(_clicked, [results, clicks], [view.loupe, clicks], **CHOICES)
 
 
 def _wire_cost(
@@ -221,14 +206,10 @@ def cost_line(loop_start: LoopStart, *values: Any) -> str:  # noqa: ANN401
     return snippets.line(text)
 
 
-def _show(sweep: Sweep | None, left: str | None, right: str | None) -> tuple[Any, ...]:
+def _show(sweep: Sweep | None, clicks: Clicks) -> tuple[Any, ...]:
     if sweep is None or not sweep.points:
-        return gr.update(visible=False), *[gr.skip()] * 6
+        return gr.update(visible=False), *[gr.skip()] * 4
     names = [name_of(point) for point in sweep.points]
-    first = next((n for n, p in zip(names, sweep.points, strict=True) if preset_label(p) == "CCSR"),
-                 names[0])  # fmt: skip
-    left = left if left in names else first
-    right = right if right in names else names[-1]
     alt = f"Fidelity against perception of {len(names)} settings"
     drawing = svg(tradeoff_figure(sweep.points), alt)
     for index, name in enumerate(names):
@@ -236,12 +217,20 @@ def _show(sweep: Sweep | None, left: str | None, right: str | None) -> tuple[Any
     return (
         gr.update(visible=True),
         drawing,
-        gr.update(choices=names, value=left),
-        gr.update(choices=names, value=right),
-        _pair(sweep, left, right),
+        views_of(sweep, clicks),
         points_table(sweep.points),
         [str(path) for path in sweep.files] or None,
     )
+
+
+def views_of(sweep: Sweep, clicks: Clicks) -> Views:
+    """The pictures of all points: that of CCSR, and the last, or that of the last click."""
+    number, clicked = clicks
+    names = [name_of(point) for point in sweep.points]
+    labels = [preset_label(point) for point in sweep.points]
+    first = names[labels.index("CCSR")] if "CCSR" in labels else names[0]
+    views = tuple(map(View, names, sweep.pictures))
+    return Views(views, first, clicked if clicked in names else names[-1], asked=number)
 
 
 def name_of(point: Point) -> str:
@@ -251,21 +240,11 @@ def name_of(point: Point) -> str:
     return f"{preset}: {pair}" if preset else pair
 
 
-def _itself(name: str | None) -> str | None:
-    return name
-
-
-def _clicked(sweep: Sweep | None, event: gr.EventData) -> Any:  # noqa: ANN401
+def _clicked(sweep: Sweep | None, clicks: Clicks, event: gr.EventData) -> tuple[Any, Any]:
     if sweep is None or not 0 <= event.index < len(sweep.points):
         return gr.skip(), gr.skip()
-    return (name_of(sweep.points[event.index]),) * 2
-
-
-def _pair(sweep: Sweep | None, left: str | None, right: str | None) -> Pair | None:
-    if sweep is None:
-        return None
-    files = {name_of(p): f for p, f in zip(sweep.points, sweep.pictures, strict=True)}
-    return files.get(left or "", sweep.pictures[0]), files.get(right or "", sweep.pictures[-1])
+    clicks = clicks[0] + 1, name_of(sweep.points[event.index])
+    return views_of(sweep, clicks), clicks
 
 
 def points_table(points: Sequence[Point]) -> str:

@@ -29,8 +29,8 @@ from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.event_options import IN_ORDER, LIGHT, changes_of
 from ccsr.ui.files import new_folder
-from ccsr.ui.galleries import picture_gallery
 from ccsr.ui.inputs import Settings, blank, read_config, read_reference, read_whole
+from ccsr.ui.loupe import Loupe, View, Views
 from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
 from ccsr.ui.tab_run import Inputs, Job, TabRun, results_state
 
@@ -138,7 +138,7 @@ def build_trajectory_tab(
         buttons = run_buttons("Show the trajectory")
     status = gr.HTML(HINT, elem_id="trajectory-status")
     with gr.Column(visible=False) as panel:
-        strip = picture_gallery("Estimates", 6, "trajectory-strip")
+        strip = Loupe(elem_id="trajectory-strip")
         plot = gr.HTML(elem_id="trajectory-plot", js_on_load=MOVES)
         gr.HTML(snippets.line(HELP, "quiet"))
     results = results_state()
@@ -148,7 +148,7 @@ def build_trajectory_tab(
 
 
 def _wire_view(
-    view: tuple[gr.Column, gr.Gallery, gr.HTML], results: gr.State, settings: Settings
+    view: tuple[gr.Column, Loupe, gr.HTML], results: gr.State, settings: Settings
 ) -> None:
     """Show the results, and let the marks of the plot follow the settings and the other way."""
     plot = view[2]
@@ -203,10 +203,8 @@ def spread_out(steps: Sequence[Step], most: int) -> list[Step]:
 def _show(trajectory: Trajectory | None, t_max: float, t_min: float) -> tuple[Any, ...]:
     if trajectory is None or not trajectory.pictures:
         return gr.update(visible=False), gr.skip(), gr.skip()
-    strip = [
-        (path, f"t = {timestep}")
-        for path, timestep in zip(trajectory.pictures, trajectory.timesteps, strict=True)
-    ]
+    names = [f"t = {timestep}" for timestep in trajectory.timesteps]
+    strip = Views(tuple(map(View, names, trajectory.pictures)), names[0], names[-1], "all")
     return gr.update(visible=True), strip, plot_of(trajectory, t_max, t_min)
 
 

@@ -27,7 +27,7 @@ from ccsr.ui.files import (
     write_preview,
 )
 from ccsr.ui.inputs import Settings, errors_shown, number_box, read_config, read_named, read_whole
-from ccsr.ui.pairs import Pair, pair_slider, slider_update
+from ccsr.ui.loupe import Loupe, View, Views, loupe_update
 from ccsr.ui.run_events import Rerun, RunComponents, run_buttons, wire_tab_run
 from ccsr.ui.tab_run import Inputs, Job, Preview, TabRun, closed_at_end, new_job, results_state
 
@@ -38,6 +38,8 @@ HINT = snippets.hint(
 
 Query = tuple[SamplingConfig, int]
 """Settings and seed."""
+Pair = tuple[Path, Path]
+"""The enlargement and the result."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,16 +69,21 @@ class Upscaled:
         return self.result.parent
 
     @property
-    def pair(self) -> Pair:
-        """The pictures of the slider."""
-        return self.bicubic, self.result
+    def views(self) -> Views:
+        """The pictures to compare."""
+        return views_of(self.bicubic, self.result)
+
+
+def views_of(bicubic: Path, result: Path) -> Views:
+    """A result, or a preview of it, beside the enlargement."""
+    return Views((View("Bicubic", bicubic), View("CCSR", result)))
 
 
 @dataclasses.dataclass(frozen=True)
 class _ResultView:
     """The components that show a result."""
 
-    pair: gr.ImageSlider
+    loupe: Loupe
     below: gr.Row
     facts: gr.HTML
     download: gr.DownloadButton
@@ -102,7 +109,7 @@ def build_upscale_tab(engine: Engine, inputs: Inputs, settings: Settings) -> gr.
     wire_tab_run(
         TAB_RUN,
         inputs,
-        RunComponents(*buttons, status, results, view.pair),
+        RunComponents(*buttons, status, results, view.loupe),
         [seed, *settings.values()],
         Rerun(settings.chosen(), _shows_another_setting, inputs.is_upscale_seen),
     )
@@ -121,7 +128,7 @@ def _seed_box() -> gr.Number:
 
 def _result_view() -> _ResultView:
     """Lay out the result and what is below it."""
-    pair = pair_slider("upscale-result", 460, "Bicubic | CCSR", visible=False)
+    loupe = Loupe(visible=False, elem_id="upscale-result")
     with gr.Row(visible=False, elem_classes="below-result") as below:
         facts = gr.HTML(elem_id="upscale-facts")
         download = gr.DownloadButton("Download PNG", size="md", min_width=160, scale=0)
@@ -129,7 +136,7 @@ def _result_view() -> _ResultView:
     with gr.Accordion("Make it again", open=False, visible=False) as again:
         command = copied(label="On the command line", elem_id="command")
         code = copied(label="In Python", lines=5, elem_id="code")
-    return _ResultView(pair, below, facts, download, again, command, code)
+    return _ResultView(loupe, below, facts, download, again, command, code)
 
 
 def _show(upscaled: Upscaled | None) -> tuple[Any, ...]:
@@ -139,7 +146,7 @@ def _show(upscaled: Upscaled | None) -> tuple[Any, ...]:
         return gr.skip(), hidden, "", None, hidden, "", ""
     source, model = Path(upscaled.source).name, upscaled.details["model"]["name"]
     return (
-        slider_update(upscaled.pair),
+        loupe_update(upscaled.views),
         gr.update(visible=True),
         snippets.facts(upscaled.facts, upscaled.notes),
         upscaled.result,
@@ -199,7 +206,7 @@ def upscale(job: Job[Query, Upscaled]) -> Iterator[Preview | Progress | Upscaled
                 evaluations += 1
                 if event.preview is not None:
                     path = folder / f"preview-{event.evaluation}.png"
-                    yield Preview((bicubic, write_preview(path, event.preview)))
+                    yield Preview(views_of(bicubic, write_preview(path, event.preview)))
                 yield event
             else:
                 result = folder / result_name(job.source.path, config.scale, seed)
@@ -207,13 +214,15 @@ def upscale(job: Job[Query, Upscaled]) -> Iterator[Preview | Progress | Upscaled
                 yield _upscaled(job, event, evaluations, (bicubic, result))
 
 
-def _upscaled(job: Job[Query, Upscaled], event: Restored, evaluations: int, pair: Pair) -> Upscaled:
+def _upscaled(
+    job: Job[Query, Upscaled], event: Restored, evaluations: int, files: Pair
+) -> Upscaled:
     config, seed = job.query
     return Upscaled(
         job.source.path,
         config,
         seed,
-        *pair,
+        *files,
         result_facts(event, evaluations, job.engine.info),
         event.picture.notes,
         result_details(event, job.engine.info),

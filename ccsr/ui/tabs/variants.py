@@ -24,12 +24,11 @@ from ccsr.evaluation.report import settings_text, write_array
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.writing import save_png
 from ccsr.inference.cost import Cost, cost_of
-from ccsr.inference.events import Decoded, Engine, Progress, Restored, Session
+from ccsr.inference.events import Decoded, Progress, Restored, Session
 from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.event_options import IN_ORDER
 from ccsr.ui.files import bicubic, new_folder, write_preview
-from ccsr.ui.galleries import picture_gallery
 from ccsr.ui.inputs import (
     Settings,
     number_slider,
@@ -37,6 +36,7 @@ from ccsr.ui.inputs import (
     read_reference,
     read_whole,
 )
+from ccsr.ui.loupe import Loupe, View, Views, map_view
 from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
 from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, results_state
 
@@ -48,9 +48,6 @@ HELP = (
     "Best and worst are by PSNR against the reference, or against the input without one. The maps "
     "share one colour scale. " + L_STD_HELP
 )
-ROWS = ("best", "worst", "L-STD")
-"""Rows of the gallery; each variant has a column."""
-
 Query = tuple[SamplingConfig, Sequence[int]]
 """Settings, whatever their variant, and seeds."""
 
@@ -76,7 +73,7 @@ class Ablation:
     folder: Path
     total: int
     variants: tuple[VariantResult, ...] = ()
-    maps: tuple[Path, ...] = ()
+    maps: tuple[View, ...] = ()
     """One for each variant, on one scale."""
     bicubic: Path | None = None
     """The bicubic enlargement."""
@@ -88,7 +85,7 @@ class Ablation:
         return len(self.variants)
 
 
-def build_variants_tab(engine: Engine, inputs: Inputs, settings: Settings) -> None:
+def build_variants_tab(inputs: Inputs, settings: Settings) -> None:
     """Lay out the tab and connect it.
 
     The variant among the settings has no effect here.
@@ -99,11 +96,11 @@ def build_variants_tab(engine: Engine, inputs: Inputs, settings: Settings) -> No
             buttons = run_buttons("Compare variants")
     status = gr.HTML(HINT, elem_id="variants-status")
     with gr.Column(visible=False) as panel:
-        gallery = picture_gallery("Variants", len(engine.info.variants), "variants-gallery")
+        loupe = Loupe(elem_id="variants-loupe")
         table = gr.HTML(elem_id="variants-table")
         gr.HTML(snippets.line(HELP, "quiet"))
     results = results_state()
-    results.change(_show, results, [panel, gallery, table], trigger_mode="always_last", **IN_ORDER)
+    results.change(_show, results, [panel, loupe, table], trigger_mode="always_last", **IN_ORDER)
     components = RunComponents(*buttons, status, results)
     wire_tab_run(TAB_RUN, inputs, components, [seeds, *settings.values()])
 
@@ -171,9 +168,11 @@ def _with_variant(ablation: Ablation, report: StabilityReport, files: Sequence[P
     maximum = max(map(heatmap.nice_maximum, numbers))
     maps = tuple(
         # A browser caches files by name.
-        write_preview(
+        map_view(
+            f"{variant.variant}, L-STD",
             ablation.folder / f"{variant.variant}-l_std-of-{len(variants)}.png",
-            heatmap.with_color_bar(l_std_map, maximum),
+            l_std_map,
+            maximum,
         )
         for variant, l_std_map in zip(variants, numbers, strict=True)
     )
@@ -197,15 +196,12 @@ def _show(ablation: Ablation | None) -> tuple[Any, ...]:
     if ablation is None or not ablation.variants:
         return gr.update(visible=False), gr.skip(), gr.skip()
     variants = ablation.variants
-    files = ([v.best for v in variants], [v.worst for v in variants], ablation.maps)
-    pictures = [
-        (path, f"{result.variant}, {row}")
-        for row, paths in zip(ROWS, files, strict=True)
-        for result, path in zip(variants, paths, strict=True)
-    ]
-    pictures += [(ablation.bicubic, "bicubic")] if ablation.bicubic else []
-    gallery = gr.update(value=pictures, columns=len(variants))
-    return gr.update(visible=True), gallery, variants_table(variants, ablation.baseline)
+    best = [View(f"{v.variant}, best", v.best) for v in variants]
+    worst = [View(f"{v.variant}, worst", v.worst) for v in variants]
+    enlarged = [View("bicubic", ablation.bicubic)] if ablation.bicubic else []
+    pictures = (*best, *worst, *ablation.maps, *enlarged)
+    views = Views(pictures, pictures[-1].name, best[0].name, "all", columns=len(variants))
+    return gr.update(visible=True), views, variants_table(variants, ablation.baseline)
 
 
 def variants_table(variants: Sequence[VariantResult], baseline: Mapping[str, float]) -> str:

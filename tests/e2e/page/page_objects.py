@@ -43,6 +43,44 @@ def x_of(element: Locator) -> float:
     return box["x"]
 
 
+class LoupePart:
+    """A loupe: its pictures, and what a person does with them."""
+
+    def __init__(self, root: Locator) -> None:
+        self.root, self.page = root, root.page
+        self.images, self.cells = root.locator("img"), root.locator(".loupe-cell")
+        self.stage = root.locator(".loupe-stage").first
+        self.border = root.get_by_role("slider", name="Border between the two pictures")
+        self.reading = root.locator(".loupe-reading")
+
+    def image(self, name: str) -> Locator:
+        """The picture of this name."""
+        return self.root.get_by_role("img", name=name, exact=True)
+
+    def press(self, name: str) -> None:
+        """Press a button of its bar."""
+        self.root.get_by_role("button", name=name, exact=True).click()
+
+    def choose(self, side: str, name: str) -> None:
+        """Choose the left or the right picture."""
+        self.root.get_by_label(f"{side} picture").select_option(name)
+
+    def box(self, image: Locator) -> dict[str, float]:
+        """Where a picture lies, as far as it is drawn: left and top are those of the stage's."""
+        style: dict[str, float] = image.evaluate(
+            "(node) => Object.fromEntries(['left', 'top', 'width', 'height']"
+            ".map((key) => [key, parseFloat(node.style[key])]))"
+        )
+        return style
+
+    def middle(self) -> tuple[float, float]:
+        """The middle of its first stage on the screen."""
+        self.stage.scroll_into_view_if_needed()
+        box = self.stage.bounding_box()
+        assert box is not None
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
 class Tab:
     """What all tabs have: a button that starts a run, one that stops it, and a status line.
 
@@ -82,9 +120,9 @@ class UpscaleTab(Tab):
     def __init__(self, ui: "CCSRPage") -> None:
         super().__init__(ui, "Upscale", "Upscale", "upscale")
         self.result, self.facts = self.part("result"), self.part("facts")
-        self.images = self.result.locator("img")
+        self.loupe = LoupePart(self.result)
+        self.images, self.border = self.loupe.images, self.loupe.border
         self.before, self.after = self.images.nth(0), self.images.nth(1)
-        self.border = self.page.get_by_role("slider", name="Border between the two pictures").first
         self.seed = self.page.get_by_label("Seed", exact=True)
         self.random = self.page.get_by_role("button", name="Random")
         self.make_again = self.page.get_by_role("button", name="Make it again")
@@ -107,10 +145,10 @@ class UpscaleTab(Tab):
 class SeedsTab(Tab):
     def __init__(self, ui: "CCSRPage") -> None:
         super().__init__(ui, "Seed consistency", "Run seeds", "seeds")
-        self.gallery = self.part("gallery").locator("img")
+        self.loupe = LoupePart(self.part("loupe"))
+        self.gallery = self.loupe.cells.filter(has_text="Seed ").locator("img")
         self.facts, self.table = self.part("facts"), self.part("scores").locator("table")
-        self.map = self.part("map").locator("img")
-        self.left, self.right = (self.part("pair").locator("img").nth(i) for i in (0, 1))
+        self.left, self.right = (self.loupe.images.nth(i) for i in (0, 1))
         self.agreement = self.page.get_by_role("button", name="Keep only what the seeds agree on")
         self.agreement_facts = self.page.locator("#agreement-facts")
         self.blended = self.page.locator("#agreement-pair img").nth(1)
@@ -143,7 +181,8 @@ class TradeoffTab(Tab):
         self.points = self.part("plot").locator("[id^=point-]")
         self.cost, self.files = self.part("cost"), self.part("files")
         self.table = self.part("table").locator("table")
-        self.left, self.right = (self.part("pair").locator("img").nth(i) for i in (0, 1))
+        self.loupe = LoupePart(self.part("loupe"))
+        self.left, self.right = (self.loupe.images.nth(i) for i in (0, 1))
         self.t_maxs = self.page.get_by_label("Values of t_max")
         self.t_mins = self.page.get_by_label("Values of t_min")
 
@@ -178,7 +217,7 @@ class TrajectoryTab(Tab):
 class VariantsTab(Tab):
     def __init__(self, ui: "CCSRPage") -> None:
         super().__init__(ui, "Variants", "Compare variants", "variants")
-        self.gallery = self.part("gallery")
+        self.loupe = LoupePart(self.part("loupe"))
         self.table = self.part("table").locator("table")
 
 

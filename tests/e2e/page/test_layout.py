@@ -40,7 +40,7 @@ def test_the_result_is_in_sight_on_a_desktop(ui: CCSRPage, picture_file: Path) -
     ("tab", "result"),
     [
         ("upscale", "#upscale-facts dt"),
-        ("seeds", "#seeds-map img"),
+        ("seeds", "#seeds-loupe img"),
         ("tradeoff", "#sweep-plot svg"),
         ("trajectory", "#trajectory-plot svg"),
         ("variants", "#variants-table table"),

@@ -5,13 +5,11 @@ import re
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from playwright.sync_api import expect
 
 from ccsr.config import L_STD_HELP, SamplingConfig
 from ccsr.diffusion.timesteps import timestep_plan
-from ccsr.evaluation.heatmap import with_color_bar
 from ccsr.images.reading import load_picture
 from tests.e2e.page.page_objects import CCSRPage, expect_file, expect_size
 from tests.fakes import FakeEngine
@@ -27,12 +25,9 @@ def test_seeds_are_compared_and_their_spread_is_shown(
     expect(ui.seeds.facts).to_contain_text(L_STD_HELP)
     expect(ui.seeds.facts.locator("svg")).to_be_visible()
     expect(ui.seeds.gallery).to_have_count(4)
-    # The map has the colour bar below.
-    scaled = with_color_bar(np.zeros((160, 240)), 1.0)
-    expect_size(ui.seeds.map, scaled.shape[1], scaled.shape[0])
-    first = ui.seeds.map.get_attribute("src")
-    ui.page.get_by_label("Over the picture").check()
-    expect(ui.seeds.map).not_to_have_attribute("src", first or "")
+    for name in ("L-STD", "L-STD over the mean", "Mean", "Bicubic"):
+        expect_size(ui.seeds.loupe.image(name), 240, 160)
+    expect(ui.seeds.loupe.root).to_contain_text("grey levels")
 
     path = tmp_path / "report.zip"
     ui.seeds.download(path)
@@ -47,11 +42,10 @@ def test_seeds_are_compared_and_their_spread_is_shown(
 def test_clicking_a_seed_compares_it(ui: CCSRPage, picture_file: Path) -> None:
     ui.choose_picture(picture_file)
     ui.seeds.finish(3)
-    expect_file(ui.seeds.left, "mean.png")
-    expect_file(ui.seeds.right, "seed-0.png")
     ui.seeds.gallery.nth(2).click()
+    expect_file(ui.seeds.left, "mean.png")
     expect_file(ui.seeds.right, "seed-2.png")
-    ui.choose_option("Left", "seed 1")
+    ui.seeds.loupe.choose("Left", "Seed 1")
     expect_file(ui.seeds.left, "seed-1.png")
 
 
@@ -92,7 +86,7 @@ def test_results_stay_while_new_ones_are_made(
     engine.released.set()
     expect(ui.seeds.status).to_contain_text("Stopped. The earlier result is shown.")
     expect(ui.seeds.gallery).to_have_count(3)
-    expect_size(ui.seeds.right, 240, 160)
+    expect_size(ui.seeds.loupe.image("Seed 2"), 240, 160)
 
 
 def test_blending_follows_the_slider_and_the_chosen_seed(

@@ -20,9 +20,9 @@ def test_variants_are_shown_side_by_side(
     ui.variants.open()
     ui.set_number("Seeds a variant", "2")
     ui.variants.run()
-    expect(ui.variants.gallery.locator("img")).to_have_count(10)
-    expect(ui.variants.gallery).to_contain_text("bicubic")
-    expect(ui.variants.gallery).to_contain_text("ccsr, worst")
+    expect(ui.variants.loupe.images).to_have_count(10)
+    expect(ui.variants.loupe.root).to_contain_text("bicubic")
+    expect(ui.variants.loupe.root).to_contain_text("ccsr, worst")
     table = ui.variants.table
     for variant in ("v1", "v2", "ccsr", "bicubic"):
         expect(table.get_by_role("rowheader", name=variant, exact=True)).to_be_visible()
@@ -40,7 +40,7 @@ def test_stopping_keeps_the_variants_that_are_done(
     expect(ui.variants.status).to_contain_text("1 of 3 variants done")
     ui.variants.stop.click()
     expect(ui.variants.status).to_contain_text("of 3 variants kept.")
-    expect(ui.variants.gallery).to_be_visible()
+    expect(ui.variants.loupe.stage).to_be_visible()
     ui.variants.expect_ready()
 
 
