@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderDC, AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderDC, AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -148,4 +148,16 @@ def save_tiny_model(folder: Path) -> Path:
     v1.unet.save_pretrained(folder / "v1" / "unet")
     v1.controlnet.save_pretrained(folder / "v1" / "controlnet")
     v2.vae.save_pretrained(folder / "v2" / "vae")
+    return folder
+
+
+def save_tiny_sd21(folder: Path) -> Path:
+    """A folder of Stable Diffusion in diffusers layout."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tiny_unet(attention=True).save_pretrained(folder / "unet")
+        tiny_vae("kl").save_pretrained(folder / "vae")
+        tiny_text_encoder().save_pretrained(folder / "text_encoder")
+    DDPMScheduler(prediction_type="epsilon").save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     return folder

@@ -9,7 +9,9 @@ from tqdm import tqdm
 from ccsr.whole_file import lacks_space
 from training.config import Recipe, load_recipe
 from training.loop import TrainStep
-from training.steps import STEPS, Run, require_installed, run_step
+from training.origin import find_origin
+from training.run import Run
+from training.steps import STEPS, require_steps, run_step, steps_of
 
 COMPACT = Path(__file__).parent / "recipes" / "compact.toml"
 
@@ -22,9 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--run", type=Path, required=True, help="folder that training writes to")
     parser.add_argument("--recipe", type=Path, default=COMPACT, help="default: %(default)s")
-    parser.add_argument("--init", type=Path, metavar="MODEL", help="model folder whose networks "
-                        "training starts from, as far as shapes agree, and which stand for "
-                        "steps that are not run")  # fmt: skip
+    parser.add_argument("--init", metavar="MODEL", help="folder, or repository of the hub, whose "
+                        "networks training starts from, as far as shapes agree: of a model, which "
+                        "also stands for steps that are not run, or of Stable Diffusion "
+                        "2.1")  # fmt: skip
     parser.add_argument("--output", type=Path, help="for export; default: RUN/model")
     parser.add_argument("--dry-run", action="store_true", help="print the recipe and stop")
     options = parser.parse_args(arguments)
@@ -33,9 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             print(describe(recipe))
             return 0
-        steps = STEPS if "all" in options.steps else options.steps
-        require_installed(recipe, steps)
-        run = Run(recipe, options.data, options.run, options.init)
+        steps = steps_of(recipe) if "all" in options.steps else options.steps
+        require_steps(recipe, steps)
+        origin = find_origin(options.init, options.run) if options.init else None
+        run = Run(recipe, options.data, options.run, origin)
         for step in steps:
             show(run, step, options.output or options.run / "model")
     except Exception as error:

@@ -1,15 +1,37 @@
-"""The compact autoencoder: pixels [B,3,H,W] <-> latents [B,C,H/8,W/8]."""
+"""Autoencoders: pixels [B,3,H,W] <-> latents [B,C,H/8,W/8]. The compact one is trained here."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL
+from diffusers.utils import CONFIG_NAME
 from torch import nn
 
 from ccsr.models.compact_autoencoder import CompactAutoencoder
 from training.config import AutoencoderConfig, DataConfig
 from training.data import Crops, Example, PictureFolder
 from training.perceptual import PerceptualLoss
+
+TrainedAutoencoder = CompactAutoencoder | AutoencoderKL
+"""Those that stage 2 can train the decoder of."""
+
+
+def load_autoencoder(folder: Path) -> TrainedAutoencoder:
+    """Read an autoencoder, in float32.
+
+    Raises:
+        ValueError: If it is of another class than can be trained.
+    """
+    name = json.loads((folder / CONFIG_NAME).read_text())["_class_name"]
+    for kind in (CompactAutoencoder, AutoencoderKL):
+        if name == kind.__name__:
+            return kind.from_pretrained(folder, torch_dtype=torch.float32)
+    raise ValueError(
+        f"{folder} holds an {name}, not a CompactAutoencoder or AutoencoderKL, whose decoders can "
+        "be trained; run the step 'autoencoder' first, or start from another model"
+    )
 
 
 def build_autoencoder(config: AutoencoderConfig) -> CompactAutoencoder:

@@ -1,7 +1,8 @@
 """A training recipe: a TOML file as frozen, checked configs.
 
-Field names are the keys of the file. Sizes are in pixels of the HR picture, learning rates are
-peak values of a schedule that warms up linearly and decays to zero (cosine).
+Field names are the keys of the file, and tables that are left out are steps that are not run. Sizes
+are in pixels of the HR picture, learning rates are peak values of a schedule, which warms up
+linearly.
 """
 
 import tomllib
@@ -15,6 +16,9 @@ from ccsr.config import Chain
 from ccsr.diffusion.scheduler import PredictionType
 from ccsr.option import Config
 
+Implementation = Literal["paper", "official"]
+Trained = Literal["controlnet", "both"]
+"""The part of the denoising network that is trained: its ControlNet, or the UNet too."""
 Perceptual = Literal["vgg", "alex", "both", "all"]
 """LPIPS of VGG16, of AlexNet, of both in turn, or these and DISTS in turn."""
 
@@ -44,10 +48,13 @@ class LoopConfig(Config):
     learning_rate: PositiveFloat
     crop_px: CropSize
     warmup_steps: NonNegativeInt = 50
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Of the learning rate after the warm-up: down to zero along a cosine, or constant."""
     gradient_accumulation_steps: PositiveInt = 1
     betas: Annotated[tuple[Decay, Decay], Field(strict=False)] = (0.9, 0.99)
     weight_decay: NonNegativeFloat = 0.0
-    max_grad_norm: PositiveFloat = 1.0
+    max_grad_norm: NonNegativeFloat = 1.0
+    """Gradients are scaled down to it; 0: they never are."""
     ema_decay: Decay = 0.995
     checkpoint_every: PositiveInt = 200
     log_every: PositiveInt = 20
@@ -136,7 +143,7 @@ class AutoencoderConfig(Config):
 
 
 class NetworkConfig(Config):
-    """UNet and ControlNet of the compact model."""
+    """UNet and ControlNet of a compact model, which begin untrained."""
 
     block_out_channels: Levels = (64, 96, 128)
     layers_per_block: PositiveInt = 1
@@ -210,10 +217,11 @@ def require_order(t_max: float, t_min: float) -> None:
 
 
 class UniformConfig(Config):
-    """Uniform training of UNet and ControlNet together (variant V1)."""
+    """Uniform training of the denoising network (variant V1)."""
 
     loop: Table[LoopConfig]
     pairs: Table[PairsConfig]
+    trained: Trained = "both"
     noise_levels: PositiveInt = 2
     """Timesteps tried on each example of a batch; they share the features of the condition."""
 
@@ -230,7 +238,10 @@ class Stage1Config(Config):
     pairs: Table[PairsConfig]
     t_max: Share = 0.6667
     t_min: Share = 0.3333
-    trained: Literal["controlnet", "both"] = "both"
+    l_diff_t_min: Share = 0.0
+    """Least timestep of l_diff, as a fraction of T. The paper has t_min; a model that was also
+    trained below can be sampled with any t_min."""
+    trained: Trained = "both"
     perceptual: Perceptual = "all"
     perceptual_weight: NonNegativeFloat = 0.0
     """Of the perceptual distance between HR and decoded estimates of the refinement."""
@@ -242,6 +253,11 @@ class Stage1Config(Config):
     def _fits(self) -> Self:
         require_crops_within(self.loop, "pairs", self.pairs)
         require_order(self.t_max, self.t_min)
+        if self.l_diff_t_min >= self.t_max:
+            raise ValueError(
+                f"l_diff_t_min must be below t_max, got l_diff_t_min={self.l_diff_t_min} and "
+                f"t_max={self.t_max}; lower l_diff_t_min"
+            )
         return self
 
 
@@ -281,14 +297,66 @@ class Stage2Config(Config):
 
 
 class Recipe(Config):
-    """All four steps of training."""
+    """What is trained, in this order; tables that are left out are not.
 
-    autoencoder: Table[AutoencoderConfig]
-    uniform: Table[UniformConfig]
-    stage1: Table[Stage1Config]
-    stage2: Table[Stage2Config]
+    Without `autoencoder` and `network`, the networks are those of the model that training starts
+    from (`--init`), for example of Stable Diffusion 2.1.
+    """
+
+    implementation: Implementation = "paper"
+    """What is followed where the paper and the authors' code differ: see docs/TRAINING.md."""
+    autoencoder: Table[AutoencoderConfig] | None = None
+    network: Table[NetworkConfig] | None = None
+    uniform: Table[UniformConfig] | None = None
+    """If left out, stage 1 starts from the networks that this would have started from."""
+    stage1: Table[Stage1Config] | None = None
+    stage2: Table[Stage2Config] | None = None
     data: Table[DataConfig] = DataConfig()
-    network: Table[NetworkConfig] = NetworkConfig()
+
+    @validator(mode="after")
+    def _complete(self) -> Self:
+        if not (self.autoencoder or self.uniform or self.stage1 or self.stage2):
+            raise ValueError(
+                "the recipe trains nothing: give it at least one of the tables autoencoder, "
+                "uniform, stage1 and stage2"
+            )
+        if self.autoencoder and not self.network and (self.uniform or self.stage1):
+            raise ValueError(
+                "network is missing; it must be a table: an autoencoder of its own needs UNet and "
+                "ControlNet of their own"
+            )
+        return self
+
+    @validator(mode="after")
+    def _official(self) -> Self:
+        if self.implementation == "official":
+            for name, stage in (("stage1", self.stage1), ("stage2", self.stage2)):
+                if stage is not None:
+                    require_official(name, stage)
+        return self
+
+
+def require_official(name: str, stage: Stage1Config | Stage2Config) -> None:
+    """Check that a stage asks for nothing that the authors' code has not.
+
+    Raises:
+        ValueError: If it does.
+    """
+    expected: dict[str, object] = {"loop.schedule": "constant"}
+    if isinstance(stage, Stage1Config):
+        # Its two optimisers share the parameters, and would share accumulated gradients.
+        expected |= {"trained": "controlnet", "l_diff_t_min": 0.0, "perceptual_weight": 0.0}
+        expected |= {"loop.gradient_accumulation_steps": 1}
+    else:
+        expected |= {"discriminator": "patch", "lr_blocks": 0, "true_latents": 0.0}
+    for key, value in expected.items():
+        config: Config = stage.loop if key.startswith("loop.") else stage
+        found = getattr(config, key.removeprefix("loop."))
+        if found != value:
+            raise ValueError(
+                f"{name}.{key} must be {value} with implementation = 'official', got {found}; "
+                "the authors' code has nothing else"
+            )
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -1,6 +1,7 @@
 """Discriminators of stage 2: real pictures from decoded ones, patch by patch."""
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import nn
@@ -8,27 +9,47 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ccsr.evaluation.metrics import LPIPS
 
+DiscriminatorNorm = Literal["spectral", "batch"]
+
 
 class PatchDiscriminator(nn.Module):
     """PatchGAN: pictures [B,3,H,W] in [0,1] -> logits of overlapping patches [B,1,h,w], real > 0.
 
-    h and w are about H/8 and W/8. https://arxiv.org/abs/1611.07004, with spectral normalisation in
-    place of batch normalisation, because batches are small.
+    h and w are about H/8 and W/8. https://arxiv.org/abs/1611.07004.
+
+    Args:
+        channels: Of the first layer; each of the next three has twice as many.
+        norm: "spectral" normalises weights, which suits small batches; "batch" is the batch
+            normalisation of the paper above and of latent diffusion.
     """
 
-    def __init__(self, channels: int = 64) -> None:
+    def __init__(self, channels: int = 64, norm: DiscriminatorNorm = "spectral") -> None:
         super().__init__()
         widths = (3, channels, 2 * channels, 4 * channels, 8 * channels)
+        normalised = spectral_norm if norm == "spectral" else _small
         layers: list[nn.Module] = []
         for i, (inputs, outputs) in enumerate(pairwise(widths)):
-            conv = nn.Conv2d(inputs, outputs, 4, stride=2 if i < 3 else 1, padding=1)
-            layers += [spectral_norm(conv), nn.LeakyReLU(0.2)]
-        layers.append(spectral_norm(nn.Conv2d(widths[-1], 1, 4, padding=1)))
+            in_batch = norm == "batch" and i > 0
+            stride = 2 if i < 3 else 1
+            conv = nn.Conv2d(inputs, outputs, 4, stride=stride, padding=1, bias=not in_batch)
+            layers += [normalised(conv)]
+            if in_batch:
+                batch_norm = nn.BatchNorm2d(outputs)
+                nn.init.normal_(batch_norm.weight, 1.0, 0.02)
+                layers += [batch_norm]
+            layers += [nn.LeakyReLU(0.2)]
+        layers.append(normalised(nn.Conv2d(widths[-1], 1, 4, padding=1)))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits [B,1,h,w] of x [B,3,H,W] in [0,1]."""
         return self.layers(2 * x - 1)
+
+
+def _small(conv: nn.Conv2d) -> nn.Conv2d:
+    """A convolution with the small weights that a discriminator with batch normalisation needs."""
+    nn.init.normal_(conv.weight, 0.0, 0.02)
+    return conv
 
 
 class FeatureDiscriminator(nn.Module):

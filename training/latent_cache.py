@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch.utils.data import Dataset
 
 from ccsr.degradation.draws import generator_for, random_int
-from ccsr.diffusion.sampler import SeededNoise, sample
+from ccsr.diffusion.sampler import Noise, SeededNoise, sample
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import non_uniform_plan
 from ccsr.models.autoencoder import Autoencoder, encode
@@ -56,7 +56,7 @@ def write_latent_cache(
                 with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
                     parts.append(compute(examples, batch))
                 yield first + start + len(batch)
-            tensors = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+            tensors = {k: torch.cat([part[k] for part in parts]).contiguous() for k in parts[0]}
             partial = path.with_suffix(".partial")
             save_file(tensors, partial)
             partial.replace(path)
@@ -78,33 +78,54 @@ def encoded_pairs(vae: Autoencoder) -> Compute:
 
 
 def roll_outs(
-    vae: Autoencoder, denoiser: Denoiser, scheduler: NonUniformScheduler, config: Stage2Config
+    vae: Autoencoder,
+    denoiser: Denoiser,
+    scheduler: NonUniformScheduler,
+    config: Stage2Config,
+    *,
+    official: bool = False,
 ) -> Compute:
     """What stage 2 reads: "x0_hat", the estimate at t_min, "hr_latent", "hr" and "lr".
 
-    Each example is a run of its own seed, its index, from pure noise, as at inference.
+    Each example is a run of its own seed, its index, from pure noise, as at inference; or if
+    `official`, as in the authors' training: from the noised latent of HR, with the same noise again
+    in the jump.
     """
-    plan = non_uniform_plan(config.num_steps, config.t_max, config.t_min)
+    plan = non_uniform_plan(config.num_steps, config.t_max, config.t_min, scheduler.loop_start)
 
     def compute(examples: list[Example], indices: list[int]) -> dict[str, torch.Tensor]:
         hr, lr = _stack(examples, "hr"), _stack(examples, "lr")
-        lr_latent = encode(vae, enlarged(lr, hr))
+        hr_latent, lr_latent = encode(vae, hr), encode(vae, enlarged(lr, hr))
+        noise = SeededNoise(indices)
         steps = sample(
             denoiser.predictor(denoiser.features(lr_latent)),
             scheduler,
             plan,
-            SeededNoise(indices),
+            reused_in_jump(noise) if official else noise,
             lr_latent.shape,
+            start=hr_latent if official else None,
         )
         *_, last = steps
         return {
             "x0_hat": last.x0_hat.half(),
-            "hr_latent": encode(vae, hr).half(),
+            "hr_latent": hr_latent.half(),
             "hr": _bytes(hr),
             "lr": _bytes(lr),
         }
 
     return compute
+
+
+def reused_in_jump(noise: Noise) -> Noise:
+    """Noise whose draws 0, which makes x_T, and 1, of the jump to t_max, are the same."""
+    first: list[torch.Tensor] = []
+
+    def drawn(draw: int, shape: Sequence[int]) -> torch.Tensor:
+        if draw == 0:
+            first.append(noise(0, shape))
+        return first[0] if draw < 2 else noise(draw - 1, shape)
+
+    return drawn
 
 
 class LatentCache(Dataset[Example]):

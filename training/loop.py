@@ -81,10 +81,12 @@ def mixed_precision(choice: str) -> str:
     return "bf16" if choose_dtype("auto", choose_device("auto")) == torch.bfloat16 else "no"
 
 
-def rate_factor(step: int, warmup_steps: int, max_steps: int) -> float:
-    """Share of the peak learning rate at `step`: linear warm-up, then cosine to zero."""
+def rate_factor(step: int, warmup_steps: int, max_steps: int, schedule: str = "cosine") -> float:
+    """Share of the peak learning rate at `step`: linear warm-up, then `LoopConfig.schedule`."""
     if step < warmup_steps:
         return (step + 1) / warmup_steps
+    if schedule == "constant":
+        return 1.0
     done = (step - warmup_steps) / max(max_steps - warmup_steps, 1)
     return 0.5 * (1 + cos(pi * min(done, 1.0)))
 
@@ -165,7 +167,8 @@ class _Run:
         batches = self.batches()
         while self.step < self.config.max_steps:
             started = time.perf_counter()
-            factor = rate_factor(self.step, self.config.warmup_steps, self.config.max_steps)
+            config = self.config
+            factor = rate_factor(self.step, config.warmup_steps, config.max_steps, config.schedule)
             rates = {name: factor * self.objective.learning_rate(name) for name in self.modules}
             for name, optimizer in self.optimizers.items():
                 for group in optimizer.param_groups:
@@ -204,7 +207,7 @@ class _Run:
                 if "loss" not in losses:
                     continue
                 self.accelerator.backward(losses["loss"])
-                if self.accelerator.sync_gradients:
+                if self.accelerator.sync_gradients and self.config.max_grad_norm > 0:
                     self.accelerator.clip_grad_norm_(self.trained(name), self.config.max_grad_norm)
                 self.optimizers[name].step()
                 self.optimizers[name].zero_grad()

@@ -1,22 +1,18 @@
 """The losses of the paper's two stages.
 
-Stage 1 trains the denoising network: `l_diff` is CCSR Eq. (2), `structure_refinement_loss` is
+Stage 1 trains the denoising network: `l_diff` is CCSR Eq. (2), `jump_losses` are the other terms of
 CCSR Eq. (3). Stage 2 trains the decoder with the adversarial losses of latent diffusion
 (https://arxiv.org/abs/2112.10752). Latents are scaled, [B,C,h,w]; each squared norm of the paper
 is a mean over all elements here, as in the authors' code.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch.nn import functional
 
 from ccsr.diffusion.sampler import Predict
 from ccsr.diffusion.scheduler import NonUniformScheduler
-
-"""Network output [B,C,h,w] at x_t [B,C,h,w] and train timestep t, one or [B], for a fixed
-condition."""
 
 
 def l_diff(
@@ -35,7 +31,8 @@ def l_diff(
         predict: The network.
         scheduler: Its noise schedule and prediction type.
         x0: Clean latents [B,C,h,w].
-        t: Train timesteps [B]: in [0, T) for uniform training, in [0, t_max) for stage 1.
+        t: Train timesteps [B]: in [0, T) for uniform training, below t_max for stage 1, as the
+            sampler evaluates none between T and t_max.
         noise: eps, standard normal [B,C,h,w].
 
     Returns:
@@ -45,44 +42,28 @@ def l_diff(
     return functional.mse_loss(prediction.float(), scheduler.target(x0, noise, t))
 
 
-class Stage1Noise(NamedTuple):
-    """Three independent draws of standard normal noise [B,C,h,w]."""
-
-    l_diff: torch.Tensor
-    """eps of Eq. (2), added to x0 at t."""
-    T: torch.Tensor
-    """Makes x_T of x0."""
-    t_max: torch.Tensor
-    """Makes x_t_max of x0_hat_T."""
-
-
 @dataclass(frozen=True)
-class StructureRefinementLoss:
-    """The terms of CCSR Eq. (3), scalars, and the estimate that refinement continues from."""
+class JumpLosses:
+    """The terms of the extraction at T and of the jump to t_max, scalars."""
 
-    l_diff: torch.Tensor
     l_T: torch.Tensor
     l_t_max: torch.Tensor
+    l_noise_t_max: torch.Tensor
+    """Eq. (2) at t_max, with x0_hat_T as x0. The authors' code has it, the paper has not."""
     x0_hat_t_max: torch.Tensor
-    """Estimate of x0 at t_max [B,C,h,w]."""
-
-    @property
-    def total(self) -> torch.Tensor:
-        """l_diff + l_T + l_t_max, CCSR Eq. (3)."""
-        return self.l_diff + self.l_T + self.l_t_max
+    """Estimate of x0 at t_max [B,C,h,w], which refinement continues from."""
 
 
-def structure_refinement_loss(
+def jump_losses(
     predict: Predict,
     scheduler: NonUniformScheduler,
     x0: torch.Tensor,
-    t: torch.Tensor,
     t_max: int,
-    noise: Stage1Noise,
-) -> StructureRefinementLoss:
-    """Loss of stage 1, CCSR Eq. (3): l_diff + l_T + l_t_max.
+    noise_T: torch.Tensor,
+    noise_t_max: torch.Tensor,
+) -> JumpLosses:
+    """The losses of stage 1 that CCSR Eq. (3) adds to l_diff.
 
-    - l_diff: Eq. (2) at timesteps t below t_max.
     - l_T = |x0 - x0_hat_T|^2: the estimate of the extraction, from x_T of Eq. (1).
     - l_t_max = |x0 - x0_hat_t_max|^2: the estimate after the jump, from x_t_max, which is
       x0_hat_T noised to t_max by Eq. (1). Gradients reach the network through x0_hat_T too.
@@ -91,21 +72,22 @@ def structure_refinement_loss(
         predict: The network eps_theta.
         scheduler: Its noise schedule and prediction type.
         x0: Clean latents [B,C,h,w].
-        t: Train timesteps of l_diff [B], in [0, t_max): between T and t_max the sampler evaluates
-            no timestep.
         t_max: Train timestep of the jump, in [1, T).
-        noise: The noise of the three terms.
+        noise_T: Makes x_T of x0; standard normal [B,C,h,w].
+        noise_t_max: Makes x_t_max of x0_hat_T, likewise.
     """
-    denoising = l_diff(predict, scheduler, x0, t, noise.l_diff)
     T = torch.full((len(x0),), scheduler.last_timestep, device=x0.device)
-    x0_hat_T = noised_estimate(predict, scheduler, x0, T, noise.T)
+    x0_hat_T = noised_estimate(predict, scheduler, x0, T, noise_T)
     # Not detached: the estimate at T is to be one from which t_max gives a good one.
     at_t_max = torch.full_like(T, t_max)
-    x0_hat_t_max = noised_estimate(predict, scheduler, x0_hat_T, at_t_max, noise.t_max)
-    return StructureRefinementLoss(
-        l_diff=denoising,
+    x_t_max = scheduler.add_noise(x0_hat_T, noise_t_max, at_t_max)
+    prediction = predict(x_t_max, at_t_max).float()
+    x0_hat_t_max = scheduler.x0_hat(prediction, x_t_max, at_t_max)
+    target = scheduler.target(x0_hat_T, noise_t_max, at_t_max)
+    return JumpLosses(
         l_T=functional.mse_loss(x0_hat_T, x0),
         l_t_max=functional.mse_loss(x0_hat_t_max, x0),
+        l_noise_t_max=functional.mse_loss(prediction, target),
         x0_hat_t_max=x0_hat_t_max,
     )
 

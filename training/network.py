@@ -1,16 +1,18 @@
-"""The denoising network of the compact model: built, saved and loaded."""
+"""The denoising network: built, saved and loaded."""
 
 import json
 from pathlib import Path
+from typing import Any
 
+import torch
 from diffusers import UNet2DConditionModel
 from diffusers.utils import CONFIG_NAME
 
-from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.models.controlnet import LatentControlNetModel
 from ccsr.models.denoiser import ConditionNetwork, Denoiser
 from ccsr.models.lr_adapter import LRAdapter
-from training.config import NetworkConfig
+from ccsr.models.prompt_embeds import EmptyPrompt
+from training.config import NetworkConfig, Trained
 
 
 def save_denoiser(denoiser: Denoiser, folder: Path) -> None:
@@ -19,15 +21,41 @@ def save_denoiser(denoiser: Denoiser, folder: Path) -> None:
     denoiser.controlnet.save_pretrained(folder / "controlnet")
 
 
-def load_denoiser(folder: Path) -> Denoiser:
-    """Read what `save_denoiser` has written."""
+def load_denoiser(folder: Path, empty_prompt: EmptyPrompt | None = None) -> Denoiser:
+    """Read what `save_denoiser` has written, or a model folder holds, in float32.
+
+    Args:
+        folder: Has the subfolders "unet" and "controlnet".
+        empty_prompt: For a UNet with cross-attention.
+    """
     name = json.loads((folder / "controlnet" / CONFIG_NAME).read_text())["_class_name"]
     # Runs of earlier versions have the LR adapter under its former name.
     kind = LatentControlNetModel if name == LatentControlNetModel.__name__ else LRAdapter
     return Denoiser(
-        UNet2DConditionModel.from_pretrained(folder / "unet"),
-        kind.from_pretrained(folder / "controlnet"),
+        UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32),
+        kind.from_pretrained(folder / "controlnet", torch_dtype=torch.float32),
+        empty_prompt,
     )
+
+
+def freeze_untrained(
+    denoiser: Denoiser, trained: Trained, *, encoder_gradient: bool = True
+) -> None:
+    """Freeze what is not trained.
+
+    Args:
+        denoiser: The network.
+        trained: Its part that is trained.
+        encoder_gradient: Without it, no gradient passes through the UNet's encoder and middle
+            block, a frozen UNet's, as in the authors' code. From the loss at t_max it then reaches
+            x_t, and so the estimate at T, by other ways only.
+    """
+    denoiser.unet.requires_grad_(trained == "both")
+    if not encoder_gradient:
+        unet = denoiser.unet
+        parts: tuple[Any, ...] = (unet.conv_in, *unet.down_blocks, unet.mid_block)
+        for part in parts:
+            part.forward = torch.no_grad()(part.forward)
 
 
 def build_denoiser(config: NetworkConfig, latent_channels: int) -> Denoiser:
@@ -59,8 +87,3 @@ def _build_controlnet(
         layers_per_block=config.controlnet_layers,
         norm_num_groups=config.norm_num_groups,
     )
-
-
-def build_scheduler(config: NetworkConfig) -> NonUniformScheduler:
-    """The noise schedule that the network is trained and sampled with."""
-    return NonUniformScheduler(prediction_type=config.prediction_type)

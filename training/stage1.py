@@ -5,6 +5,7 @@ between HR and the decoded estimate at a random timestep of the refinement. Squa
 latents alone give blurred estimates, whose details the decoder of stage 2 would have to invent.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,23 +18,34 @@ from ccsr.models.denoiser import Denoiser
 from training.config import COMPRESSION, Stage1Config, UniformConfig
 from training.data import Example
 from training.latent_cache import LatentCache
-from training.losses import Stage1Noise, l_diff, noised_estimate, structure_refinement_loss
-from training.network import save_denoiser
+from training.losses import jump_losses, l_diff, noised_estimate
+from training.network import freeze_untrained, save_denoiser
 from training.perceptual import PerceptualLoss
 
 
-class UniformLosses(nn.Module):
-    """Loss module of uniform training: l_diff at timesteps in [0, T), CCSR Eq. (2)."""
+class DenoisingLosses(nn.Module):
+    """Loss module of l_diff, CCSR Eq. (2).
+
+    Args:
+        denoiser: The trained network.
+        scheduler: Its noise schedule and prediction type.
+        timesteps: Those that are drawn.
+        noise_levels: How many of them are tried on each example.
+    """
 
     keys = ("hr_latent", "lr_latent")
     """The tensors of an example that it reads."""
 
     def __init__(
-        self, denoiser: Denoiser, scheduler: NonUniformScheduler, config: UniformConfig
+        self,
+        denoiser: Denoiser,
+        scheduler: NonUniformScheduler,
+        timesteps: range,
+        noise_levels: int = 1,
     ) -> None:
         super().__init__()
         self.denoiser, self.scheduler = denoiser, scheduler
-        self.noise_levels = config.noise_levels
+        self.timesteps, self.noise_levels = timesteps, noise_levels
 
     def forward(
         self, batch: Example, progress: float, generator: torch.Generator
@@ -41,12 +53,43 @@ class UniformLosses(nn.Module):
         """batch["hr_latent"], batch["lr_latent"] [B,C,h,w] -> losses."""
         x0 = batch["hr_latent"]
         predict = self.denoiser.predictor(self.denoiser.features(batch["lr_latent"]))
-        num_train_timesteps = self.scheduler.last_timestep + 1
         losses: list[torch.Tensor] = []
         for _ in range(self.noise_levels):
-            t = random_timesteps(x0, num_train_timesteps, generator)
+            t = random_timesteps(x0, self.timesteps, generator)
             losses.append(l_diff(predict, self.scheduler, x0, t, noise_like(x0, generator)))
         return {"loss": torch.stack(losses).mean()}
+
+
+class OfficialJumpLosses(nn.Module):
+    """Loss module of the second optimiser of the authors' stage 1: l_T + l_t_max + l_noise_t_max.
+
+    Args:
+        denoiser: The trained network.
+        scheduler: Its noise schedule and prediction type.
+        t_max: Train timestep of the jump.
+    """
+
+    keys = ("hr_latent", "lr_latent")
+    """The tensors of an example that it reads."""
+
+    def __init__(self, denoiser: Denoiser, scheduler: NonUniformScheduler, t_max: int) -> None:
+        super().__init__()
+        self.denoiser, self.scheduler, self.t_max = denoiser, scheduler, t_max
+
+    def forward(
+        self, batch: Example, progress: float, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """batch["hr_latent"], batch["lr_latent"] [B,C,h,w] -> losses."""
+        x0 = batch["hr_latent"]
+        predict = self.denoiser.predictor(self.denoiser.features(batch["lr_latent"]))
+        noises = (noise_like(x0, generator) for _ in range(2))
+        jump = jump_losses(predict, self.scheduler, x0, self.t_max, *noises)
+        return {
+            "l_T": jump.l_T,
+            "l_t_max": jump.l_t_max,
+            "l_noise_t_max": jump.l_noise_t_max,
+            "loss": jump.l_T + jump.l_t_max + jump.l_noise_t_max,
+        }
 
 
 class StructureRefinementLosses(nn.Module):
@@ -68,12 +111,10 @@ class StructureRefinementLosses(nn.Module):
     ) -> None:
         super().__init__()
         self.denoiser, self.scheduler, self.config = denoiser, scheduler, config
-        num_train_timesteps = scheduler.last_timestep + 1
-        # 667 and 333 with the defaults, as in the authors' training. A sampling grid has its own
-        # points near them: 658 and 341 with 45 steps.
-        self.t_max, self.t_min = (
-            round(t * num_train_timesteps) for t in (config.t_max, config.t_min)
+        self.t_max, self.t_min, least = (
+            train_timestep(scheduler, t) for t in (config.t_max, config.t_min, config.l_diff_t_min)
         )
+        self.timesteps = range(least, self.t_max)
         self.keys: tuple[str, ...] = ("hr_latent", "lr_latent")
         """The tensors of an example that it reads."""
         if config.perceptual_weight > 0:
@@ -87,19 +128,20 @@ class StructureRefinementLosses(nn.Module):
         """batch["hr_latent"], "lr_latent" [B,C,h,w] and "hr" [B,3,H,W] in [0,1] -> losses."""
         x0 = batch["hr_latent"]
         predict = self.denoiser.predictor(self.denoiser.features(batch["lr_latent"]))
-        t = random_timesteps(x0, self.t_max, generator)
-        noise = Stage1Noise(*(noise_like(x0, generator) for _ in Stage1Noise._fields))
-        eq3 = structure_refinement_loss(predict, self.scheduler, x0, t, self.t_max, noise)
+        t = random_timesteps(x0, self.timesteps, generator)
+        noises = [noise_like(x0, generator) for _ in range(3)]
+        denoising = l_diff(predict, self.scheduler, x0, t, noises[0])
+        jump = jump_losses(predict, self.scheduler, x0, self.t_max, noises[1], noises[2])
         losses = {
-            "l_diff": eq3.l_diff,
-            "l_T": eq3.l_T,
-            "l_t_max": eq3.l_t_max,
-            "loss": eq3.total,
+            "l_diff": denoising,
+            "l_T": jump.l_T,
+            "l_t_max": jump.l_t_max,
+            "loss": denoising + jump.l_T + jump.l_t_max,
         }
         if self.config.perceptual_weight > 0:
             # The estimate at t_max is noised, not x0, whose details remain visible in x_t.
-            t = self.t_min + random_timesteps(x0, self.t_max - self.t_min, generator)
-            start = eq3.x0_hat_t_max.detach()
+            t = random_timesteps(x0, range(self.t_min, self.t_max), generator)
+            start = jump.x0_hat_t_max.detach()
             x0_hat = noised_estimate(predict, self.scheduler, start, t, noise_like(x0, generator))
             losses["l_perceptual"] = self._l_perceptual(x0_hat, batch["hr"], generator)
             losses["loss"] = losses["loss"] + self.config.perceptual_weight * losses["l_perceptual"]
@@ -119,12 +161,15 @@ class StructureRefinementLosses(nn.Module):
         return self.perceptual(sr, hr[:count, :, rows, columns], generator)
 
 
+DenoiserLosses = DenoisingLosses | StructureRefinementLosses | OfficialJumpLosses
+
+
 class DenoiserObjective:
     """Trains a denoiser on cached pairs of latents.
 
     Args:
         denoiser: The trained network.
-        losses: Its loss module.
+        modules: Its loss modules by name; each has an optimiser of its own.
         config: The part of the recipe.
         pairs: Folder of the latent cache.
     """
@@ -132,15 +177,15 @@ class DenoiserObjective:
     def __init__(
         self,
         denoiser: Denoiser,
-        losses: UniformLosses | StructureRefinementLosses,
+        modules: Mapping[str, DenoiserLosses],
         config: UniformConfig | Stage1Config,
         pairs: Path,
     ) -> None:
-        self.denoiser, self.config = denoiser, config
-        self.modules = {"denoiser": losses}
+        self.denoiser, self.modules, self.config = denoiser, modules, config
         loop = config.loop
+        keys = tuple(dict.fromkeys(key for losses in modules.values() for key in losses.keys))
         window = loop.crop_px // COMPRESSION
-        self.dataset = LatentCache(pairs, losses.keys, window, loop.seed, length=2**62)
+        self.dataset = LatentCache(pairs, keys, window, loop.seed, length=2**62)
 
     def learning_rate(self, module: str) -> float:
         """Peak learning rate."""
@@ -151,36 +196,56 @@ class DenoiserObjective:
         save_denoiser(self.denoiser, folder)
 
 
-def uniform_objective(
-    denoiser: Denoiser, scheduler: NonUniformScheduler, config: UniformConfig, pairs: Path
-) -> DenoiserObjective:
-    """Variant V1: UNet and ControlNet trained together at timesteps in [0, T)."""
-    losses = UniformLosses(denoiser, scheduler, config)
-    return DenoiserObjective(denoiser, losses, config, pairs)
+def uniform_losses(
+    denoiser: Denoiser, scheduler: NonUniformScheduler, config: UniformConfig
+) -> dict[str, DenoiserLosses]:
+    """Variant V1: the network trained at timesteps in [0, T)."""
+    freeze_untrained(denoiser, config.trained)
+    timesteps = range(scheduler.last_timestep + 1)
+    return {"denoiser": DenoisingLosses(denoiser, scheduler, timesteps, config.noise_levels)}
 
 
-def stage1_objective(
-    denoiser: Denoiser,
-    scheduler: NonUniformScheduler,
-    vae: Autoencoder,
-    config: Stage1Config,
-    pairs: Path,
-) -> DenoiserObjective:
-    """Variant V2: the networks of V1 trained on CCSR Eq. (3)."""
-    if config.trained == "controlnet":
-        denoiser.unet.requires_grad_(False)
-    losses = StructureRefinementLosses(denoiser, scheduler, vae, config)
-    return DenoiserObjective(denoiser, losses, config, pairs)
+def stage1_losses(
+    denoiser: Denoiser, scheduler: NonUniformScheduler, vae: Autoencoder, config: Stage1Config
+) -> dict[str, DenoiserLosses]:
+    """Variant V2: the network trained on CCSR Eq. (3)."""
+    freeze_untrained(denoiser, config.trained)
+    return {"denoiser": StructureRefinementLosses(denoiser, scheduler, vae, config)}
 
 
-def random_timesteps(x0: torch.Tensor, below: int, generator: torch.Generator) -> torch.Tensor:
-    """Timesteps [B] in [0, `below`), stratified: one from each of B equal parts, in random order.
+def official_stage1_losses(
+    denoiser: Denoiser, scheduler: NonUniformScheduler, config: Stage1Config
+) -> dict[str, DenoiserLosses]:
+    """Variant V2 as the authors' code trains it: by two optimisers in turn, on the same batch."""
+    freeze_untrained(denoiser, config.trained, encoder_gradient=False)
+    t_max = train_timestep(scheduler, config.t_max)
+    return {
+        "denoiser": DenoisingLosses(denoiser, scheduler, range(t_max)),
+        "jump": OfficialJumpLosses(denoiser, scheduler, t_max),
+    }
+
+
+def train_timestep(scheduler: NonUniformScheduler, fraction: float) -> int:
+    """The train timestep that is a fraction of T.
+
+    667 of t_max and 333 of t_min with the defaults, as in the authors' training. A sampling grid
+    has its own points near them: 658 and 341 with 45 steps.
+    """
+    return round(fraction * (scheduler.last_timestep + 1))
+
+
+def random_timesteps(
+    x0: torch.Tensor, timesteps: range, generator: torch.Generator
+) -> torch.Tensor:
+    """Timesteps [B], stratified: one from each of B equal parts of the range, in random order.
 
     Each is uniform by itself; stratification lowers the variance of the loss of a small batch.
     """
+    count = len(timesteps)
     parts = torch.arange(len(x0)) + torch.rand(len(x0), generator=generator)
     order = torch.randperm(len(x0), generator=generator)
-    return (parts / len(x0) * below).long().clamp(max=below - 1)[order].to(x0.device)
+    drawn = (parts / len(x0) * count).long().clamp(max=count - 1)[order]
+    return (timesteps.start + drawn).to(x0.device)
 
 
 def noise_like(x0: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

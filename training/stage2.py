@@ -3,12 +3,17 @@
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKL
 from torch import nn
 
 from ccsr.models.autoencoder import Autoencoder, decode, reads_lr
 from training.config import COMPRESSION, Stage2Config
 from training.data import Example, enlarged
-from training.discriminators import FeatureDiscriminator, PatchDiscriminator
+from training.discriminators import (
+    DiscriminatorNorm,
+    FeatureDiscriminator,
+    PatchDiscriminator,
+)
 from training.latent_cache import LatentCache
 from training.losses import adaptive_weight, hinge_loss
 from training.perceptual import PerceptualLoss, load_lpips
@@ -22,7 +27,7 @@ class DecoderLosses(nn.Module):
     perceptual_from of the run, the adversarial loss after the share adversarial_from.
 
     Args:
-        vae: Its decoder is trained; the rest is frozen.
+        vae: Its decoder is trained, with what lies between latents and decoder; the rest is frozen.
         discriminator: Pictures [B,3,H,W] in [0,1] -> logits.
         config: The part of the recipe.
     """
@@ -31,7 +36,8 @@ class DecoderLosses(nn.Module):
         super().__init__()
         self.vae, self.config = vae, config
         vae.requires_grad_(False)
-        vae.decoder.requires_grad_(True)
+        for part in decoding_parts(vae):
+            part.requires_grad_(True)
         # In a tuple, so that parameters() leaves it out: it is trained by DiscriminatorLosses.
         self._discriminator = (discriminator,)
         self.perceptual = PerceptualLoss(config.perceptual)
@@ -99,11 +105,19 @@ class DiscriminatorLosses(nn.Module):
 
 
 class DecoderObjective:
-    """Trains a decoder on cached roll-outs."""
+    """Trains a decoder on cached roll-outs.
 
-    def __init__(self, vae: Autoencoder, config: Stage2Config, rollouts: Path) -> None:
+    Args:
+        vae: Its decoder is trained.
+        discriminator: Pictures [B,3,H,W] in [0,1] -> logits.
+        config: The part of the recipe.
+        rollouts: Folder of the latent cache.
+    """
+
+    def __init__(
+        self, vae: Autoencoder, discriminator: nn.Module, config: Stage2Config, rollouts: Path
+    ) -> None:
         self.vae, self.config = vae, config
-        discriminator = build_discriminator(config)
         decoder = DecoderLosses(vae, discriminator, config)
         self.modules: dict[str, nn.Module] = {"decoder": decoder}
         if config.adversarial_weight > 0:
@@ -126,11 +140,25 @@ class DecoderObjective:
         self.vae.save_pretrained(folder)
 
 
-def build_discriminator(config: Stage2Config) -> PatchDiscriminator | FeatureDiscriminator:
-    """An untrained discriminator."""
+def build_discriminator(
+    config: Stage2Config, norm: DiscriminatorNorm = "spectral"
+) -> PatchDiscriminator | FeatureDiscriminator:
+    """An untrained discriminator.
+
+    Args:
+        config: The part of the recipe.
+        norm: Of the one that reads pixels.
+    """
     if config.discriminator == "features":
         return FeatureDiscriminator(load_lpips("vgg"), config.discriminator_channels)
-    return PatchDiscriminator(config.discriminator_channels)
+    return PatchDiscriminator(config.discriminator_channels, norm)
+
+
+def decoding_parts(vae: Autoencoder) -> list[nn.Module]:
+    """The decoder, and in `AutoencoderKL` the convolution before it."""
+    if isinstance(vae, AutoencoderKL) and vae.post_quant_conv is not None:
+        return [vae.post_quant_conv, vae.decoder]
+    return [vae.decoder]
 
 
 def last_layer(decoder: nn.Module) -> torch.Tensor:

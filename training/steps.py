@@ -4,123 +4,77 @@ Each step reads the files of earlier ones from the run folder and writes its own
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator
+import shutil
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from diffusers import ConfigMixin
 from diffusers.utils import CONFIG_NAME
-from safetensors.torch import load_file
-from torch import nn
 
 from ccsr.config import Variant
 from ccsr.degradation.chains import mixture
 from ccsr.inference.device import choose_dtype
-from ccsr.inference.hub import component_of
-from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.compact_autoencoder import CompactAutoencoder
-from ccsr.models.fusion import fuse_rms_norms
+from ccsr.option import Config
+from ccsr.whole_file import whole_folder
 from training.autoencoder import AutoencoderObjective, with_lr_branch
-from training.config import PairsConfig, Recipe
+from training.config import LoopConfig, PairsConfig, Recipe
 from training.data import Crops, Pairs, PictureFolder
+from training.export import export
 from training.fingerprint import Fingerprint, ensure_fingerprint, fingerprint_of
-from training.latent_cache import (
-    Compute,
-    cache_name,
-    encoded_pairs,
-    roll_outs,
-    write_latent_cache,
-)
+from training.latent_cache import Compute, encoded_pairs, roll_outs, write_latent_cache
 from training.loop import Objective, TrainStep, train
-from training.network import build_denoiser, build_scheduler, load_denoiser
+from training.origin import Origin
 from training.perceptual import require_weights
-from training.stage1 import stage1_objective, uniform_objective
-from training.stage2 import DecoderObjective
+from training.run import Run
+from training.stage1 import (
+    DenoiserObjective,
+    official_stage1_losses,
+    stage1_losses,
+    uniform_losses,
+)
+from training.stage2 import DecoderObjective, build_discriminator
 
-NETWORKS_OF = {"autoencoder": "v2/vae", "uniform": "v1", "stage1": "", "stage2": "vae"}
-"""Training step -> where a model folder holds the networks that it exports."""
+TableConfig = TypeVar("TableConfig", bound=Config)
 
 STEPS = ("autoencoder", "pairs", "uniform", "stage1", "rollouts", "stage2", "export")
 
 
-def require_installed(recipe: Recipe, steps: Collection[str]) -> None:
-    """Check, before the first step starts, that the packages of all steps are installed.
+def steps_of(recipe: Recipe) -> tuple[str, ...]:
+    """The steps that a recipe has tables for, in their order."""
+    pairs = recipe.uniform is not None or recipe.stage1 is not None
+    present = {
+        "autoencoder": recipe.autoencoder is not None,
+        "pairs": pairs,
+        "uniform": recipe.uniform is not None,
+        "stage1": recipe.stage1 is not None,
+        "rollouts": recipe.stage2 is not None,
+        "stage2": recipe.stage2 is not None,
+        "export": pairs or recipe.stage2 is not None,
+    }
+    return tuple(step for step in STEPS if present[step])
+
+
+def require_steps(recipe: Recipe, steps: Collection[str]) -> None:
+    """Check that a recipe has the tables of steps, and that the packages they need are installed.
 
     Raises:
-        FileNotFoundError: If a package is missing.
+        ValueError: If a table is missing.
+        FileNotFoundError: If a package is.
     """
-    if "stage1" in steps and recipe.stage1.perceptual_weight > 0:
+    known = steps_of(recipe)
+    for step in steps:
+        if step not in known:
+            raise ValueError(f"the recipe has no step {step!r}; its steps are {', '.join(known)}")
+    if "stage1" in steps and recipe.stage1 and recipe.stage1.perceptual_weight > 0:
         require_weights(recipe.stage1.perceptual)
-    if "stage2" in steps:
+    if "stage2" in steps and recipe.stage2:
         require_weights(recipe.stage2.perceptual)
         if recipe.stage2.discriminator == "features":
             require_weights("vgg")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A recipe and its folders."""
-
-    recipe: Recipe
-    pictures: Path
-    folder: Path
-    origin: Path | None = None
-    """Model folder whose weights initialise the networks, wherever names and shapes agree. It also
-    stands for the steps that are not run."""
-
-    def exported(self, step: str) -> Path:
-        """Folder of the networks that a training step exported, or of the same ones of `origin`.
-
-        Raises:
-            FileNotFoundError: If the step is not finished, and there is no other model.
-        """
-        folder = self.folder / step / "export"
-        if folder.exists():
-            return folder
-        if self.origin is None:
-            raise FileNotFoundError(
-                f"{folder} does not exist; run the step {step!r} first, or give a model that has "
-                "its networks by --init"
-            )
-        return self.origin / NETWORKS_OF[step]
-
-    def autoencoder(self, step: str = "autoencoder") -> CompactAutoencoder:
-        """The autoencoder as exported by "autoencoder" or "stage2", with fused norms.
-
-        Raises:
-            ValueError: If it is of another class.
-        """
-        folder = self.exported(step)
-        kind = json.loads((folder / CONFIG_NAME).read_text())["_class_name"]
-        if kind != CompactAutoencoder.__name__:
-            raise ValueError(
-                f"{folder} holds an {kind}, not a {CompactAutoencoder.__name__}, which is what "
-                "this recipe trains; run the step 'autoencoder' first"
-            )
-        vae = CompactAutoencoder.from_pretrained(folder)
-        fuse_rms_norms(vae)
-        return vae
-
-    def warm_start(
-        self, network: nn.Module, part: str, variant: Variant = "ccsr", prefix: str = ""
-    ) -> None:
-        """Initialise `network` with weights of `origin`, if there is one.
-
-        Args:
-            network: The network to train.
-            part: Subfolder of `origin`.
-            variant: The variant whose weights are taken.
-            prefix: Only weights whose names begin so are copied.
-        """
-        if self.origin is not None:
-            (file,) = component_of(self.origin, variant, part).weights()
-            weights = load_file(file)
-            copy_matching(network, {k: w for k, w in weights.items() if k.startswith(prefix)})
-
-    def cache(self, name: str, config: PairsConfig) -> Path:
-        """Folder of the latent cache of the step "pairs" or "rollouts"."""
-        return self.folder / f"{name}-{cache_name(config)}"
 
 
 @dataclass(frozen=True)
@@ -146,27 +100,50 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | CachePro
     if step in OBJECTIVES:
         folder = run.folder / step
         fingerprint = step_fingerprint(run, step)
+        loop: LoopConfig = getattr(run.recipe, step).loop
+        # Untrained networks, too, are those of the recipe's seed.
+        torch.manual_seed(loop.seed)
         objective = OBJECTIVES[step](run)
         # After the objective, whose constructor rejects bad recipes: none leaves a fingerprint.
         ensure_fingerprint(folder, fingerprint)
-        yield from train(objective, getattr(run.recipe, step).loop, folder)
-        objective.export(folder / "export")
+        yield from train(objective, loop, folder)
+        with _replaced(folder / "export") as networks:
+            objective.export(networks)
+        if step in VARIANT_OF:
+            shutil.rmtree(folder / "model", ignore_errors=True)
+            export(run, folder / "model", VARIANT_OF[step])
     elif step == "pairs":
-        for config in dict.fromkeys((run.recipe.uniform.pairs, run.recipe.stage1.pairs)):
+        stages = (run.recipe.uniform, run.recipe.stage1)
+        for config in dict.fromkeys(stage.pairs for stage in stages if stage is not None):
             yield from _write_cache(run, step, config, encoded_pairs(run.autoencoder()))
     elif step == "rollouts":
-        denoiser = load_denoiser(run.exported("stage1")).requires_grad_(False)
-        scheduler = build_scheduler(run.recipe.network)
-        compute = roll_outs(run.autoencoder(), denoiser, scheduler, run.recipe.stage2)
-        yield from _write_cache(run, step, run.recipe.stage2.rollouts, compute)
+        stage2 = _required(run.recipe.stage2)
+        denoiser = run.denoiser("stage1").requires_grad_(False)
+        official = run.recipe.implementation == "official"
+        compute = roll_outs(run.autoencoder(), denoiser, run.scheduler(), stage2, official=official)
+        yield from _write_cache(run, step, stage2.rollouts, compute)
     elif step == "export":
         export(run, output)
     else:
         raise ValueError(f"step must be one of {', '.join(STEPS)}, got {step!r}")
 
 
+@contextmanager
+def _replaced(folder: Path) -> Generator[Path]:
+    """A folder to fill in place of what an earlier run of the step has left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with whole_folder(folder) as part:
+        yield part
+
+
+def _required(table: TableConfig | None) -> TableConfig:
+    """A table of the recipe that the steps of the run need; `require_steps` has looked for it."""
+    assert table is not None
+    return table
+
+
 def _autoencoder(run: Run) -> Objective:
-    config = run.recipe.autoencoder
+    config = _required(run.recipe.autoencoder)
     objective = AutoencoderObjective(config, run.recipe.data, run.pictures)
     run.warm_start(objective.autoencoder, "vae", "v2")
     if config.trained == "decoder":
@@ -174,46 +151,54 @@ def _autoencoder(run: Run) -> Objective:
     return objective
 
 
-def _require_encoder_of(autoencoder: CompactAutoencoder, origin: Path | None) -> None:
+def _require_encoder_of(autoencoder: CompactAutoencoder, origin: Origin | None) -> None:
     """Check that the encoder has the config of `origin`, and set that model's scaling factor."""
     if origin is None:
         raise ValueError(
             'autoencoder: trained = "decoder" keeps the encoder of a model: give --init'
         )
-    kept = json.loads((origin / "vae" / CONFIG_NAME).read_text())
+    kept = json.loads((origin.folder / "vae" / CONFIG_NAME).read_text())
     for key, value in autoencoder.config.items():
         there = kept.get(key)
         if key.startswith(("encoder", "latent")) and json.dumps(value) != json.dumps(there):
             raise ValueError(
-                f'autoencoder: trained = "decoder" keeps the encoder of {origin}, and {key} is '
-                f"{there} there, {value} in the recipe"
+                f'autoencoder: trained = "decoder" keeps the encoder of {origin.folder}, and '
+                f"{key} is {there} there, {value} in the recipe"
             )
     autoencoder.register_to_config(scaling_factor=kept["scaling_factor"])
 
 
 def _uniform(run: Run) -> Objective:
-    recipe = run.recipe
-    denoiser = build_denoiser(recipe.network, recipe.autoencoder.latent_channels)
-    run.warm_start(denoiser.unet, "unet")
-    run.warm_start(denoiser.controlnet, "controlnet")
-    pairs = run.cache("pairs", recipe.uniform.pairs)
-    return uniform_objective(denoiser, build_scheduler(recipe.network), recipe.uniform, pairs)
+    config = _required(run.recipe.uniform)
+    denoiser = run.first_denoiser()
+    losses = uniform_losses(denoiser, run.scheduler(), config)
+    return DenoiserObjective(denoiser, losses, config, run.cache("pairs", config.pairs))
 
 
 def _stage1(run: Run) -> Objective:
-    recipe = run.recipe
-    denoiser = load_denoiser(run.exported("uniform"))
-    scheduler = build_scheduler(recipe.network)
-    pairs = run.cache("pairs", recipe.stage1.pairs)
-    return stage1_objective(denoiser, scheduler, run.autoencoder(), recipe.stage1, pairs)
+    config, scheduler = _required(run.recipe.stage1), run.scheduler()
+    denoiser = run.denoiser("uniform") if run.recipe.uniform else run.first_denoiser()
+    if run.recipe.implementation == "official":
+        losses = official_stage1_losses(denoiser, scheduler, config)
+    else:
+        losses = stage1_losses(denoiser, scheduler, run.autoencoder(), config)
+    return DenoiserObjective(denoiser, losses, config, run.cache("pairs", config.pairs))
 
 
 def _stage2(run: Run) -> Objective:
-    vae = with_lr_branch(run.autoencoder(), run.recipe.stage2.lr_blocks)
-    run.warm_start(vae, "vae", prefix="decoder.")
-    return DecoderObjective(
-        vae, run.recipe.stage2, run.cache("rollouts", run.recipe.stage2.rollouts)
-    )
+    config = _required(run.recipe.stage2)
+    vae = run.autoencoder()
+    if isinstance(vae, CompactAutoencoder):
+        vae = with_lr_branch(vae, config.lr_blocks)
+        run.warm_start(vae, "vae", prefix="decoder.")
+    elif config.lr_blocks > 0:
+        raise ValueError(
+            f"stage2.lr_blocks must be 0 for a decoder of {type(vae).__name__}, got "
+            f"{config.lr_blocks}: only that of a CompactAutoencoder can read the LR picture"
+        )
+    norm = "batch" if run.recipe.implementation == "official" else "spectral"
+    discriminator = build_discriminator(config, norm)
+    return DecoderObjective(vae, discriminator, config, run.cache("rollouts", config.rollouts))
 
 
 OBJECTIVES: dict[str, Callable[[Run], Objective]] = {
@@ -223,15 +208,28 @@ OBJECTIVES: dict[str, Callable[[Run], Objective]] = {
     "stage2": _stage2,
 }
 
-SOURCES = {
-    "autoencoder": (),
-    "pairs": ("autoencoder",),
-    "uniform": ("autoencoder",),
-    "stage1": ("autoencoder", "uniform"),
-    "rollouts": ("autoencoder", "stage1"),
-    "stage2": ("autoencoder", "stage1"),
-}
-"""Step -> the steps whose networks it uses."""
+VARIANT_OF: dict[str, Variant] = {"uniform": "v1", "stage1": "v2", "stage2": "ccsr"}
+"""Training step -> the variant that is complete after it."""
+
+
+def sources_of(run: Run, step: str) -> dict[str, Path]:
+    """Folders of the networks that a step uses, by the step that made them."""
+    earlier = {
+        "autoencoder": (),
+        "pairs": ("autoencoder",),
+        "uniform": ("autoencoder",),
+        "stage1": ("autoencoder", "uniform") if run.recipe.uniform else ("autoencoder",),
+        "rollouts": ("autoencoder", "stage1"),
+        "stage2": ("autoencoder", "stage1"),
+    }[step]
+    sources = {source: run.exported(source) for source in earlier}
+    recipe, origin = run.recipe, run.origin
+    if origin is not None:
+        if step == "autoencoder" and recipe.autoencoder and recipe.autoencoder.trained == "decoder":
+            sources["the model whose encoder is kept"] = origin.folder / "vae"
+        if recipe.network is None and step in ("uniform", "stage1") and "uniform" not in sources:
+            sources["the model that is started from"] = origin.folder
+    return sources
 
 
 def step_fingerprint(run: Run, step: str, pairs: PairsConfig | None = None) -> Fingerprint:
@@ -243,60 +241,23 @@ def step_fingerprint(run: Run, step: str, pairs: PairsConfig | None = None) -> F
         pairs: The pairs of "pairs" or "rollouts".
     """
     recipe, stage2 = run.recipe, run.recipe.stage2
-    sampling = {"num_steps": stage2.num_steps, "t_max": stage2.t_max, "t_min": stage2.t_min}
-    sections = {
+    sections: dict[str, dict[str, Config | Mapping[str, object] | None]] = {
         "autoencoder": {"data": recipe.data, "autoencoder": recipe.autoencoder},
         "pairs": {"data": recipe.data, "pairs": pairs},
         "uniform": {"network": recipe.network, "uniform": recipe.uniform},
         "stage1": {"network": recipe.network, "stage1": recipe.stage1},
-        "rollouts": {"data": recipe.data, "rollouts": pairs, "stage2": sampling},
+        "rollouts": {"data": recipe.data, "rollouts": pairs},
         "stage2": {"stage2": stage2},
-    }[step]
-    sources = {source: run.exported(source) for source in SOURCES[step]}
-    if step == "autoencoder" and recipe.autoencoder.trained == "decoder" and run.origin is not None:
-        sources["the model whose encoder is kept"] = run.origin / "vae"
-    return fingerprint_of(sections, sources)
-
-
-def copy_matching(network: nn.Module, weights: dict[str, torch.Tensor]) -> int:
-    """Copy the weights whose name and shape `network` has; returns their number."""
-    own = network.state_dict()
-    matching = {k: w for k, w in weights.items() if k in own and own[k].shape == w.shape}
-    network.load_state_dict(matching, strict=False)
-    return len(matching)
-
-
-def export(run: Run, output: Path) -> None:
-    """Write all variants of the model as one diffusers folder, in float16.
-
-    The subfolder "v1" holds UNet and condition network of V1, "v2" the autoencoder as pre-trained.
-
-    Raises:
-        FileExistsError: If `output` holds a model.
-    """
-    if (output / "model_index.json").exists():
-        raise FileExistsError(f"{output} holds a model; move it away first")
-    scheduler = build_scheduler(run.recipe.network)
-    uniform, stage1 = (load_denoiser(run.exported(step)) for step in ("uniform", "stage1"))
-    pretrained, finetuned = run.autoencoder(), run.autoencoder("stage2")
-    networks = [uniform.unet, uniform.controlnet, stage1.unet, stage1.controlnet]
-    for part in (*networks, pretrained, finetuned):
-        _clear_path(part)
-    pipeline = CCSRPipeline(
-        unet=stage1.unet,
-        controlnet=stage1.controlnet,
-        vae=finetuned,
-        scheduler=scheduler,
-    )
-    pipeline.to(dtype=torch.float16).save_pretrained(output)
-    uniform.unet.half().save_pretrained(output / "v1" / "unet")
-    uniform.controlnet.half().save_pretrained(output / "v1" / "controlnet")
-    pretrained.half().save_pretrained(output / "v2" / "vae")
-
-
-def _clear_path(part: ConfigMixin) -> None:
-    """Remove the path that a network was read from from its config, which is published."""
-    part.register_to_config(_name_or_path="")
+    }
+    if stage2 is not None:
+        sections["rollouts"]["stage2"] = {
+            "num_steps": stage2.num_steps, "t_max": stage2.t_max, "t_min": stage2.t_min
+        }  # fmt: skip
+    if recipe.implementation != "paper":
+        for name in ("stage1", "rollouts", "stage2"):
+            sections[name]["recipe"] = {"implementation": recipe.implementation}
+    present = {name: table for name, table in sections[step].items() if table is not None}
+    return fingerprint_of(present, sources_of(run, step))
 
 
 def _write_cache(

@@ -47,26 +47,36 @@ def convert(
     # Before anything is written, because it may be missing.
     clip_tokenizer = find_tokenizer(source, tokenizer) if keep_text_encoder else None
     with whole_folder(output) as folder:
-        _write_model(plan, weights, folder, clip_tokenizer)
+        prompt = write_components(plan, weights, folder, tokenizer=clip_tokenizer)
+        write_custom_pipeline(folder)
+        _write_index(plan, prompt, folder, clip_tokenizer)
     return plan
 
 
-def _write_model(
+def write_components(
     plan: ConversionPlan,
     weights: Weights,
     output: Path,
-    tokenizer: CLIPTokenizer | None,
-) -> None:
+    *,
+    dtype: torch.dtype = torch.float16,
+    tokenizer: CLIPTokenizer | None = None,
+) -> EmptyPrompt:
+    """Write the networks and the scheduler of a plan, each to its folder in `output`.
+
+    The text encoder is written if there is a tokenizer. Without index they are no model yet.
+
+    Returns:
+        The embeddings of the empty prompt, which are written too.
+    """
     prompt = _write_text_encoder(plan, weights, output, tokenizer)
     for folder, network in plan.networks.items():
-        model = network.load(weights, torch.float16)
+        model = network.load(weights, dtype)
         assert isinstance(model, ModelMixin)
         model.save_pretrained(output / folder, max_shard_size=SHARD_SIZE)
         # Only one network at a time is in memory.
         model.to_empty(device="meta")
     plan.scheduler.save_pretrained(output / "scheduler")
-    write_custom_pipeline(output)
-    _write_index(plan, prompt, output, tokenizer)
+    return prompt
 
 
 def _plan_and_weights(source: Path) -> tuple[ConversionPlan, Weights]:

@@ -100,7 +100,7 @@ class ConversionPlan:
 
 
 def checked_plan(
-    version: str,
+    model: str,
     networks: Mapping[str, Network],
     left_out: Mapping[str, str],
     shapes: Shapes,
@@ -109,7 +109,7 @@ def checked_plan(
     """The plan, if it accounts for every stored weight.
 
     Args:
-        version: "v1" or "v2", for the message.
+        model: Whose weights they should be, for the message.
         networks: All networks, TEXT_ENCODER among them.
         left_out: See `ConversionPlan`.
         shapes: The shape of every stored weight.
@@ -124,7 +124,7 @@ def checked_plan(
     if problems:
         more = len(problems) - MAX_NAMED
         listed = problems[:MAX_NAMED] + ([f"{more} more"] if more > 0 else [])
-        raise CheckpointError(f"the weights are not those of CCSR {version}: " + "; ".join(listed))
+        raise CheckpointError(f"the weights are not those of {model}: " + "; ".join(listed))
     saved = {folder: network for folder, network in networks.items() if folder != TEXT_ENCODER}
     return ConversionPlan(saved, networks[TEXT_ENCODER], left_out, scheduler)
 

@@ -72,7 +72,7 @@ def plan_v1(shapes: Shapes, head_channels: int = HEAD_CHANNELS) -> ConversionPla
         TEXT_ENCODER: _text_encoder(shapes, head_channels),
     }
     left_out = _left_out(shapes, converted_names(networks))
-    return checked_plan("v1", networks, left_out, shapes, NonUniformScheduler())
+    return checked_plan("CCSR v1", networks, left_out, shapes, NonUniformScheduler())
 
 
 def _refuse_other_checkpoints(shapes: Shapes) -> None:

@@ -1,6 +1,6 @@
 """CCSR v2: a folder of diffusers components, with those of Stable Diffusion 2.1 base."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from ccsr.conversion.plan import (
     checked_plan,
     names_below,
 )
-from ccsr.diffusion.scheduler import NonUniformScheduler
+from ccsr.diffusion.scheduler import NonUniformScheduler, PredictionType
 from ccsr.models.controlnet import LatentControlNetModel
 
 BASE_FOLDER = "stable-diffusion-2-1-base"
@@ -33,23 +33,30 @@ LEFT_OUT = {
     "controlnet/controlnet_cond_embedding.": "of pictures; condition_conv_in reads the latent",
 }
 """Prefixes of weights that are not converted, with the reason."""
-PREDICTION_TYPES = ("epsilon", "v_prediction")
+PREDICTION_TYPES: tuple[PredictionType, ...] = ("epsilon", "v_prediction")
 """Of networks of Stable Diffusion 2."""
 
 Built = TypeVar("Built", bound=ConfigMixin)
 
 
-def find_components(source: Path) -> dict[str, Path]:
-    """The component folders: `controlnet`, `vae`, `unet` and `text_encoder`.
+def find_components(
+    source: Path, names: Collection[str] = tuple(COMPONENTS), of: str = "CCSR v2"
+) -> dict[str, Path]:
+    """The component folders, by default `controlnet`, `vae`, `unet` and `text_encoder`.
 
     All lie in `source`; those of Stable Diffusion may lie in its subfolder BASE_FOLDER instead.
+
+    Args:
+        source: The folder.
+        names: The components.
+        of: Whose they are, for the message.
 
     Raises:
         CheckpointError: If components are missing; the message names all of them.
     """
     folders: dict[str, Path] = {}
     missing: list[str] = []
-    for name in COMPONENTS:
+    for name in names:
         places = places_of(source, name)
         found = [place for place in places if (place / "config.json").is_file()]
         if found:
@@ -57,7 +64,7 @@ def find_components(source: Path) -> dict[str, Path]:
         else:
             missing.append(f"{name} (no config.json in {' or '.join(map(str, places))})")
     if missing:
-        raise CheckpointError(f"{source} is no folder of CCSR v2; missing: " + "; ".join(missing))
+        raise CheckpointError(f"{source} is no folder of {of}; missing: " + "; ".join(missing))
     return folders
 
 
@@ -68,7 +75,14 @@ def places_of(source: Path, name: str) -> list[Path]:
 
 
 def scheduler_of(source: Path) -> NonUniformScheduler:
-    """The scheduler of the model folder, with the prediction type of the one in `source`.
+    """The scheduler of the model folder, with the prediction type of the one in `source`."""
+    return NonUniformScheduler(
+        prediction_type=prediction_type_of(source), timestep_spacing="leading", start_point="lr"
+    )
+
+
+def prediction_type_of(source: Path) -> PredictionType:
+    """The prediction type of the scheduler in `source`; that of the noise if there is none.
 
     Raises:
         CheckpointError: If its prediction type is unknown.
@@ -81,9 +95,7 @@ def scheduler_of(source: Path) -> NonUniformScheduler:
             f"the scheduler in {source} has prediction_type {prediction_type!r}; "
             f"it must be {' or '.join(PREDICTION_TYPES)}"
         )
-    return NonUniformScheduler(
-        prediction_type=prediction_type, timestep_spacing="leading", start_point="lr"
-    )
+    return prediction_type
 
 
 def plan_v2(
@@ -105,24 +117,24 @@ def plan_v2(
             f"{folders['controlnet']} is an ordinary ControlNet: it has no condition_conv_in, "
             "which reads the latent of the picture in CCSR v2; give that of CCSR v2"
         )
-    configs = {name: _network_config(folder) for name, folder in folders.items()}
-    unet = _on_meta(UNet2DConditionModel, configs["unet"])
-    vae = _on_meta(AutoencoderKL, configs["vae"])
+    configs = {name: network_config(folder) for name, folder in folders.items()}
+    unet = on_meta(UNet2DConditionModel, configs["unet"])
+    vae = on_meta(AutoencoderKL, configs["vae"])
     # The condition is a latent; the stored configuration may have the channels of a picture.
     condition = {"conditioning_channels": vae.config["latent_channels"]}
-    controlnet = _on_meta(LatentControlNetModel, configs["controlnet"] | condition)
+    controlnet = on_meta(LatentControlNetModel, configs["controlnet"] | condition)
     with torch.device("meta"):
         text = CLIPTextModel(CLIPTextConfig.from_dict(configs["text_encoder"]))
-    _refuse_mixed_models(unet.config, controlnet.config, vae.config, text.config)
+    refuse_mixed_models(unet.config, controlnet.config, vae.config, text.config)
     models = {"unet": unet, "controlnet": controlnet, "vae": vae, TEXT_ENCODER: text}
-    networks = {name: _network(name, model, shapes) for name, model in models.items()}
+    networks = {name: network_of(name, model, shapes) for name, model in models.items()}
     left_out = {
         name: why for name in shapes for prefix, why in LEFT_OUT.items() if name.startswith(prefix)
     }
-    return checked_plan("v2", networks, left_out, shapes, scheduler)
+    return checked_plan("CCSR v2", networks, left_out, shapes, scheduler)
 
 
-def _network_config(folder: Path) -> dict[str, Any]:
+def network_config(folder: Path) -> dict[str, Any]:
     """The configuration of a component, without records of how it was saved."""
     config = json_object(folder / "config.json")
     # LatentControlNetModel implies this option, and diffusers would warn that it is unknown.
@@ -130,7 +142,7 @@ def _network_config(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
-def _on_meta(kind: type[Built], config: dict[str, Any]) -> Built:
+def on_meta(kind: type[Built], config: dict[str, Any]) -> Built:
     """A network without weights, on the meta device."""
     with torch.device("meta"):
         model = kind.from_config(config)
@@ -138,7 +150,7 @@ def _on_meta(kind: type[Built], config: dict[str, Any]) -> Built:
     return model
 
 
-def _refuse_mixed_models(
+def refuse_mixed_models(
     unet: Mapping[str, Any],
     controlnet: Mapping[str, Any],
     vae: Mapping[str, Any],
@@ -167,7 +179,7 @@ def _refuse_mixed_models(
             raise CheckpointError(f"the components are not of one model: {what} are {listed}")
 
 
-def _network(component: str, model: torch.nn.Module, shapes: Shapes) -> Network:
+def network_of(component: str, model: torch.nn.Module, shapes: Shapes) -> Network:
     """A network whose weights have the names of its component's file, older ones included."""
     prefix = f"{component}/"
     stored = {_new_name(name.removeprefix(prefix)): name for name in names_below(shapes, prefix)}

@@ -8,7 +8,7 @@ from ccsr.config import TilingConfig
 from ccsr.diffusion.sampler import Predict
 from ccsr.models.controlnet import LatentControlNetModel
 from ccsr.models.lr_adapter import LRAdapter, Residuals
-from ccsr.models.prompt_embeds import PromptEmbeds
+from ccsr.models.prompt_embeds import EmptyPrompt, PromptEmbeds
 from ccsr.models.tiling import blended
 
 ConditionNetwork = LatentControlNetModel | LRAdapter
@@ -24,11 +24,17 @@ class Denoiser(nn.Module):
     Args:
         unet: Denoising network, with or without cross-attention.
         controlnet: Condition network; reads the LR latent.
+        empty_prompt: What a UNet with cross-attention is told where no prompt is given.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, controlnet: ConditionNetwork) -> None:
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        controlnet: ConditionNetwork,
+        empty_prompt: EmptyPrompt | None = None,
+    ) -> None:
         super().__init__()
-        self.unet, self.controlnet = unet, controlnet
+        self.unet, self.controlnet, self.empty_prompt = unet, controlnet, empty_prompt
 
     def features(self, lr_latent: torch.Tensor) -> Features:
         """Condition features of a scaled LR latent [B,C,h,w]; they serve all timesteps."""
@@ -83,7 +89,7 @@ class Denoiser(nn.Module):
 
         Args:
             features: Of the LR latent.
-            prompt: None for a UNet without cross-attention.
+            prompt: None for the empty one, or for a UNet without cross-attention.
             controlnet_conditioning_scale: Factor of the condition network's residuals.
             tiling: Latents larger than a tile are evaluated in overlapping tiles, if the condition
                 network is a ControlNet; None: as a whole. An LR adapter has no attention and no
@@ -104,7 +110,8 @@ class Denoiser(nn.Module):
     def _guided(self, features: Features, prompt: PromptEmbeds | None, scale: float) -> Predict:
         def predict(x_t: torch.Tensor, t: torch.Tensor | int) -> torch.Tensor:
             if prompt is None:
-                return self(x_t, t, features, None, scale)
+                empty = None if self.empty_prompt is None else self.empty_prompt(1)
+                return self(x_t, t, features, empty, scale)
             prediction = self(x_t, t, features, prompt.prompt_embeds, scale)
             if prompt.negative_prompt_embeds is None or prompt.guidance_scale == 1:
                 return prediction

@@ -192,7 +192,7 @@ def test_export_never_overwrites_a_model(
     folders: tuple[Path, Path], trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train(folders, trained, "export") == 2
-    assert "holds a model" in capsys.readouterr().err
+    assert "is there and not empty" in capsys.readouterr().err
 
 
 def test_run_folder_of_another_recipe_is_refused(

@@ -30,7 +30,7 @@ EXCEPTIONS = {
     "training/autoencoder.py": {"save_pretrained"},
     "training/network.py": {"save_pretrained"},
     "training/stage2.py": {"save_pretrained"},
-    "training/steps.py": {"save_pretrained"},
+    "training/export.py": {"save_pretrained"},
     # Written under a temporary name and renamed.
     "training/latent_cache.py": {"save_file"},
     # A method of diffusers that its caller gives a folder.

@@ -10,6 +10,21 @@ def test_patch_discriminator_gives_one_logit_a_patch() -> None:
     assert PatchDiscriminator(4)(torch.rand(2, 3, 64, 96)).shape == (2, 1, 6, 10)
 
 
+def test_discriminator_of_the_authors_has_three_batch_norms_and_no_biases_before_them() -> None:
+    torch.manual_seed(0)
+    discriminator = PatchDiscriminator(64, "batch")
+    shapes = [tuple(w.shape) for w in discriminator.state_dict().values() if w.ndim == 4]
+    assert shapes == [(64, 3, 4, 4), (128, 64, 4, 4), (256, 128, 4, 4), (512, 256, 4, 4),
+                      (1, 512, 4, 4)]  # fmt: skip
+    convs = [layer for layer in discriminator.layers if isinstance(layer, torch.nn.Conv2d)]
+    assert [conv.bias is None for conv in convs] == [False, True, True, True, False]
+    assert sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in discriminator.layers) == 3
+    for layer in discriminator.layers:
+        weight = getattr(layer, "weight", torch.zeros(1))
+        if weight.numel() > 3000:
+            assert float(weight.std()) == pytest.approx(0.02, rel=0.05)
+
+
 def test_feature_discriminator_uses_the_first_stages_of_a_frozen_trunk() -> None:
     discriminator = FeatureDiscriminator(LPIPS("vgg"), 4)
     for conv in discriminator.trunk.convs[7:]:

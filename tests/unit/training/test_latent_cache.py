@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from training.latent_cache import LatentCache, write_latent_cache
+from ccsr.diffusion.sampler import SeededNoise
+from training.latent_cache import LatentCache, reused_in_jump, write_latent_cache
 
 
 def test_windows_of_latents_and_pixels_are_of_the_same_place(tmp_path: Path) -> None:
@@ -55,3 +56,12 @@ def test_stopped_cache_continues_after_its_last_finished_shard(tmp_path: Path) -
     assert asked == list(range(64, 100))
     tensors = LatentCache(tmp_path, "x", 2, 0, 1).tensors["x"]
     assert tensors[:, 0, 0, 0].tolist() == list(range(100))
+
+
+def test_noise_of_the_start_is_reused_in_the_jump_and_then_fresh() -> None:
+    shape = (2, 1, 3, 3)
+    plain, reused = SeededNoise([5, 6]), reused_in_jump(SeededNoise([5, 6]))
+    expected = [plain(draw, shape) for draw in range(3)]
+    found = [reused(draw, shape) for draw in range(4)]
+    for noise, drawn in zip(found, (0, 0, 1, 2), strict=True):
+        assert torch.equal(noise, expected[drawn])

@@ -2,35 +2,29 @@ import pytest
 import torch
 
 from ccsr.diffusion.scheduler import NonUniformScheduler
-from training.losses import (
-    Stage1Noise,
-    adaptive_weight,
-    hinge_loss,
-    structure_refinement_loss,
-)
+from training.losses import adaptive_weight, hinge_loss, jump_losses
 
 
 def test_l_t_max_is_of_the_estimate_at_t_max_that_starts_from_the_estimate_at_t() -> None:
     scheduler, x0 = NonUniformScheduler(prediction_type="sample"), torch.rand(2, 3, 4, 4)
     estimate_at_T = torch.full_like(x0, 0.5)
-    noise = Stage1Noise(*torch.randn(3, *x0.shape))
+    noises = torch.randn(2, *x0.shape)
     inputs: list[torch.Tensor] = []
 
     def predict(x_t: torch.Tensor, t: torch.Tensor | int) -> torch.Tensor:
         inputs.append(x_t)
-        return (x0, estimate_at_T, x0 + 1)[len(inputs) - 1]
+        return (estimate_at_T, x0 + 1)[len(inputs) - 1]
 
-    t = torch.tensor([5, 600])
-    found = structure_refinement_loss(predict, scheduler, x0, t, 667, noise)
+    found = jump_losses(predict, scheduler, x0, 667, *noises)
 
-    expected = [scheduler.add_noise(x0, noise.l_diff, t), scheduler.add_noise(x0, noise.T, 999),
-                scheduler.add_noise(estimate_at_T, noise.t_max, 667)]  # fmt: skip
+    expected = [scheduler.add_noise(x0, noises[0], 999),
+                scheduler.add_noise(estimate_at_T, noises[1], 667)]  # fmt: skip
     for x_t, expected_x_t in zip(inputs, expected, strict=True):
         torch.testing.assert_close(x_t, expected_x_t)
-    assert float(found.l_diff) == 0
     assert float(found.l_T) == pytest.approx(float((x0 - 0.5).square().mean()))
     assert float(found.l_t_max) == pytest.approx(1)
-    assert float(found.total) == pytest.approx(float(found.l_T) + 1)
+    # It predicts x0, and the x0 that was noised to t_max is the estimate at T.
+    assert float(found.l_noise_t_max) == pytest.approx(float((x0 + 0.5).square().mean()))
     torch.testing.assert_close(found.x0_hat_t_max, x0 + 1)
 
 
@@ -42,8 +36,7 @@ def test_gradients_of_l_t_max_pass_through_the_estimate_at_t() -> None:
         at_T = torch.as_tensor(t).max() == scheduler.last_timestep
         return x_t + bias_at_T if at_T else x_t
 
-    noise = Stage1Noise(*torch.randn(3, *x0.shape))
-    found = structure_refinement_loss(predict, scheduler, x0, torch.tensor([3]), 667, noise)
+    found = jump_losses(predict, scheduler, x0, 667, *torch.randn(2, *x0.shape))
     (gradient,) = torch.autograd.grad(found.l_t_max, bias_at_T)
     assert gradient.abs() > 0
 

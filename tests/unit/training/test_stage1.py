@@ -6,19 +6,24 @@ from torch import nn
 
 from ccsr.degradation.draws import generator_for
 from ccsr.diffusion.scheduler import NonUniformScheduler
+from tests.tiny import tiny_unet
 from training.config import (
     LoopConfig,
     PairsConfig,
     Stage1Config,
 )
-from training.stage1 import StructureRefinementLosses, random_timesteps
+from training.stage1 import (
+    StructureRefinementLosses,
+    official_stage1_losses,
+    random_timesteps,
+)
 
 
 def test_timesteps_are_stratified_over_their_range() -> None:
     generator = torch.Generator().manual_seed(0)
     x0 = torch.zeros(10, 1, 1, 1)
     for _ in range(50):
-        t = random_timesteps(x0, 667, generator)
+        t = random_timesteps(x0, range(667), generator)
         for part, value in enumerate(sorted(t.tolist())):
             assert 66.7 * part - 1 < value < 66.7 * (part + 1)
 
@@ -111,3 +116,41 @@ def test_stage_1_evaluates_timesteps_below_t_max_then_999_then_667_then_the_refi
     assert set(at_t_max.tolist()) == {667}
     assert 333 <= refinement.min() < 350
     assert 650 < refinement.max() < 667
+
+
+def config_of(**others: float) -> Stage1Config:
+    loop = LoopConfig(max_steps=1, batch_size=4, learning_rate=1e-3, crop_px=64, warmup_steps=0)
+    return Stage1Config(loop=loop, pairs=PairsConfig(count=4), **others)  # type: ignore[arg-type]
+
+
+def test_l_diff_of_the_paper_has_timesteps_from_t_min_to_t_max() -> None:
+    denoiser, scheduler = Recorder(), NonUniformScheduler()
+    losses_of = StructureRefinementLosses(
+        denoiser,  # type: ignore[arg-type]
+        scheduler,
+        nn.Identity(),  # type: ignore[arg-type]
+        config_of(l_diff_t_min=0.3333),
+    )
+    latent = torch.rand(4, 3, 8, 8)
+    for seed in range(50):
+        losses_of({"hr_latent": latent, "lr_latent": latent}, 0.0, generator_for(seed))
+    denoising = torch.cat(denoiser.timesteps[::3])
+    assert 333 <= denoising.min() < 345
+    assert 655 < denoising.max() < 667
+
+
+def test_official_stage_1_takes_two_optimisers_for_three_evaluations() -> None:
+    denoiser, scheduler = Recorder(), NonUniformScheduler()
+    denoiser.unet = tiny_unet(attention=False)  # type: ignore[assignment]
+    modules = official_stage1_losses(denoiser, scheduler, config_of())  # type: ignore[arg-type]
+    latent = torch.rand(4, 3, 8, 8)
+    batch = {"hr_latent": latent, "lr_latent": latent}
+    found = [module(batch, 0.0, generator_for(0)) for module in modules.values()]
+    assert [t.max() <= 666 for t in denoiser.timesteps] == [True, False, False]
+    assert [set(t.tolist()) for t in denoiser.timesteps[1:]] == [{999}, {667}]
+    terms = {key: float(value) for key, value in found[1].items()}
+    assert terms.pop("loss") == pytest.approx(sum(terms.values()))
+    assert terms.keys() == {"l_T", "l_t_max", "l_noise_t_max"}
+    # It predicts that there is no noise.
+    assert terms["l_noise_t_max"] == pytest.approx(1, abs=0.2)
+    assert float(found[0]["loss"]) == pytest.approx(1, abs=0.2)

@@ -67,3 +67,13 @@ def test_distance_and_discriminator_join_at_their_shares_of_the_run() -> None:
     assert found[0] == (alone, set())
     assert found[1] == (alone | {"perceptual"}, set())
     assert found[2] == (alone | {"perceptual", "logits", "weight"}, {"loss"})
+
+
+def test_decoder_of_stable_diffusion_is_trained_with_the_convolution_before_it() -> None:
+    config = Stage2Config(loop=LOOP, rollouts=PairsConfig(count=2), perceptual="alex")
+    vae = tiny_vae("kl")
+    decoder = DecoderLosses(vae, build_discriminator(config), config)
+    trained = {name.split(".")[1] for name, p in decoder.named_parameters() if p.requires_grad}
+    assert trained == {"decoder", "post_quant_conv"}
+    decoder(batch(), 0.0, torch.Generator().manual_seed(0))["loss"].backward()
+    assert vae.post_quant_conv.weight.grad.abs().max() > 0  # type: ignore[union-attr]

@@ -5,7 +5,7 @@ import torch
 
 from training.__main__ import main
 from training.perceptual import require_weights
-from training.steps import copy_matching
+from training.run import copy_matching
 
 
 def test_missing_weights_are_reported_before_any_step(

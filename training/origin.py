@@ -1,0 +1,95 @@
+"""The model that training starts from: one of CCSR, or Stable Diffusion 2.1."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from ccsr.config import Variant
+from ccsr.conversion.convert import write_components
+from ccsr.conversion.sd21 import open_sd21
+from ccsr.inference.hub import (
+    MODEL_INDEX,
+    PIPELINE_CLASS,
+    Component,
+    component_of,
+    from_hub,
+    json_object,
+)
+from ccsr.models.prompt_embeds import EmptyPrompt
+from ccsr.whole_file import whole_folder
+from training.fingerprint import ensure_fingerprint
+
+FILES = ("*.json", "*diffusion_pytorch_model*.safetensors", "text_encoder/model*.safetensors")
+"""What is fetched from the hub: networks alone, not the files that hold all of them once more."""
+VARIANTS_MADE: dict[str, Variant] = {
+    "autoencoder": "v2",
+    "uniform": "v1",
+    "stage1": "ccsr",
+    "stage2": "ccsr",
+}
+"""Training step -> the variant whose networks it makes."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Networks that training starts from, in a folder in diffusers layout."""
+
+    folder: Path
+
+    @property
+    def is_model(self) -> bool:
+        """Whether its networks are trained, and so stand for steps that are not run."""
+        return (self.folder / MODEL_INDEX).is_file()
+
+    def networks_of(self, step: str) -> Path | None:
+        """Folder of the networks that a training step exports; None if it does not have them."""
+        if not self.is_model:
+            return self.folder / "vae" if step == "autoencoder" else None
+        part = "vae" if step in ("autoencoder", "stage2") else "unet"
+        component = component_of(self.folder, VARIANTS_MADE[step], part)
+        if not component.weights():
+            return None
+        return component.folder if part == "vae" else component.folder.parent
+
+    def weights_of(self, part: str, variant: Variant = "ccsr") -> dict[str, torch.Tensor]:
+        """The weights of one network."""
+        component = Component(self.folder / part)
+        if self.is_model:
+            component = component_of(self.folder, variant, part)
+        return {k: w for file in component.weights() for k, w in load_file(file).items()}
+
+    def empty_prompt(self) -> EmptyPrompt | None:
+        """What its UNet is told; None for a UNet without cross-attention."""
+        folder = self.folder / "empty_prompt"
+        return EmptyPrompt.from_pretrained(folder) if folder.is_dir() else None
+
+
+def find_origin(source: str, run: Path) -> Origin:
+    """The origin that a folder or a repository of the hub is.
+
+    Networks of Stable Diffusion are converted once, to the subfolder "start" of the run.
+
+    Args:
+        source: A model folder of CCSR, a folder of Stable Diffusion 2.1 in diffusers layout, or a
+            repository of the hub ("owner/name" or "owner/name@revision") with one of them.
+        run: The run folder.
+
+    Raises:
+        ValueError: If it is neither, or `run` has the start of another one.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        folder = from_hub(source, FILES)
+    index = folder / MODEL_INDEX
+    if index.is_file() and json_object(index).get("_class_name") == PIPELINE_CLASS:
+        return Origin(folder)
+    start = run / "start"
+    if not start.exists():
+        plan, weights = open_sd21(folder)
+        with whole_folder(start) as part:
+            write_components(plan, weights, part, dtype=torch.float32)
+            ensure_fingerprint(part, {"start": source})
+    ensure_fingerprint(start, {"start": source})
+    return Origin(start)
