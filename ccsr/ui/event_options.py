@@ -10,7 +10,7 @@ from gradio.components.base import Component
 Block = Component | BlockContext
 """What an event takes values from or gives values to."""
 
-Chosen = gr.Slider | gr.Radio | gr.Textbox | gr.Dropdown | gr.Image
+Chosen = gr.Slider | gr.Radio | gr.Textbox | gr.Dropdown | gr.Image | gr.Number
 """Components whose change events follow."""
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

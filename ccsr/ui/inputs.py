@@ -38,6 +38,11 @@ MAX_FRACTIONS_LENGTH = 200
 """Of a text that lists values of t_max or t_min."""
 FIELDS = field_names(SamplingConfig)
 """Names of the settings, in the order of their components and values."""
+STEPS = ("t_max", "t_min", "num_steps")
+"""The settings of a preset."""
+CUSTOM = "custom"
+CUSTOM_CHOICE = ("Custom", CUSTOM)
+"""Label and name of the steps of no preset."""
 
 
 def picture_input(label: str, elem_id: str, height: int) -> gr.Image:
@@ -98,65 +103,92 @@ def chosen_event(component: Component) -> Callable[..., Any]:
     return component.release if isinstance(component, gr.Slider) else component.input
 
 
-def settings_controls(info: ModelInfo) -> Settings:
-    """Make the components of all settings that the model has."""
+def settings_controls(info: ModelInfo, scale: gr.Slider) -> Settings:
+    """Make the components of all settings that the model has.
+
+    Args:
+        info: The model.
+        scale: The slider of the scale, which is elsewhere on the page.
+    """
     presets = presets_for(info.start_point)
     preset = gr.Dropdown(
-        [(f"{p.label}: {p.help}", name) for name, p in presets.items()],
+        [*((f"{p.label}: {p.help}", name) for name, p in presets.items()), CUSTOM_CHOICE],
         value=next(iter(presets)),
         label="Preset",
         elem_id="preset",
     )
-    steps = ("t_max", "t_min", "num_steps")
-    made: dict[str, Setting] = {name: setting_slider(name) for name in steps}
-    with gr.Accordion("Scale, colours, variant", open=False):
-        made["scale"] = setting_slider("scale")
+    made: dict[str, Setting] = {name: setting_slider(name) for name in STEPS}
+    made |= {"scale": scale} | _further_controls(info)
+    settled = gr.State(0)
+    changed = changes_of(made.values())
+    default = SamplingConfig().model_dump()
+    fixed = {name: gr.State(default[name]) for name in FIELDS if name not in made}
+    settings = Settings(made, fixed, settled, changed)
+    _wire_preset(preset, presets, settings)
+    return settings
+
+
+def _further_controls(info: ModelInfo) -> dict[str, Setting]:
+    """Lay out what most visitors leave as it is."""
+    made: dict[str, Setting] = {}
+    with gr.Accordion("What these do", open=False):
+        gr.HTML(f'<dl class="explained">{_explained(_used(info))}</dl>')
+    with gr.Accordion("Colours, variant", open=False):
         made["color"] = _choice("color", option(SamplingConfig, "color").choices)
         made["variant"] = _choice("variant", info.variants)
     if info.reads_text:
         with gr.Accordion("Prompt", open=False):
             made |= {name: _text_box(name) for name in ("prompt", "negative_prompt")}
             made["guidance_scale"] = setting_slider("guidance_scale")
-    with gr.Accordion("What these do", open=False):
-        gr.HTML(f'<dl class="explained">{_explained([*made])}</dl>')
-    settled = gr.State(0)
+    return made
 
-    def apply(name: str, count: int) -> tuple[float, ...]:
-        return *(getattr(presets[name], step) for step in steps), count + 1
+
+def _wire_preset(preset: gr.Dropdown, presets: Mapping[str, Preset], settings: Settings) -> None:
+    """Let a preset set the steps, and the steps show which preset they are."""
+
+    def apply(name: str, count: int) -> tuple[Any, ...]:
+        if name == CUSTOM:
+            return (gr.skip(),) * (len(STEPS) + 1)
+        return *(getattr(presets[name], step) for step in STEPS), count + 1
 
     # In the queue: only there do changes of a state start further events.
-    outputs = [*(made[step] for step in steps), settled]
-    preset.input(apply, [preset, settled], outputs, concurrency_limit=None, **PRIVATE)
-    changed = changes_of(made.values())
-    changed(
+    steps = [settings.components[step] for step in STEPS]
+    inputs, outputs = [preset, settings.settled], [*steps, settings.settled]
+    preset.input(apply, inputs, outputs, concurrency_limit=None, **PRIVATE)
+    settings.changed(
         functools.partial(_matching_preset, presets),
-        [made[step] for step in steps],
+        steps,
         preset,
         trigger_mode="always_last",
         **LIGHT,
     )
-    default = SamplingConfig().model_dump()
-    fixed = {name: gr.State(default[name]) for name in FIELDS if name not in made}
-    return Settings(made, fixed, settled, changed)
+
+
+def _used(info: ModelInfo) -> list[str]:
+    """The fields that are on the page."""
+    texts = ("prompt", "negative_prompt", "guidance_scale")
+    return [name for name in FIELDS if info.reads_text or name not in texts]
 
 
 def _matching_preset(
     presets: Mapping[str, Preset], t_max: float, t_min: float, num_steps: float
-) -> str | None:
-    """The preset that these values are, if they are one."""
+) -> str:
+    """The preset that these values are, or CUSTOM."""
     chosen = t_max, t_min, num_steps
-    return next(
-        (name for name, p in presets.items() if (p.t_max, p.t_min, p.num_steps) == chosen), None
-    )
+    found = (name for name, p in presets.items() if (p.t_max, p.t_min, p.num_steps) == chosen)
+    return next(found, CUSTOM)
 
 
 def setting_slider(name: str) -> gr.Slider:
-    """A slider of one field of the settings."""
-    return number_slider(option(SamplingConfig, name), getattr(SamplingConfig(), name))
+    """A slider of one field of the settings, without its help: `_explained` has it."""
+    about = option(SamplingConfig, name)
+    return number_slider(about, getattr(SamplingConfig(), name), info=None)
 
 
-def number_slider(about: Option, value: float, min_width: int = 160) -> gr.Slider:
-    """A slider with the range and the help of an option."""
+def number_slider(
+    about: Option, value: float, min_width: int = 160, info: str | None = ""
+) -> gr.Slider:
+    """A slider with the range of an option and, without another `info`, its help."""
     assert about.minimum is not None
     assert about.maximum is not None
     return NumberSlider(
@@ -165,17 +197,19 @@ def number_slider(about: Option, value: float, min_width: int = 160) -> gr.Slide
         value,
         step=about.step,
         label=about.label,
-        info=short_help(about),
+        info=short_help(about) if info == "" else info,
         min_width=min_width,
     )
 
 
-def number_box(about: Option, value: int, label: str | None = None) -> gr.Number:
-    """A number box with the help of an option."""
+def number_box(
+    about: Option, value: int, label: str | None = None, info: str | None = ""
+) -> gr.Number:
+    """A number box for an option, with its help unless another `info` is given."""
     return NumberBox(
         value,
         label=label or about.label,
-        info=short_help(about),
+        info=short_help(about) if info == "" else info,
         step=about.step or 1,
         min_width=140,
     )

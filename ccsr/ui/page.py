@@ -27,12 +27,15 @@ from ccsr.ui.inputs import (
     picture_input,
     read_config,
     read_facts,
+    setting_slider,
     settings_controls,
 )
 from ccsr.ui.loupe import HEAD
 from ccsr.ui.model_queue import ModelQueue
+from ccsr.ui.script import SCRIPT
 from ccsr.ui.server import app_kwargs
 from ccsr.ui.sessions import Sessions
+from ccsr.ui.shown_run import BuiltTab, wire_shown_runs
 from ccsr.ui.tab_run import Inputs
 from ccsr.ui.tabs.seeds import build_seeds_tab
 from ccsr.ui.tabs.tradeoff import build_tradeoff_tab
@@ -42,18 +45,12 @@ from ccsr.ui.tabs.variants import build_variants_tab
 from ccsr.ui.theme import CSS, OUTSIDE, THEME
 
 UPSCALE = "Upscale"
+SIDES = ("picture", "tabs-side", "examples-side", "settings")
+"""Parts of the page, in the order of the tab stops."""
 MAX_THREADS = 100
 """Events that are answered at the same time, runs that wait for the model among them."""
 MAX_EVENTS = 2000
 """Most events of all pages that wait to be answered."""
-
-KEYS = """<script>
-// A slider sends its new value when a pointer releases it; send it when a key does, too.
-document.addEventListener("keyup", ({ key, target }) => {
-    const moved = /^(Arrow|Page|Home|End)/.test(key) && target.matches("input[type=range]");
-    if (moved) target.dispatchEvent(new PointerEvent("pointerup", { bubbles: true }));
-});
-</script>"""
 
 
 def launch_kwargs(queue: ModelQueue, sessions: Sessions) -> dict[str, Any]:
@@ -61,7 +58,7 @@ def launch_kwargs(queue: ModelQueue, sessions: Sessions) -> dict[str, Any]:
     return {
         "theme": THEME,
         "css": CSS,
-        "head": KEYS + OUTSIDE + HEAD,
+        "head": f"<script>{SCRIPT}</script>{OUTSIDE}{HEAD}",
         "footer_links": ["api", "settings"],
         "run_history": False,
         "show_error": False,
@@ -92,22 +89,39 @@ def build_page(
         fill_width=True,
     ) as page:
         _heading(info)
-        with gr.Row(elem_classes="workspace"):
-            with gr.Column(elem_classes="picture", min_width=280):
-                picture, about, reference = _picture_side()
-            with gr.Column(elem_classes="settings", min_width=280):
-                settings = _settings_side(info)
-                load = _settings_file()
-            with gr.Column(elem_classes="tabs-side", min_width=280):
-                inputs = Inputs(picture, reference, sessions, queue, gr.State(True))
-                chosen = _tabs(engine, inputs, settings)
-        remember(page, {**settings.components, **chosen}, settings.settled.change)
+        _workspace(page, engine, queue, sessions)
         page.unload(sessions.release)
-        _wire_settings_file(load, info, settings, chosen["seed"])
-        _wire_about(picture, settings, about)
     # Work waits for the model in a queue of its own, and what shows results waits for nobody.
     page.queue(max_size=MAX_EVENTS, api_open=False)
     return page
+
+
+def _workspace(page: gr.Blocks, engine: Engine, queue: ModelQueue, sessions: Sessions) -> None:
+    """Lay out picture, settings and tabs, and wire what they share."""
+    with gr.Row(elem_classes="workspace"):
+        # The theme places them.
+        picture_side, tabs_side, examples_side, settings_side = map(_side, SIDES)
+    with picture_side:
+        picture, about = _picture_side()
+    with examples_side:
+        reference = _examples_side(picture)
+    with tabs_side, gr.Row(elem_classes="sizing"):
+        scale = setting_slider("scale")
+    with settings_side:
+        settings = _settings_side(engine.info, scale)
+        load = _settings_file()
+    with tabs_side:
+        inputs = Inputs(picture, reference, sessions, queue, gr.State(True))
+        tabs = _tabs(engine, inputs, settings)
+    wire_shown_runs(inputs, settings, [tab.run for tab in tabs])
+    chosen = {name: component for tab in tabs for name, component in tab.values.items()}
+    remember(page, {**settings.components, **chosen}, settings.settled.change)
+    _wire_settings_file(load, engine.info, settings, chosen["seed"])
+    _wire_about(picture, settings, about)
+
+
+def _side(name: str) -> gr.Column:
+    return gr.Column(elem_classes=name, min_width=280)
 
 
 def _wire_about(picture: gr.Image, settings: Settings, about: gr.HTML) -> None:
@@ -128,33 +142,37 @@ def _heading(info: ModelInfo) -> None:
     )
 
 
-def _tabs(engine: Engine, inputs: Inputs, settings: Settings) -> dict[str, Component]:
-    """Lay out all tabs; the components of their own values by name, the seed among them."""
+def _tabs(engine: Engine, inputs: Inputs, settings: Settings) -> list[BuiltTab]:
+    """Lay out all tabs; the first has the seed among its values."""
     # Otherwise the last tabs are hidden in a menu on a narrow screen.
     with gr.Tabs(overflow_behavior="wrap") as tabs:
         with gr.Tab(UPSCALE, id="upscale"):
-            seed = build_upscale_tab(engine, inputs, settings)
+            upscale = build_upscale_tab(engine, inputs, settings)
         with gr.Tab("Seed consistency", id="seeds"):
-            seeds = build_seeds_tab(engine, inputs, settings)
+            seeds = build_seeds_tab(inputs, settings)
         with gr.Tab("Trade-off", id="tradeoff"):
             tradeoff = build_tradeoff_tab(engine, inputs, settings)
         with gr.Tab("Trajectory", id="trajectory"):
-            build_trajectory_tab(engine, inputs, seed, settings)
+            trajectory = build_trajectory_tab(inputs, upscale.values["seed"], settings)
+        built = [upscale, seeds, tradeoff, trajectory]
         if len(engine.info.variants) > 1:
             with gr.Tab("Variants", id="variants"):
-                build_variants_tab(inputs, settings)
+                built.append(build_variants_tab(engine.info, inputs, settings))
     tabs.select(_is_upscale, None, inputs.is_upscale_seen, **LIGHT)
-    return {"seed": seed, **seeds, **tradeoff}
+    return built
 
 
 def _is_upscale(tab: gr.SelectData) -> bool:
     return tab.value == UPSCALE
 
 
-def _picture_side() -> tuple[gr.Image, gr.HTML, gr.Image]:
-    """Lay out the picture, the line about it, and the reference."""
-    picture = picture_input("Picture", "picture", 260)
-    about = gr.HTML(elem_id="about-picture")
+def _picture_side() -> tuple[gr.Image, gr.HTML]:
+    """Lay out the picture and the line about it."""
+    return picture_input("Picture", "picture", 210), gr.HTML(elem_id="about-picture")
+
+
+def _examples_side(picture: gr.Image) -> gr.Image:
+    """Lay out the examples of a picture, and the reference."""
     if examples := [str(path) for path in example_pictures()]:
         # gr.Examples would rebuild the picture as a plain gr.Image, which opens the file itself.
         shown = gr.Dataset(
@@ -167,14 +185,14 @@ def _picture_side() -> tuple[gr.Image, gr.HTML, gr.Image]:
         shown.click(examples.__getitem__, shown, picture, **LIGHT)
     with gr.Accordion("Reference picture (optional)", open=False):
         gr.HTML(snippets.line(REFERENCE_HELP, "quiet"))
-        reference = picture_input("Reference", "reference", 180)
-    return picture, about, reference
+        return picture_input("Reference", "reference", 180)
 
 
-def _settings_side(info: ModelInfo) -> Settings:
-    """Lay out the settings below what they cost."""
+def _settings_side(info: ModelInfo, scale: gr.Slider) -> Settings:
+    """Lay out the settings and what they cost, on a narrow page in a drawer."""
+    gr.Button("Settings", size="md", elem_classes="drawer-handle")
+    settings = settings_controls(info, scale)
     cost = gr.HTML(elem_id="evaluations")
-    settings = settings_controls(info)
     show = functools.partial(_cost_line, info.loop_start)
     settings.changed(show, settings.values(), cost, trigger_mode="always_last", **LIGHT)
     cost.value = show(*(component.value for component in settings.values()))

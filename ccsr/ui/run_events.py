@@ -10,11 +10,12 @@ import gradio as gr
 from gradio.components.base import Component
 
 from ccsr.ui import snippets
-from ccsr.ui.event_options import LIGHT, PRIVATE, Block
-from ccsr.ui.inputs import errors_shown
+from ccsr.ui.event_options import LIGHT, PRIVATE, Block, Chosen
+from ccsr.ui.inputs import Settings, errors_shown
 from ccsr.ui.loupe import Loupe, loupe_update
 from ccsr.ui.model_queue import QueueFull, Waiting
 from ccsr.ui.run_controller import NOT_BEGUN, Action, Press, RunController, RunState
+from ccsr.ui.shown_run import ShownRun
 from ccsr.ui.tab_run import (
     Frame,
     Inputs,
@@ -29,8 +30,6 @@ from ccsr.ui.tab_run import (
     closed_at_end,
 )
 
-OTHER_SETTINGS = "This result is of other settings than those that are chosen now."
-
 
 @dataclass(frozen=True)
 class RunComponents:
@@ -39,6 +38,8 @@ class RunComponents:
     start: gr.Button
     stop: gr.Button
     status: gr.HTML
+    origin: gr.HTML
+    """Says of what the results are; everything after it in the tab shows them."""
     results: gr.State
     """Holds the results; its change shows them."""
     preview: Loupe | None = None
@@ -63,6 +64,16 @@ def run_buttons(label: str) -> tuple[gr.Button, gr.Button]:
     return start, stop
 
 
+def status_lines(prefix: str, hint: str) -> tuple[gr.HTML, gr.HTML]:
+    """Lay out the state of a run, and of what its results are.
+
+    Args:
+        prefix: Of the ids of the tab's elements.
+        hint: Shown before the first run.
+    """
+    return gr.HTML(hint, elem_id=f"{prefix}-status"), gr.HTML(elem_id=f"{prefix}-origin")
+
+
 def button_updates(state: RunState) -> tuple[Any, Any]:
     """How the buttons that start and stop a run look in a state."""
     if state is RunState.STOPPING:
@@ -81,7 +92,7 @@ class Rerun:
     wanted: Callable[..., bool]
     """Whether they do, given the results, the path of the picture and the tab's values."""
     is_seen: gr.State
-    """Whether the tab is in sight: otherwise its results are marked as those of other settings."""
+    """Whether the tab is in sight: otherwise nothing runs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +129,8 @@ class _Handlers(Generic[Query, Made]):
         *given, is_seen = values
         results, path, _, *chosen = given
         assert self.rerun is not None
-        skipped = gr.skip()
-        if not self.rerun.wanted(results, path, *chosen):
-            return (skipped,) * 4
-        if not is_seen:
-            return skipped, skipped, snippets.line(OTHER_SETTINGS, "quiet"), skipped
+        if not is_seen or not self.rerun.wanted(results, path, *chosen):
+            return (gr.skip(),) * 4
         return self.press(request, controller, *given)
 
     async def follow(
@@ -222,9 +230,10 @@ def wire_tab_run(
     tab_run: TabRun[Query, Made],
     inputs: Inputs,
     components: RunComponents,
-    chosen: Sequence[Block],
+    own: Sequence[Chosen],
+    settings: Settings,
     rerun: Rerun | None = None,
-) -> None:
+) -> ShownRun:
     """Connect the components of a tab with its run.
 
     A run ends itself after Stop, with a last frame. Gradio's own cancelling would let it go on for
@@ -234,28 +243,24 @@ def wire_tab_run(
         tab_run: The run.
         inputs: Its picture and reference, and the sessions of the visitors.
         components: Buttons, status and results.
-        chosen: The components that `tab_run.read` reads.
+        own: The components that `tab_run.read` reads before those of the settings.
+        settings: These.
         rerun: What else starts the run; it supersedes one that is under way.
+
+    Returns:
+        What is compared with the choices of the page.
     """
     handlers = _Handlers(inputs, tab_run, rerun, len(components.outputs))
     controller, presses = gr.State(RunController()), gr.State(0)
+    chosen = [*own, *settings.values()]
     values = [controller, components.results, inputs.picture, inputs.reference, *chosen]
     pressed = [*components.buttons, components.status, presses]
     _wire_press(values, pressed, handlers.press, [components.start.click])
     if rerun is not None:
         _wire_press([*values, rerun.is_seen], pressed, handlers.press_if_wanted, rerun.triggers)
-    # A refused press takes no place in the queue: it does not change the number of presses.
-    presses.change(
-        handlers.follow,
-        values,
-        [*components.buttons, *components.outputs],
-        api_visibility="private",
-        show_progress="minimal",
-        show_progress_on=components.status,
-        trigger_mode="multiple",  # a run that supersedes another begins before that has ended
-        concurrency_limit=None,
-    )
+    _wire_follow(handlers.follow, presses, values, components)
     _wire_stop(handlers.stop, controller, components)
+    return ShownRun(tab_run, components.results, chosen, own, components.origin)
 
 
 def _wire_press(
@@ -273,6 +278,25 @@ def _wire_press(
         concurrency_limit=None,
         trigger_mode="multiple",
         **PRIVATE,
+    )
+
+
+def _wire_follow(
+    handler: Callable[..., Any],
+    presses: gr.State,
+    values: Sequence[Block],
+    components: RunComponents,
+) -> None:
+    # A refused press takes no place in the queue: it does not change the number of presses.
+    presses.change(
+        handler,
+        values,
+        [*components.buttons, *components.outputs],
+        api_visibility="private",
+        show_progress="minimal",
+        show_progress_on=components.status,
+        trigger_mode="multiple",  # a run that supersedes another begins before that has ended
+        concurrency_limit=None,
     )
 
 

@@ -24,6 +24,13 @@ def line(text: str, kind: str = "") -> str:
     return f'<p class="line {kind}"{role}>{escape(text)}</p>'
 
 
+def origin(caption: str, difference: str | None = None) -> str:
+    """A line of what results are of, after a mark if that is not what is chosen now."""
+    mark = "" if difference is None else f"<strong>{escape(difference)}</strong>: "
+    kind = "line quiet" if difference is None else "line stale"
+    return f'<p class="{kind}">{mark}{escape(caption)}</p>'
+
+
 def cost_line(config: SamplingConfig, loop_start: LoopStart = "paper") -> str:
     """The refinement steps and network evaluations (NFE) of a setting."""
     plan = timestep_plan(config, loop_start)

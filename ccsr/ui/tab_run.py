@@ -21,6 +21,7 @@ from ccsr.ui.files import make_room, remove_folder
 from ccsr.ui.inputs import errors_shown, read_facts
 from ccsr.ui.loupe import Views
 from ccsr.ui.model_queue import About, ModelQueue
+from ccsr.ui.origin import Origin
 from ccsr.ui.run_controller import RunState
 from ccsr.ui.sessions import OpenPicture, Sessions, open_picture
 
@@ -41,6 +42,11 @@ PREVIEW_LEFT = (
 
 class Results(Protocol):
     """What a run has made so far, as files and numbers."""
+
+    @property
+    def origin(self) -> Origin:
+        """What they are made of."""
+        ...
 
     @property
     def folder(self) -> Path:
@@ -85,6 +91,11 @@ class Job(Generic[Query, Made]):
     """Path of the true picture."""
     before: Made | None = None
     """Results of the run before, if they stay on the page."""
+
+    @property
+    def origin(self) -> Origin:
+        """What its results are made of."""
+        return Origin.of(self.source.path, self.query, self.reference)
 
 
 @dataclass(frozen=True)

@@ -45,17 +45,48 @@ CSS = """
 /* Picture and settings on the left, the tabs on the right; below 900 px one column. */
 .workspace {
     display: grid !important;
-    grid-template: "picture tabs" auto "settings tabs" 1fr / minmax(300px, 360px) minmax(0, 1fr);
-    gap: 16px 28px;
+    grid-template:
+        "picture tabs" auto "examples tabs" auto "settings tabs" 1fr
+        / minmax(300px, 360px) minmax(0, 1fr);
+    gap: 12px 28px;
 }
+.workspace > .column { gap: 12px; }
 .workspace > .picture { grid-area: picture; }
+.workspace > .examples-side { grid-area: examples; }
 .workspace > .settings { grid-area: settings; }
 .workspace > .tabs-side { grid-area: tabs; min-width: 0 !important; }
+#examples .gallery { flex-wrap: nowrap; gap: 6px; overflow-x: auto; }
+#examples .container.gallery { width: 50px; height: 50px; }
+
+/* A slider in one line. */
+.sizing { max-width: 520px; }
+.sizing .wrap:has(> .slider_input_container) {
+    display: flex; flex-direction: row-reverse; align-items: center; gap: 16px;
+}
+.sizing .head {
+    flex: 0 0 auto; width: auto !important; margin: 0; gap: 12px;
+    flex-direction: row; align-items: center;
+}
+.sizing .slider_input_container { flex: 1 1 100px; min-width: 0; }
+
+.drawer-handle { display: none; }
 @media (max-width: 900px) {
     .workspace {
-        grid-template: "picture" auto "tabs" auto "settings" auto / minmax(0, 1fr);
+        grid-template: "picture" auto "examples" auto "tabs" auto / minmax(0, 1fr);
     }
     .workspace > * { min-width: 0 !important; }
+    /* A drawer at the foot of the page, lower than half of it: the result stays in view. */
+    .workspace > .settings {
+        position: fixed; inset: auto 0 0 0; z-index: 40; max-height: 46vh; overflow-y: auto;
+        padding: 6px 16px; gap: 8px; background: var(--body-background-fill);
+        border-top: 1px solid var(--border-color-primary); box-shadow: 0 -4px 16px rgb(0 0 0 / .15);
+    }
+    .settings > .drawer-handle {
+        display: block; position: sticky; top: 0; z-index: 1; min-height: 40px; flex-shrink: 0;
+    }
+    .settings:not(.open) > :not(.drawer-handle) { display: none !important; }
+    .workspace { padding-bottom: 64px; }
+    .workspace:has(> .settings.open) { padding-bottom: 50vh; }
 }
 
 .gradio-container .html-container { padding: 0; }
@@ -65,6 +96,12 @@ CSS = """
 .line.quiet { color: var(--body-text-color-subdued); font-size: var(--text-sm); }
 .line.error { color: var(--error-text-color, #b91c1c); }
 .dark .line.error { color: #fca5a5; }
+
+.line.stale { color: #9a3412; font-size: var(--text-sm); }
+.dark .line.stale { color: #fdba74; }
+/* What is shown is of an earlier choice; not at once, for a run that takes no time. */
+.block :is(.loupe-cells, svg.plot) { transition: opacity .2s .3s; }
+.block:has(.stale) ~ * :is(.loupe-cells, svg.plot) { opacity: .35; }
 
 .run .bar {
     height: 6px; border-radius: 3px; overflow: hidden; margin-bottom: 6px;
@@ -135,9 +172,26 @@ svg.plot [id^=mark-] { cursor: ew-resize; touch-action: none; }
 
 button.stop:disabled { filter: grayscale(1); opacity: .5; }
 .actions { align-items: stretch; }
-.with-dice { flex-wrap: nowrap !important; align-items: flex-end; gap: 8px !important; }
+.with-dice {
+    flex-wrap: nowrap !important; align-items: flex-end; gap: 8px !important; max-width: 300px;
+}
+.with-dice label.container { display: flex; align-items: center; gap: 12px; }
+.with-dice .block { padding: 4px 12px; }
+.with-dice label.container > span { margin: 0; }
 .dice { flex: 0 0 auto !important; padding-inline: 14px !important; }
 .run-buttons { align-items: flex-end; }
+
+/* Large enough for a finger, and the focus of the keyboard in sight. */
+.icon-button-wrapper button, .source-selection button, button.icon,
+input[type=number], .reset-button, .label-wrap, footer button, [role=tab] {
+    min-height: 24px; min-width: 24px;
+}
+.label-wrap { align-items: center !important; }
+input[type=range] { box-sizing: content-box !important; padding-block: 8px !important;
+    margin-block: -8px !important; background-clip: content-box !important; }
+:is(input, button, a, summary, [role=slider], [role=tab]):focus-visible {
+    outline: 2px solid var(--color-accent) !important; outline-offset: 2px;
+}
 .result-columns .form > * { min-height: 92px; }
 .below-result { align-items: center; }
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.components.base import Component
 
 from ccsr.config import (
     DEFAULT_NUM_SEEDS,
@@ -26,7 +25,7 @@ from ccsr.evaluation.report import picture_name, settings_text, write_report
 from ccsr.evaluation.stability import ScoreStatistics, StabilityReport
 from ccsr.images.writing import save_png
 from ccsr.inference.cost import Cost, cost_of
-from ccsr.inference.events import Engine, Progress, Restored
+from ccsr.inference.events import Progress, Restored
 from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
@@ -48,7 +47,9 @@ from ccsr.ui.inputs import (
     read_whole,
 )
 from ccsr.ui.loupe import Loupe, View, Views, map_view
-from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
+from ccsr.ui.origin import Origin
+from ccsr.ui.run_events import RunComponents, run_buttons, status_lines, wire_tab_run
+from ccsr.ui.shown_run import BuiltTab
 from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, new_job, results_state
 from ccsr.ui.tabs.agreement import build_agreement
 
@@ -66,8 +67,7 @@ Query = tuple[SamplingConfig, Sequence[int]]
 class SeedRun:
     """The results of a run over seeds so far, as files and numbers."""
 
-    name: str
-    """Of the input, without its suffix."""
+    origin: Origin
     folder: Path
     total: int
     bicubic: Path
@@ -138,14 +138,14 @@ class _RunView:
         return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
 
-def build_seeds_tab(engine: Engine, inputs: Inputs, settings: Settings) -> dict[str, Component]:
-    """Lay out the tab and connect it; the components of its own values by name."""
+def build_seeds_tab(inputs: Inputs, settings: Settings) -> BuiltTab:
+    """Lay out the tab and connect it."""
     with gr.Row(elem_classes="actions"):
         num_seeds = number_slider(NUM_SEEDS, DEFAULT_NUM_SEEDS, min_width=200)
         first_seed = number_box(SEED, DEFAULT_SEED, label="First seed")
         with gr.Row(elem_classes="run-buttons"):
             buttons = run_buttons("Run seeds")
-    status = gr.HTML(HINT, elem_id="seeds-status")
+    lines = status_lines("seeds", HINT)
     results = results_state()
     view = _run_view()
     results.change(_show, results, view.components(), trigger_mode="always_last", **IN_ORDER)
@@ -153,11 +153,10 @@ def build_seeds_tab(engine: Engine, inputs: Inputs, settings: Settings) -> dict[
     view.loupe.select(_chosen, None, chosen_seed, **IN_ORDER)
     build_agreement(results, chosen_seed)
 
-    components = RunComponents(*buttons, status, results)
-    chosen = [first_seed, num_seeds, *settings.values()]
-    wire_tab_run(TAB_RUN, inputs, components, chosen)
+    components = RunComponents(*buttons, *lines, results)
+    run = wire_tab_run(TAB_RUN, inputs, components, [first_seed, num_seeds], settings)
     _add_endpoint(inputs, (first_seed, num_seeds), settings)
-    return {"first_seed": first_seed, "num_seeds": num_seeds}
+    return BuiltTab(run, {"first_seed": first_seed, "num_seeds": num_seeds})
 
 
 def _run_view() -> _RunView:
@@ -279,7 +278,7 @@ def _no_results(job: Job[Query, SeedRun], folder: Path, baseline: dict[str, floa
     """A run before its first seed."""
     enlarged = folder / "bicubic.png"
     return SeedRun(
-        name=Path(job.source.path).stem,
+        origin=job.origin,
         folder=folder,
         total=len(job.query[1]),
         bicubic=enlarged,
@@ -322,7 +321,7 @@ def _write_maps(folder: Path, report: StabilityReport) -> tuple[View, View]:
 
 def pack(run: SeedRun) -> Path:
     """Write the ZIP of a run: all pictures and the files of the report."""
-    name = f"{run.name}_{len(run.seeds)}-seeds.zip"
+    name = f"{Path(run.origin.picture).stem}_{len(run.seeds)}-seeds.zip"
     return write_zip(run.folder / name, [*run.pictures, *run.report])
 
 

@@ -51,7 +51,9 @@ from ccsr.ui.inputs import (
     read_whole,
 )
 from ccsr.ui.loupe import Loupe, View, Views
-from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
+from ccsr.ui.origin import Origin
+from ccsr.ui.run_events import RunComponents, run_buttons, status_lines, wire_tab_run
+from ccsr.ui.shown_run import BuiltTab
 from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, new_job, results_state
 
 HINT = snippets.hint(
@@ -95,6 +97,7 @@ element.addEventListener("keydown", (event) => {
 class Sweep:
     """The points of a sweep so far."""
 
+    origin: Origin
     folder: Path
     total: int
     points: tuple[Point, ...] = ()
@@ -123,8 +126,8 @@ class _SweepView:
         return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
 
-def build_tradeoff_tab(engine: Engine, inputs: Inputs, settings: Settings) -> dict[str, Component]:
-    """Lay out the tab and connect it; the components of its own values by name."""
+def build_tradeoff_tab(engine: Engine, inputs: Inputs, settings: Settings) -> BuiltTab:
+    """Lay out the tab and connect it."""
     with gr.Row(elem_classes="actions"):
         t_maxs = _fractions_box("t_max", DEFAULT_T_MAXS)
         t_mins = _fractions_box("t_min", DEFAULT_T_MINS)
@@ -133,15 +136,15 @@ def build_tradeoff_tab(engine: Engine, inputs: Inputs, settings: Settings) -> di
             buttons = run_buttons("Compare")
     swept = [t_maxs, t_mins, seeds]
     cost = gr.HTML(elem_id="sweep-cost")
-    status = gr.HTML(HINT, elem_id="sweep-status")
+    lines = status_lines("sweep", HINT)
     view = _sweep_view()
     results = results_state()
     _wire_view(view, results)
     _wire_cost(cost, swept, settings, engine.info.loop_start)
-    components = RunComponents(*buttons, status, results)
-    wire_tab_run(TAB_RUN, inputs, components, [*swept, *settings.values()])
+    components = RunComponents(*buttons, *lines, results)
+    run = wire_tab_run(TAB_RUN, inputs, components, swept, settings)
     _add_endpoint(inputs, swept, settings)
-    return {"sweep_t_maxs": t_maxs, "sweep_t_mins": t_mins, "sweep_seeds": seeds}
+    return BuiltTab(run, {"sweep_t_maxs": t_maxs, "sweep_t_mins": t_mins, "sweep_seeds": seeds})
 
 
 def _sweep_view() -> _SweepView:
@@ -281,7 +284,7 @@ def sweep_settings(job: Job[Query, Sweep]) -> Iterator[Progress | Decoded | Swee
     configs, seeds = job.query
     picture = job.source.picture
     scorer = make_scorer(picture, read_reference(job.reference, picture, configs[0]))
-    sweep, loop_start = Sweep(new_folder(), len(configs)), job.engine.info.loop_start
+    sweep, loop_start = Sweep(job.origin, new_folder(), len(configs)), job.engine.info.loop_start
     work = tradeoff.sweep(job.source.session, configs, seeds, scorer, loop_start)
     with closed_at_end(work) as events:
         for event in events:

@@ -24,14 +24,16 @@ from ccsr.evaluation.plots import (
 from ccsr.evaluation.report import settings_text
 from ccsr.images.writing import save_png
 from ccsr.inference.cost import Cost, cost_of
-from ccsr.inference.events import Engine, Progress
+from ccsr.inference.events import Progress
 from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
-from ccsr.ui.event_options import IN_ORDER, LIGHT, changes_of
+from ccsr.ui.event_options import IN_ORDER, LIGHT, Chosen, changes_of
 from ccsr.ui.files import new_folder
 from ccsr.ui.inputs import Settings, blank, read_config, read_reference, read_whole
 from ccsr.ui.loupe import Loupe, View, Views
-from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
+from ccsr.ui.origin import Origin
+from ccsr.ui.run_events import RunComponents, run_buttons, status_lines, wire_tab_run
+from ccsr.ui.shown_run import BuiltTab
 from ccsr.ui.tab_run import Inputs, Job, TabRun, results_state
 
 HINT = snippets.hint(
@@ -114,9 +116,9 @@ element.addEventListener("focusout", ({ relatedTarget }) => {
 class Trajectory:
     """The estimates of a run, as files and numbers."""
 
+    origin: Origin
     folder: Path
     total: int
-    config: SamplingConfig
     loop_start: LoopStart
     """The model's."""
     timesteps: tuple[int, ...] = ()
@@ -125,26 +127,29 @@ class Trajectory:
     scores: tuple[dict[str, float], ...] = ()
     """One for each timestep."""
 
+    @property
+    def config(self) -> SamplingConfig:
+        """The settings of the run."""
+        return self.origin.configs[0]
+
     def __len__(self) -> int:
         """Estimates that are decoded."""
         return len(self.pictures)
 
 
-def build_trajectory_tab(
-    engine: Engine, inputs: Inputs, seed: gr.Number, settings: Settings
-) -> None:
+def build_trajectory_tab(inputs: Inputs, seed: Chosen, settings: Settings) -> BuiltTab:
     """Lay out the tab and connect it."""
     with gr.Row(elem_classes="run-buttons"):
         buttons = run_buttons("Show the trajectory")
-    status = gr.HTML(HINT, elem_id="trajectory-status")
+    lines = status_lines("trajectory", HINT)
     with gr.Column(visible=False) as panel:
         strip = Loupe(elem_id="trajectory-strip")
         plot = gr.HTML(elem_id="trajectory-plot", js_on_load=MOVES)
         gr.HTML(snippets.line(HELP, "quiet"))
     results = results_state()
     _wire_view((panel, strip, plot), results, settings)
-    components = RunComponents(*buttons, status, results)
-    wire_tab_run(TAB_RUN, inputs, components, [seed, *settings.values()])
+    components = RunComponents(*buttons, *lines, results)
+    return BuiltTab(wire_tab_run(TAB_RUN, inputs, components, [seed], settings), {})
 
 
 def _wire_view(
@@ -178,7 +183,7 @@ def decode_estimates(job: Job[Query, Trajectory]) -> Iterator[Progress | Traject
     scorer = make_scorer(picture, read_reference(job.reference, picture, config))
     yield from session.refine(config, seed)
     steps = spread_out(session.steps(config, seed), SHOWN_ESTIMATES)
-    trajectory = Trajectory(new_folder(), len(steps), config, info.loop_start)
+    trajectory = Trajectory(job.origin, new_folder(), len(steps), info.loop_start)
     for step in steps:
         result = session.restore(config, seed, step).picture
         path = trajectory.folder / f"t-{step.timestep:03d}.png"

@@ -28,7 +28,9 @@ from ccsr.ui.files import (
 )
 from ccsr.ui.inputs import Settings, errors_shown, number_box, read_config, read_named, read_whole
 from ccsr.ui.loupe import Loupe, View, Views, loupe_update
-from ccsr.ui.run_events import Rerun, RunComponents, run_buttons, wire_tab_run
+from ccsr.ui.origin import Origin
+from ccsr.ui.run_events import Rerun, RunComponents, run_buttons, status_lines, wire_tab_run
+from ccsr.ui.shown_run import BuiltTab
 from ccsr.ui.tab_run import Inputs, Job, Preview, TabRun, closed_at_end, new_job, results_state
 
 HINT = snippets.hint(
@@ -64,6 +66,11 @@ class Upscaled:
         return 1
 
     @property
+    def origin(self) -> Origin:
+        """What it is made of."""
+        return Origin(self.source, (self.config,), (self.seed,))
+
+    @property
     def folder(self) -> Path:
         """Where the result is; the enlargement may be of an earlier run."""
         return self.result.parent
@@ -96,31 +103,32 @@ class _ResultView:
         return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
 
-def build_upscale_tab(engine: Engine, inputs: Inputs, settings: Settings) -> gr.Number:
-    """Lay out the tab and connect it; the box of its seed."""
+def build_upscale_tab(engine: Engine, inputs: Inputs, settings: Settings) -> BuiltTab:
+    """Lay out the tab and connect it; its seed is among its own values."""
     with gr.Row(elem_classes="actions"):
-        seed = _seed_box()
         with gr.Row(elem_classes="run-buttons"):
             buttons = run_buttons("Upscale")
-    status = gr.HTML(HINT, elem_id="upscale-status")
+        seed = _seed_box()
+    lines = status_lines("upscale", HINT)
     view = _result_view()
     results = results_state(_release)
     results.change(_show, results, view.components(), **IN_ORDER)
-    wire_tab_run(
+    run = wire_tab_run(
         TAB_RUN,
         inputs,
-        RunComponents(*buttons, status, results, view.loupe),
-        [seed, *settings.values()],
+        RunComponents(*buttons, *lines, results, view.loupe),
+        [seed],
+        settings,
         Rerun(settings.chosen(), _shows_another_setting, inputs.is_upscale_seen),
     )
     _add_endpoint(inputs, seed, settings)
-    return seed
+    return BuiltTab(run, {"seed": seed})
 
 
 def _seed_box() -> gr.Number:
     """Lay out the seed with the button that draws one at random."""
     with gr.Row(elem_classes="with-dice"):
-        seed = number_box(SEED, DEFAULT_SEED)
+        seed = number_box(SEED, DEFAULT_SEED, info=None)
         dice = gr.Button("⚄ Random", elem_classes="dice", min_width=100)
     dice.click(lambda: random.randint(0, MAX_SEED), None, seed, **LIGHT)
     return seed

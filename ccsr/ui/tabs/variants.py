@@ -1,6 +1,7 @@
 """The tab that shows the variants of the paper's ablation side by side."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ccsr.evaluation.report import settings_text, write_array
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.writing import save_png
 from ccsr.inference.cost import Cost, cost_of
-from ccsr.inference.events import Decoded, Progress, Restored, Session
+from ccsr.inference.events import Decoded, ModelInfo, Progress, Restored, Session
 from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.event_options import IN_ORDER
@@ -37,7 +38,9 @@ from ccsr.ui.inputs import (
     read_whole,
 )
 from ccsr.ui.loupe import Loupe, View, Views, map_view
-from ccsr.ui.run_events import RunComponents, run_buttons, wire_tab_run
+from ccsr.ui.origin import Origin
+from ccsr.ui.run_events import RunComponents, run_buttons, status_lines, wire_tab_run
+from ccsr.ui.shown_run import BuiltTab
 from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, results_state
 
 HINT = snippets.hint(
@@ -48,8 +51,8 @@ HELP = (
     "Best and worst are by PSNR against the reference, or against the input without one. The maps "
     "share one colour scale. " + L_STD_HELP
 )
-Query = tuple[SamplingConfig, Sequence[int]]
-"""Settings, whatever their variant, and seeds."""
+Query = tuple[Sequence[SamplingConfig], Sequence[int]]
+"""Settings that differ in their variant, and seeds."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,6 +73,7 @@ class VariantResult:
 class Ablation:
     """The variants that are done."""
 
+    origin: Origin
     folder: Path
     total: int
     variants: tuple[VariantResult, ...] = ()
@@ -85,7 +89,7 @@ class Ablation:
         return len(self.variants)
 
 
-def build_variants_tab(inputs: Inputs, settings: Settings) -> None:
+def build_variants_tab(info: ModelInfo, inputs: Inputs, settings: Settings) -> BuiltTab:
     """Lay out the tab and connect it.
 
     The variant among the settings has no effect here.
@@ -94,36 +98,40 @@ def build_variants_tab(inputs: Inputs, settings: Settings) -> None:
         seeds = number_slider(NUM_VARIANT_SEEDS, DEFAULT_SWEEP_SEEDS)
         with gr.Row(elem_classes="run-buttons"):
             buttons = run_buttons("Compare variants")
-    status = gr.HTML(HINT, elem_id="variants-status")
+    lines = status_lines("variants", HINT)
     with gr.Column(visible=False) as panel:
         loupe = Loupe(elem_id="variants-loupe")
         table = gr.HTML(elem_id="variants-table")
         gr.HTML(snippets.line(HELP, "quiet"))
     results = results_state()
     results.change(_show, results, [panel, loupe, table], trigger_mode="always_last", **IN_ORDER)
-    components = RunComponents(*buttons, status, results)
-    wire_tab_run(TAB_RUN, inputs, components, [seeds, *settings.values()])
+    components = RunComponents(*buttons, *lines, results)
+    return BuiltTab(wire_tab_run(tab_run(info), inputs, components, [seeds], settings), {})
 
 
-def read_query(values: Sequence[Any]) -> Query:
+def read_query(variants: Sequence[Variant], values: Sequence[Any]) -> Query:
     """Settings and seeds, from the number of seeds and the values of the settings.
+
+    Args:
+        variants: Those of the model.
+        values: The number of seeds, and the values of the settings, whose variant has no effect.
 
     Raises:
         ValueError: If a value is missing or out of its range.
     """
     count, *rest = values
     last = DEFAULT_SEED + read_whole(NUM_VARIANT_SEEDS, count)
-    return read_config(rest), range(DEFAULT_SEED, last)
+    configs = [read_config(rest, variant=variant) for variant in reversed(variants)]
+    return configs, range(DEFAULT_SEED, last)
 
 
 def compare_variants(job: Job[Query, Ablation]) -> Iterator[Progress | Decoded | Ablation]:
     """Run every variant with every seed: progress, and all variants so far after each."""
-    config, seeds = job.query
+    configs, seeds = job.query
     picture, session, info = job.source.picture, job.source.session, job.engine.info
-    scorer = make_scorer(picture, read_reference(job.reference, picture, config))
-    configs = [config.replace(variant=v) for v in reversed(info.variants)]
-    enlarged = bicubic(picture, target_size(picture, config))
-    ablation = Ablation(new_folder(), len(configs), baseline=scorer(enlarged.rgb))
+    scorer = make_scorer(picture, read_reference(job.reference, picture, configs[0]))
+    enlarged = bicubic(picture, target_size(picture, configs[0]))
+    ablation = Ablation(job.origin, new_folder(), len(configs), baseline=scorer(enlarged.rgb))
     path = write_preview(ablation.folder / "bicubic.png", enlarged.rgb)
     ablation = dataclasses.replace(ablation, bicubic=path)
     total = _num_evaluations(session, configs, seeds)
@@ -156,9 +164,13 @@ def _runs(
 def _num_evaluations(
     session: Session, configs: Sequence[SamplingConfig], seeds: Sequence[int]
 ) -> int:
-    """Network evaluations to come; V2 and CCSR share theirs."""
-    apart = [c for c in configs if c.variant != "v2" or len(configs) == 1]
-    return sum(session.num_evaluations(c, seed) for c in apart for seed in seeds)
+    """Network evaluations to come."""
+    return sum(session.num_evaluations(c, seed) for c in _apart(configs) for seed in seeds)
+
+
+def _apart(configs: Sequence[SamplingConfig]) -> list[SamplingConfig]:
+    """The settings that share no estimates; V2 and CCSR share theirs."""
+    return [c for c in configs if c.variant != "v2" or len(configs) == 1]
 
 
 def _with_variant(ablation: Ablation, report: StabilityReport, files: Sequence[Path]) -> Ablation:
@@ -218,10 +230,15 @@ def variants_table(variants: Sequence[VariantResult], baseline: Mapping[str, flo
 
 
 def cost_of_query(query: Query, picture: HasSize, loop_start: LoopStart) -> Cost:
-    """What a comparison of all three variants costs; V2 and CCSR share their evaluations."""
-    config, seeds = query
-    cost = cost_of(config, len(seeds), target_size(picture, config), loop_start)
-    return dataclasses.replace(cost, evaluations=2 * cost.evaluations, decodes=3 * cost.decodes)
+    """What a comparison costs; V2 and CCSR share their evaluations."""
+    configs, seeds = query
+    size = target_size(picture, configs[0])
+    costs = [cost_of(config, len(seeds), size, loop_start) for config in _apart(configs)]
+    evaluations, decodes = sum(cost.evaluations for cost in costs), len(configs) * len(seeds)
+    return Cost(evaluations, decodes, size)
 
 
-TAB_RUN = TabRun(read_query, compare_variants, cost_of_query, "variants", noun="variant")
+def tab_run(info: ModelInfo) -> TabRun[Query, Ablation]:
+    """The run of the tab with the variants of a model."""
+    read = functools.partial(read_query, info.variants)
+    return TabRun(read, compare_variants, cost_of_query, "variants", noun="variant")

@@ -97,7 +97,7 @@ class Tab:
         self.start = self.page.get_by_role("button", name=start, exact=True)
         self.panel = self.page.get_by_role("tabpanel").filter(has=self.start)
         self.stop = self.panel.get_by_role("button", name="Stop")
-        self.status = self.part("status")
+        self.status, self.origin = self.part("status"), self.part("origin")
 
     def part(self, name: str) -> Locator:
         """The element of an id."""

@@ -456,6 +456,6 @@ def test_settings_moved_in_another_tab_run_nothing_unseen(
     ui.come_to_rest()
     assert engine.evaluations == before
     ui.upscale.open()
-    expect(ui.upscale.status).to_contain_text("of other settings")
+    expect(ui.upscale.origin).to_contain_text("Of other settings")
     ui.choose_number("t_min", "0.25")
     expect(ui.upscale.facts).to_contain_text("new of")

@@ -7,7 +7,7 @@ import pytest
 
 from ccsr.ui.api import add_endpoint
 from ccsr.ui.compute_thread import compute
-from ccsr.ui.inputs import FIELDS, settings_controls
+from ccsr.ui.inputs import FIELDS, setting_slider, settings_controls
 from ccsr.ui.model_queue import ModelQueue
 from tests.fakes import FakeEngine, run_coroutine
 
@@ -15,7 +15,7 @@ from tests.fakes import FakeEngine, run_coroutine
 def page(run: Any) -> gr.Blocks:  # noqa: ANN401
     with gr.Blocks() as blocks:
         own = {"picture": gr.Image(type="filepath"), "seed": gr.Number(0)}
-        settings = settings_controls(FakeEngine().info)
+        settings = settings_controls(FakeEngine().info, setting_slider("scale"))
         reference = {"reference": gr.Image(type="filepath")}
         add_endpoint(
             "run", run, {**own, **settings.named(), **reference}, [gr.JSON()], ModelQueue()

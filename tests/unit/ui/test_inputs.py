@@ -18,6 +18,7 @@ from ccsr.ui.inputs import (
     read_picture,
     read_reference,
     read_whole,
+    setting_slider,
     settings_controls,
 )
 from tests.fakes import FakeEngine
@@ -73,7 +74,7 @@ def test_presets_of_v2_are_offered_for_its_models_only(
 ) -> None:
     info = dataclasses.replace(FakeEngine().info, start_point=start_point)
     with gr.Blocks() as page:
-        settings_controls(info)
+        settings_controls(info, setting_slider("scale"))
     (preset,) = (b for b in page.blocks.values() if getattr(b, "elem_id", None) == "preset")
     assert isinstance(preset, gr.Dropdown)
     assert ("v2" in {value for _, value in preset.choices}) == offered

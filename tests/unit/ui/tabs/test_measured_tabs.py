@@ -26,7 +26,7 @@ CONFIG = SamplingConfig(scale=1.0)
         (run_seeds, (CONFIG, [0, 1])),
         (sweep_settings, ([CONFIG], [0, 1])),
         (decode_estimates, (CONFIG, 0)),
-        (compare_variants, (CONFIG, [0, 1])),
+        (compare_variants, ([CONFIG], [0, 1])),
     ],
 )
 def test_results_too_small_to_measure_cost_no_network_evaluation(
