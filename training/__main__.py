@@ -7,13 +7,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ccsr.whole_file import lacks_space
-from training.config import Recipe, load_recipe
+from training.config import RECIPES, Recipe, load_recipe, recipe_path
 from training.loop import TrainStep
 from training.origin import find_origin
 from training.run import Run
 from training.steps import STEPS, require_steps, run_step, steps_of
-
-COMPACT = Path(__file__).parent / "recipes" / "compact.toml"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,7 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
                         help=f"all, or some of: {', '.join(STEPS)}")  # fmt: skip
     parser.add_argument("--data", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--run", type=Path, required=True, help="folder that training writes to")
-    parser.add_argument("--recipe", type=Path, default=COMPACT, help="default: %(default)s")
+    parser.add_argument("--recipe", type=recipe_path, default="compact", help="TOML file, or one "
+                        "that ships: "
+                        f"{', '.join(sorted(path.stem for path in RECIPES.glob('*.toml')))}; "
+                        "default: %(default)s")  # fmt: skip
     parser.add_argument("--init", metavar="MODEL", help="folder, or repository of the hub, whose "
                         "networks training starts from, as far as shapes agree: of a model, which "
                         "also stands for steps that are not run, or of Stable Diffusion "

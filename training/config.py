@@ -25,6 +25,9 @@ Perceptual = Literal["vgg", "alex", "both", "all"]
 COMPRESSION = 8
 """Pixels per latent along each side, of the compact autoencoder and of Stable Diffusion's."""
 
+RECIPES = Path(__file__).parent / "recipes"
+"""The recipes that ship."""
+
 T = TypeVar("T")
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -357,6 +360,12 @@ def require_official(name: str, stage: Stage1Config | Stage2Config) -> None:
                 f"{name}.{key} must be {value} with implementation = 'official', got {found}; "
                 "the authors' code has nothing else"
             )
+
+
+def recipe_path(name: str) -> Path:
+    """The file of a recipe: that of this name in the package, such as "sd21", or else any file."""
+    shipped = RECIPES / f"{name}.toml"
+    return shipped if shipped.is_file() else Path(name)
 
 
 def load_recipe(path: Path) -> Recipe:

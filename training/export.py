@@ -1,5 +1,8 @@
 """The networks of a run as a model folder, in float16, which `--model` takes."""
 
+import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from diffusers import ConfigMixin
@@ -11,9 +14,12 @@ from ccsr.inference.hub import OWN_COMPONENTS
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.compact_autoencoder import CompactAutoencoder
 from ccsr.models.sd21 import WORKING_SIZE
-from ccsr.whole_file import whole_folder
+from ccsr.whole_file import whole_folder, write_whole
+from training.fingerprint import FINGERPRINT_FILE
 from training.run import Run
 
+ORIGIN_OF_MODEL = "training.json"
+"""File of a model folder that says how the model was made."""
 STEPS_OF: dict[Variant, tuple[str, str]] = {
     "ccsr": ("stage1", "stage2"),
     "v2": ("stage1", "autoencoder"),
@@ -46,6 +52,7 @@ def export(run: Run, output: Path, variant: Variant | None = None) -> None:
     main = finished[0] if variant is None else variant
     others = finished[1:] if variant is None and main == "ccsr" else ()
     with whole_folder(output) as folder:
+        write_whole(folder / ORIGIN_OF_MODEL, _origin_of_model(run, (main, *others)))
         _pipeline(run, main).save_pretrained(folder, max_shard_size=SHARD_SIZE)
         for other in others:
             pipeline = _pipeline(run, other)
@@ -53,6 +60,15 @@ def export(run: Run, output: Path, variant: Variant | None = None) -> None:
                 if subfolder == other:
                     network = getattr(pipeline, part)
                     network.save_pretrained(folder / subfolder / part, max_shard_size=SHARD_SIZE)
+
+
+def _origin_of_model(run: Run, variants: Sequence[Variant]) -> str:
+    """The recipe, and the SHA-256 of the fingerprint of every step of the run, as JSON."""
+    files = sorted(run.folder.glob(f"*/{FINGERPRINT_FILE}"))
+    digests = {file.parent.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    recipe = run.recipe.model_dump(exclude_none=True)
+    made = {"variants": ", ".join(variants), "recipe": recipe, "fingerprints": digests}
+    return json.dumps(made, indent=1)
 
 
 def _pipeline(run: Run, variant: Variant) -> CCSRPipeline:

@@ -16,6 +16,7 @@ from tests.tiny import save_tiny_sd21
 from training.__main__ import main
 from training.config import load_recipe
 from training.origin import find_origin
+from training.publish import model_card
 from training.run import Run
 from training.steps import run_step
 
@@ -110,6 +111,19 @@ def test_export_upscales_and_holds_ccsr_and_v2(trained: tuple[Path, Path]) -> No
         assert pipeline.config["working_size"] == 512
         pipeline.register_to_config(working_size=64)
         assert pipeline(picture, num_inference_steps=6).images[0].size == (96, 80)
+
+
+def test_card_of_the_export_has_its_recipe_and_no_path(
+    inputs: Path, trained: tuple[Path, Path]
+) -> None:
+    run, recipe = trained
+    card = model_card(run / "model", "me/mine")
+    implementation = load_recipe(recipe).implementation
+    assert f'"implementation": "{implementation}"' in card
+    assert "variants ccsr, v2" in card
+    assert all(f"| {step} | `" in card for step in ("stage1", "stage2", "start"))
+    for file in (run / "model").rglob("*.json"):
+        assert str(inputs) not in file.read_text()
 
 
 @pytest.mark.parametrize("step", ["stage1", "stage2"])

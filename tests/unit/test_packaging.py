@@ -8,7 +8,8 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 RANGES = {Requirement(text).name: Requirement(text).specifier for text in PROJECT["dependencies"]}
 PINS = dict(line.split("==") for line in (ROOT / "requirements.txt").read_text().split())
 README = (ROOT / "README.md").read_text()
@@ -29,3 +30,20 @@ def test_space_names_a_python_and_a_gradio_that_the_package_supports() -> None:
     assert found
     assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(found[1])
     assert f"sdk_version: {PINS['gradio']}\n" in README
+
+
+def test_files_that_are_read_are_in_the_wheel() -> None:
+    packed = {
+        path
+        for package, patterns in PYPROJECT["tool"]["setuptools"]["package-data"].items()
+        for pattern in patterns
+        for path in ROOT.joinpath(*package.split(".")).glob(pattern)
+    }
+    read = {
+        path
+        for package in ("ccsr", "training")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyi", ".pyc")
+    }
+    assert ROOT / "training" / "recipes" / "sd21.toml" in read
+    assert read == packed

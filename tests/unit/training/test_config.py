@@ -5,10 +5,16 @@ from pathlib import Path
 import pytest
 
 from ccsr.inference.hub import COMPACT_FOLDER
-from training.__main__ import COMPACT
-from training.config import load_recipe
+from training.config import RECIPES, load_recipe, recipe_path
 from training.network import build_denoiser
 from training.steps import steps_of
+
+COMPACT = recipe_path("compact")
+
+
+def test_recipe_is_found_by_its_name_or_its_path(tmp_path: Path) -> None:
+    assert recipe_path("sd21") == RECIPES / "sd21.toml"
+    assert recipe_path(str(tmp_path / "own.toml")) == tmp_path / "own.toml"
 
 
 def test_shipped_recipe_is_read_and_fits_the_size_limit_of_the_model() -> None:
@@ -29,7 +35,7 @@ def test_shipped_model_and_its_recipe_predict_x0() -> None:
     assert network.prediction_type == "sample"
 
 
-@pytest.mark.parametrize("recipe", sorted(COMPACT.parent.glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_shipped_recipe_is_read(recipe: Path) -> None:
     assert steps_of(load_recipe(recipe))[-1] == "export"
 
@@ -122,7 +128,7 @@ def test_controlnet_of_the_latent_has_no_channels_of_its_own(tmp_path: Path) -> 
 
 def test_v1_and_v2_of_the_full_size_differ_from_ccsr_in_what_the_ablation_names() -> None:
     full, v1, v2, bicubic = (
-        load_recipe(COMPACT.parent / f"{name}.toml")
+        load_recipe(RECIPES / f"{name}.toml")
         for name in ("sd21", "sd21_v1", "sd21_v2", "sd21_bicubic")
     )
     assert v2 == full.replace(stage2=None)
@@ -153,7 +159,7 @@ def test_official_recipes_ask_for_nothing_that_the_authors_code_has_not(
     old: str, new: str, message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "recipe.toml"
-    text = (COMPACT.parent / "sd21_official.toml").read_text()
+    text = (RECIPES / "sd21_official.toml").read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(ValueError, match=re.escape(message)):
