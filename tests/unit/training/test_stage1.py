@@ -151,6 +151,8 @@ def test_official_stage_1_takes_two_optimisers_for_three_evaluations() -> None:
     terms = {key: float(value) for key, value in found[1].items()}
     assert terms.pop("loss") == pytest.approx(sum(terms.values()))
     assert terms.keys() == {"l_T", "l_t_max", "l_noise_t_max"}
+    x = torch.rand(1, 4, 8, 8, requires_grad=True)
+    assert not denoiser.unet.conv_in(x).requires_grad
     # It predicts that there is no noise.
     assert terms["l_noise_t_max"] == pytest.approx(1, abs=0.2)
     assert float(found[0]["loss"]) == pytest.approx(1, abs=0.2)
