@@ -22,6 +22,22 @@ class BranchStatistics:
     """Largest absolute value of the block's output."""
 
 
+def residual_blocks(network: nn.Module) -> dict[str, nn.Module]:
+    """The residual blocks of a network by name, in the order of its definition."""
+    kinds = (ResidualBlock, ResBlock, ResnetBlock2D)
+    return {name: block for name, block in network.named_modules() if isinstance(block, kinds)}
+
+
+@contextmanager
+def switched_off(block: nn.Module) -> Generator[None]:
+    """While the context is open a residual block gives its stream as it came."""
+    hook = block.register_forward_hook(lambda block, inputs, output: _stream(block, inputs))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 @contextmanager
 def recorded_branches(network: nn.Module) -> Generator[dict[str, BranchStatistics]]:
     """Statistics of the residual blocks of `network`, by name, while the context is open.
@@ -33,8 +49,7 @@ def recorded_branches(network: nn.Module) -> Generator[dict[str, BranchStatistic
     found: dict[str, BranchStatistics] = {}
     hooks = [
         block.register_forward_hook(_recorder(found, name))
-        for name, block in network.named_modules()
-        if isinstance(block, ResidualBlock | ResBlock | ResnetBlock2D)
+        for name, block in residual_blocks(network).items()
     ]
     try:
         yield found
@@ -46,11 +61,15 @@ def recorded_branches(network: nn.Module) -> Generator[dict[str, BranchStatistic
 def _recorder(found: dict[str, BranchStatistics], name: str) -> Callable[..., None]:
     @torch.no_grad()
     def record(block: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        stream = inputs[0]
-        if isinstance(block, ResnetBlock2D) and block.conv_shortcut is not None:
-            stream = block.conv_shortcut(stream)
-        stream, out = stream.float(), output.float()
+        stream, out = _stream(block, inputs).float(), output.float()
         share = (out - stream).square().mean().sqrt() / stream.square().mean().sqrt()
         found[name] = BranchStatistics(float(share), float(out.abs().max()))
 
     return record
+
+
+def _stream(block: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """What the branch of a block is added to."""
+    if isinstance(block, ResnetBlock2D) and block.conv_shortcut is not None:
+        return block.conv_shortcut(inputs[0])
+    return inputs[0]

@@ -1,9 +1,14 @@
 import pytest
 import torch
+from diffusers import ModelMixin
 from torch import nn
 
 from ccsr.models.compact_autoencoder import ResidualBlock
-from ccsr.models.residual_branches import recorded_branches
+from ccsr.models.residual_branches import (
+    recorded_branches,
+    residual_blocks,
+    switched_off,
+)
 from tests.tiny import tiny_unet, tiny_vae
 
 
@@ -30,3 +35,25 @@ def test_blocks_of_all_networks_are_found_and_left_as_they_were() -> None:
     assert any("mid_block" in name for name in of_unet)
     assert all(0 < s.share < 10 for s in (*of_vae.values(), *of_unet.values()))
     torch.testing.assert_close(vae.decode(latents, pixels), expected)
+
+
+@pytest.mark.parametrize("network", [tiny_vae("compact-lr").decoder, tiny_unet(attention=False)])
+def test_block_that_is_switched_off_gives_its_stream(network: nn.Module) -> None:
+    blocks = residual_blocks(network)
+    assert len(blocks) > 5
+    for block in blocks.values():
+        with recorded_branches(block) as found:
+            evaluate(network)
+        assert found[""].share > 0
+        # Hooks are called in the order in which they were registered.
+        with switched_off(block), recorded_branches(block) as found:
+            evaluate(network)
+        assert found[""].share == 0
+
+
+def evaluate(network: nn.Module) -> None:
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    if isinstance(network, ModelMixin):
+        network(latents, 5, None)
+    else:
+        network(latents, torch.zeros(1, 3, 64, 64))
