@@ -12,6 +12,7 @@ from torch import nn
 from ccsr.models.compact_autoencoder import CompactAutoencoder
 from training.config import AutoencoderConfig, DataConfig
 from training.data import Crops, Example, PictureFolder
+from training.draws import Draws
 from training.perceptual import PerceptualLoss
 
 TrainedAutoencoder = CompactAutoencoder | AutoencoderKL
@@ -66,14 +67,11 @@ class ReconstructionLosses(nn.Module):
         autoencoder.encoder.requires_grad_(config.trained == "both")
         self.lpips = PerceptualLoss("alex")
 
-    def forward(
-        self, batch: Example, progress: float, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, batch: Example, progress: float, draws: Draws) -> dict[str, torch.Tensor]:
         """batch["hr"] [B,3,P,P] in [0,1] -> losses."""
         hr, config = batch["hr"], self.config
         latent = self.autoencoder.encode(2 * hr - 1)
-        noise = torch.randn(latent.shape, generator=generator).to(latent)
-        decoded = self.autoencoder.decode(latent + config.latent_noise * noise)
+        decoded = self.autoencoder.decode(latent + config.latent_noise * draws.normal(latent))
         reconstruction = (decoded.float() + 1) / 2
         losses = {"l1": (reconstruction - hr).abs().mean()}
         losses["loss"] = losses["l1"]
@@ -82,7 +80,7 @@ class ReconstructionLosses(nn.Module):
             losses["kl"] = latent.float().square().mean() / 2
             losses["loss"] = losses["loss"] + config.kl_weight * losses["kl"]
         if progress >= config.perceptual_from:
-            losses["lpips"] = self.lpips(reconstruction, hr, generator)
+            losses["lpips"] = self.lpips(reconstruction, hr, draws.shared)
             losses["loss"] = losses["loss"] + config.perceptual_weight * losses["lpips"]
         return losses
 

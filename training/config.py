@@ -48,18 +48,27 @@ class LoopConfig(Config):
 
     max_steps: PositiveInt
     batch_size: PositiveInt
+    """Examples of a step, shared by all processes and micro-steps: results do not depend on how."""
     learning_rate: PositiveFloat
     crop_px: CropSize
     warmup_steps: NonNegativeInt = 50
     schedule: Literal["cosine", "constant"] = "cosine"
     """Of the learning rate after the warm-up: down to zero along a cosine, or constant."""
     gradient_accumulation_steps: PositiveInt = 1
+    """Micro-steps that a step is made in: less memory, more time."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass, in the networks that can: less memory, more
+    time."""
+    optimizer: Literal["adamw", "adamw-8bit"] = "adamw"
+    """adamw-8bit: with its state in a quarter of the memory; needs a GPU and bitsandbytes."""
     betas: Annotated[tuple[Decay, Decay], Field(strict=False)] = (0.9, 0.99)
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: NonNegativeFloat = 1.0
     """Gradients are scaled down to it; 0: they never are."""
     ema_decay: Decay = 0.995
     checkpoint_every: PositiveInt = 200
+    keep_checkpoints: PositiveInt = 2
+    """How many are kept, the newest."""
     log_every: PositiveInt = 20
     seed: NonNegativeInt = 231
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
@@ -99,6 +108,21 @@ class ChainShares(Config):
             "real-esrgan": self.real_esrgan,
             "bsrgan": self.bsrgan,
         }
+
+
+class MachineConfig(Config):
+    """How a training is put on the machine; results are the same but for rounding."""
+
+    threads: PositiveInt | None = Field(
+        default=None,
+        description="Threads that a process computes with. On cores that other programs use too, "
+        "fewer can be many times faster. Default: as torch chooses",
+    )
+    num_workers: NonNegativeInt = Field(
+        default=0,
+        description="Processes that read and degrade pictures beside the one that trains. "
+        "Default: 0",
+    )
 
 
 class DataConfig(Config):

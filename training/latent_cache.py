@@ -5,22 +5,29 @@ cache is a folder of shards of `SHARD` examples. A shard is written under a temp
 renamed, so a stopped job continues after the last finished shard.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch.utils.data import Dataset
+from accelerate.utils import send_to_device
+from safetensors import safe_open
+from safetensors.torch import save
+from torch.utils.data import DataLoader, Dataset
 
 from ccsr.degradation.draws import generator_for, random_int
 from ccsr.diffusion.sampler import Noise, SeededNoise, sample
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import non_uniform_plan
+from ccsr.inference.device import choose_dtype
 from ccsr.models.autoencoder import Autoencoder, encode
 from ccsr.models.denoiser import Denoiser
+from ccsr.whole_file import write_whole
 from training.config import PairsConfig, Stage2Config
 from training.data import Example, enlarged
+from training.processes import join_processes, own_device
 
 Compute = Callable[[list[Example], list[int]], dict[str, torch.Tensor]]
 """B examples and their indices -> tensors [B,...] by name."""
@@ -31,36 +38,58 @@ BATCH = 4
 
 @torch.no_grad()
 def write_latent_cache(
-    folder: Path, dataset: Dataset[Example], count: int, compute: Compute, dtype: torch.dtype
+    folder: Path, dataset: Dataset[Example], count: int, compute: Compute, num_workers: int = 0
 ) -> Iterator[int]:
     """Write `compute` of examples 0 to count-1; shards that exist are kept.
+
+    Several processes share the shards. It ends when all are written.
 
     Args:
         folder: An existing folder for the shards.
         dataset: The examples.
         count: How many of them.
         compute: What to write of a batch.
-        dtype: Autocast dtype of the networks in `compute`.
+        num_workers: Processes that make examples.
 
     Yields:
-        The number of finished examples, after each batch.
+        The number of examples that the shards which this process has written or found would make
+        of `count`, if all processes were as far; after each batch.
     """
-    for first in range(0, count, SHARD):
-        path = folder / f"shard-{first // SHARD:05d}.safetensors"
-        indices = list(range(first, min(first + SHARD, count)))
-        if not path.exists():
-            parts: list[dict[str, torch.Tensor]] = []
-            for start in range(0, len(indices), BATCH):
-                batch = indices[start : start + BATCH]
-                examples = [dataset[i] for i in batch]
-                with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                    parts.append(compute(examples, batch))
-                yield first + start + len(batch)
-            tensors = {k: torch.cat([part[k] for part in parts]).contiguous() for k in parts[0]}
-            partial = path.with_suffix(".partial")
-            save_file(tensors, partial)
-            partial.replace(path)
+    state = join_processes()
+    shards = [range(first, min(first + SHARD, count)) for first in range(0, count, SHARD)]
+    own = shards[state.process_index :: state.num_processes]
+    total = sum(map(len, own))
+    missing = [shard for shard in own if not _shard_path(folder, shard).exists()]
+    done = total - sum(map(len, missing))
+    batches = [shard[i : i + BATCH] for shard in missing for i in range(0, len(shard), BATCH)]
+    device = own_device()
+    dtype = choose_dtype("auto", device)
+    loader = DataLoader(
+        dataset,
+        batch_sampler=batches,  # type: ignore[arg-type] - any sequence of indices serves
+        num_workers=num_workers,
+        collate_fn=list,
+    )
+    examples_of = iter(loader)
+    for shard in missing:
+        parts: list[dict[str, torch.Tensor]] = []
+        for i in range(0, len(shard), BATCH):
+            indices = list(shard[i : i + BATCH])
+            examples = send_to_device(next(examples_of), device)
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                parts.append(compute(examples, indices))
+            done += len(indices)
+            yield done * count // total
+        tensors = {
+            key: torch.cat([part[key] for part in parts]).cpu().contiguous() for key in parts[0]
+        }
+        write_whole(_shard_path(folder, shard), save(tensors), overwrite=True)
+    state.wait_for_everyone()
     yield count
+
+
+def _shard_path(folder: Path, shard: range) -> Path:
+    return folder / f"shard-{shard.start // SHARD:05d}.safetensors"
 
 
 def encoded_pairs(vae: Autoencoder) -> Compute:
@@ -96,7 +125,7 @@ def roll_outs(
     def compute(examples: list[Example], indices: list[int]) -> dict[str, torch.Tensor]:
         hr, lr = _stack(examples, "hr"), _stack(examples, "lr")
         hr_latent, lr_latent = encode(vae, hr), encode(vae, enlarged(lr, hr))
-        noise = SeededNoise(indices)
+        noise = SeededNoise(indices, lr_latent.device)
         steps = sample(
             denoiser.predictor(denoiser.features(lr_latent)),
             scheduler,
@@ -131,6 +160,9 @@ def reused_in_jump(noise: Noise) -> Noise:
 class LatentCache(Dataset[Example]):
     """Random square windows of cached tensors, at the same place of latents and pixels.
 
+    Windows are read from the files when they are asked for; a cache takes no memory, but that of
+    the system for files.
+
     Args:
         folder: Shards of tensors [N,C,h,w], square; each side is a multiple of the smallest one.
         keys: The tensors to read; uint8 becomes float32 in [0,1], the others float32.
@@ -145,49 +177,53 @@ class LatentCache(Dataset[Example]):
     def __init__(
         self, folder: Path, keys: Collection[str], window: int, seed: int, length: int
     ) -> None:
-        paths = sorted(folder.glob("*.safetensors"))
-        if not paths:
+        self.paths = sorted(folder.glob("*.safetensors"))
+        if not self.paths:
             raise ValueError(
                 f"{folder} holds no cached examples; run the step 'pairs' or 'rollouts' first"
             )
-        self.tensors = {key: _joined(paths, key) for key in keys}
-        self.side = min(t.shape[-1] for t in self.tensors.values())
+        shapes = [_shapes(path, keys) for path in self.paths]
+        self.ends = list(accumulate(next(iter(shape.values()))[0] for shape in shapes))
+        self.sides = {key: shape[-1] for key, shape in shapes[0].items()}
+        self.side = min(self.sides.values())
         if window > self.side:
             raise ValueError(
                 f"{folder} holds squares of side {self.side}, smaller than the window of {window}"
             )
         self.window, self.seed, self.length = window, seed, length
+        self._files: dict[Path, Any] = {}
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Example:
         generator = generator_for(self.seed, index)
-        count = len(next(iter(self.tensors.values())))
-        item = random_int(generator, 0, count - 1)
+        item = random_int(generator, 0, self.ends[-1] - 1)
         top = random_int(generator, 0, self.side - self.window)
         left = random_int(generator, 0, self.side - self.window)
-        return {name: self._cut(t[item], top, left) for name, t in self.tensors.items()}
+        return {key: self._cut(key, item, top, left) for key in self.sides}
 
-    def _cut(self, x: torch.Tensor, top: int, left: int) -> torch.Tensor:
-        k = x.shape[-1] // self.side
-        cut = x[:, top * k : (top + self.window) * k, left * k : (left + self.window) * k]
+    def _cut(self, key: str, item: int, top: int, left: int) -> torch.Tensor:
+        k = self.sides[key] // self.side
+        shard = bisect_right(self.ends, item)
+        path, first = self.paths[shard], self.ends[shard - 1] if shard else 0
+        if path not in self._files:
+            self._files[path] = safe_open(path, "pt").__enter__()
+        rows, columns = (slice(start * k, (start + self.window) * k) for start in (top, left))
+        cut = self._files[path].get_slice(key)[item - first, :, rows, columns]
         return cut.float() / 255 if cut.dtype == torch.uint8 else cut.float()
 
 
-def _joined(paths: Sequence[Path], key: str) -> torch.Tensor:
-    """One tensor of all shards, concatenated along the batch."""
-    parts = []
-    for path in paths:
-        with safe_open(path, "pt") as shard:
-            try:
-                parts.append(shard.get_tensor(key))
-            except SafetensorError as error:
+def _shapes(path: Path, keys: Collection[str]) -> dict[str, list[int]]:
+    """Shapes of the tensors of a shard, by key."""
+    with safe_open(path, "pt") as shard:
+        for key in keys:
+            if key not in shard.keys():  # noqa: SIM118 - it is no mapping
                 raise ValueError(
                     f"{path} holds {', '.join(shard.keys())} but no {key!r}; delete the folder and "
                     "run its step again"
-                ) from error
-    return torch.cat(parts)
+                )
+        return {key: shard.get_slice(key).get_shape() for key in keys}
 
 
 def cache_name(config: PairsConfig) -> str:

@@ -5,30 +5,37 @@ have one loss module; adversarial training has two, which are stepped in turn on
 """
 
 import dataclasses
-import json
-import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from math import cos, pi
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
+from diffusers import ModelMixin
 from diffusers.training_utils import EMAModel
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
-from ccsr.degradation.draws import generator_for
-from ccsr.inference.device import choose_device, choose_dtype
 from ccsr.models.residual_branches import BranchStatistics, recorded_branches
-from training.config import LoopConfig
+from training.checkpoints import (
+    checkpoints,
+    load_trained_state,
+    read_checkpoint,
+    remove_old,
+    trained_state,
+    write_checkpoint,
+)
+from training.config import LoopConfig, MachineConfig
 from training.data import Example
+from training.draws import Draws
+from training.log import JsonLog
+from training.processes import make_accelerator, mean_over_processes
 
-KEPT_CHECKPOINTS = 2
+LOG_FILE = "log.jsonl"
 
 
 class Objective(Protocol):
@@ -36,11 +43,12 @@ class Objective(Protocol):
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
-        """Loss modules by name, called as module(batch, progress, generator) -> scalars by name.
+        """Loss modules by name, called as module(batch, progress, draws) -> scalars by name.
 
         `progress` is the share of the run that is done, in [0,1). The parameters that require a
         gradient are trained on the scalar "loss"; the other scalars are logged. A module that
-        gives no "loss" does not take part in the step.
+        gives no "loss" does not take part in the step. A scalar is a mean over the examples: its
+        mean over equal parts of a batch is that of the whole.
         """
         ...
 
@@ -65,20 +73,13 @@ class TrainStep:
     step: int
     """From 1."""
     losses: Mapping[str, float]
-    """Of the last micro-step, as "module/scalar"."""
+    """Means over the batch, as "module/scalar"."""
     learning_rates: Mapping[str, float]
     """By module."""
     seconds: float
     branch_shares: Mapping[str, float] = field(default_factory=dict)
     """At a checkpoint, of every residual block as "module/block": RMS of what it adds over RMS of
     the stream that it is added to. A block near 0 does nothing."""
-
-
-def mixed_precision(choice: str) -> str:
-    """Accelerate's name of a number format; "auto" is resolved as at inference, untested."""
-    if choice != "auto":
-        return choice
-    return "bf16" if choose_dtype("auto", choose_device("auto")) == torch.bfloat16 else "no"
 
 
 def rate_factor(step: int, warmup_steps: int, max_steps: int, schedule: str = "cosine") -> float:
@@ -91,26 +92,30 @@ def rate_factor(step: int, warmup_steps: int, max_steps: int, schedule: str = "c
     return 0.5 * (1 + cos(pi * min(done, 1.0)))
 
 
-def train(objective: Objective, config: LoopConfig, folder: Path) -> Iterator[TrainStep]:
+def train(
+    objective: Objective, config: LoopConfig, folder: Path, machine: MachineConfig | None = None
+) -> Iterator[TrainStep]:
     """Train to `max_steps`, from the newest checkpoint in `folder` if it holds one.
 
     A checkpoint is written every `checkpoint_every` steps, at the end, and when the iterator is
-    closed. At the end the modules hold their averaged (EMA) weights.
+    closed. At the end the modules hold their averaged (EMA) weights. Every batch is shared by all
+    processes of `join_processes`, whose number does not change the results but for rounding.
 
     Args:
         objective: What to train.
         config: Steps, batches, optimiser.
         folder: An existing folder for checkpoints and log.jsonl.
+        machine: How the examples are read.
 
     Yields:
         One `TrainStep` an optimiser step.
+
+    Raises:
+        ValueError: If the processes cannot share a batch equally, or the folder has more steps
+            already.
+        WriteError: If a checkpoint cannot be written.
     """
-    accelerator = Accelerator(
-        mixed_precision=mixed_precision(config.mixed_precision),
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-    )
-    set_seed(config.seed)
-    run = _Run(objective, config, folder, accelerator)
+    run = _Run(objective, config, folder, machine or MachineConfig())
     run.resume()
     try:
         yield from run.steps()
@@ -125,84 +130,99 @@ class _Run:
     """State of one call of `train`."""
 
     def __init__(
-        self, objective: Objective, config: LoopConfig, folder: Path, accelerator: Accelerator
+        self, objective: Objective, config: LoopConfig, folder: Path, machine: MachineConfig
     ) -> None:
         self.objective, self.config, self.folder = objective, config, folder
-        self.accelerator = accelerator
+        self.machine, self.accelerator = machine, make_accelerator(config)
         self.step = self.saved_step = 0
         self.between_steps = True
         self.modules: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.averages: dict[str, EMAModel] = {}
         for name, module in objective.modules.items():
+            if config.gradient_checkpointing:
+                checkpoint_gradients(module)
             trained = [p for p in module.parameters() if p.requires_grad]
-            optimizer = torch.optim.AdamW(
-                trained,
-                lr=objective.learning_rate(name),
-                betas=config.betas,
-                weight_decay=config.weight_decay,
-            )
-            self.modules[name], self.optimizers[name] = accelerator.prepare(module, optimizer)
+            optimizer = make_optimizer(trained, objective.learning_rate(name), config)
+            self.modules[name], self.optimizers[name] = self.accelerator.prepare(module, optimizer)
             self.averages[name] = EMAModel(trained, decay=config.ema_decay, foreach=True)
-            accelerator.register_for_checkpointing(self.averages[name])
 
     def trained(self, name: str) -> list[nn.Parameter]:
         """The parameters of a module that require a gradient."""
         return [p for p in self.objective.modules[name].parameters() if p.requires_grad]
 
+    def part(self, micro: int) -> range:
+        """Places in the batch of a step that this process takes in a micro-step."""
+        parts = self.config.gradient_accumulation_steps * self.accelerator.num_processes
+        size = self.config.batch_size // parts
+        start = size * (micro * self.accelerator.num_processes + self.accelerator.process_index)
+        return range(start, start + size)
+
     def batches(self) -> Iterator[Example]:
-        """Batches from the current step on, one a micro-step."""
-        config, accelerator = self.config, self.accelerator
-        per_step = (
-            config.batch_size * config.gradient_accumulation_steps * accelerator.num_processes
+        """This process' parts of the batches from the current step on, one a micro-step."""
+        parts = [self.part(micro) for micro in range(self.config.gradient_accumulation_steps)]
+        firsts = (s * self.config.batch_size for s in range(self.step, self.config.max_steps))
+        indices = [range(n + p.start, n + p.stop) for n in firsts for p in parts]
+        loader = DataLoader(
+            self.objective.dataset,
+            batch_sampler=indices,  # type: ignore[arg-type] - any sequence of indices serves
+            num_workers=self.machine.num_workers,
         )
-        examples = Subset(
-            self.objective.dataset, range(self.step * per_step, config.max_steps * per_step)
-        )
-        loader = DataLoader(examples, batch_size=config.batch_size)
-        yield from accelerator.prepare(loader)
+        for batch in loader:
+            yield {key: x.to(self.accelerator.device) for key, x in batch.items()}
 
     def steps(self) -> Iterator[TrainStep]:
         """Take the remaining optimiser steps."""
-        batches = self.batches()
+        batches, log = self.batches(), JsonLog(self.folder / LOG_FILE, self.step, self.is_main)
         while self.step < self.config.max_steps:
             started = time.perf_counter()
-            config = self.config
-            factor = rate_factor(self.step, config.warmup_steps, config.max_steps, config.schedule)
-            rates = {name: factor * self.objective.learning_rate(name) for name in self.modules}
-            for name, optimizer in self.optimizers.items():
-                for group in optimizer.param_groups:
-                    group["lr"] = rates[name]
-            losses: dict[str, float] = {}
+            rates = self.set_learning_rates()
             checkpoint = (self.step + 1) % self.config.checkpoint_every == 0
             self.between_steps = False
             with ExitStack() as contexts:
                 branches = {
                     name: contexts.enter_context(recorded_branches(module)) if checkpoint else {}
-                    for name, module in self.modules.items()
+                    for name, module in self.objective.modules.items()
                 }
-                for micro in range(self.config.gradient_accumulation_steps):
-                    losses = self.micro_step(next(batches), micro)
+                losses = self.take_step(batches)
             self.step += 1
             self.between_steps = True
             if checkpoint:
                 self.save()
             seconds = time.perf_counter() - started
             done = TrainStep(self.step, losses, rates, seconds, shares_of(branches))
-            self.log(done)
+            if done.step % self.config.log_every == 0 or done.branch_shares:
+                log.append(dataclasses.asdict(done))
             yield done
+
+    def set_learning_rates(self) -> dict[str, float]:
+        """Set and return the learning rates of the current step, by module."""
+        config = self.config
+        factor = rate_factor(self.step, config.warmup_steps, config.max_steps, config.schedule)
+        rates = {name: factor * self.objective.learning_rate(name) for name in self.modules}
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = rates[name]
+        return rates
+
+    def take_step(self, batches: Iterator[Example]) -> dict[str, float]:
+        """Take one optimiser step of every module; returns the "module/scalar" means."""
+        micros = self.config.gradient_accumulation_steps
+        total: Counter[str] = Counter()
+        for micro in range(micros):
+            total.update(self.micro_step(next(batches), micro))
+        means = torch.tensor(list(total.values()), device=self.accelerator.device) / micros
+        return dict(zip(total, mean_over_processes(means).tolist(), strict=True))
 
     def micro_step(self, batch: Example, micro: int) -> dict[str, float]:
         """Accumulate the gradients of one batch in every module; returns "module/scalar" values."""
         progress = self.step / self.config.max_steps
-        generator = generator_for(
-            self.config.seed, self.step, micro, self.accelerator.process_index, 2
-        )
+        draws = Draws(self.config.seed, self.step, self.part(micro), self.config.batch_size)
         logged: dict[str, float] = {}
         with self.accelerator.accumulate(*self.modules.values()):
             for name, module in self.modules.items():
                 with self.accelerator.autocast():
-                    losses = module(batch, progress, generator)
+                    losses = module(batch, progress, draws)
                 logged |= {f"{name}/{key}": float(value.detach()) for key, value in losses.items()}
                 if "loss" not in losses:
                     continue
@@ -215,39 +235,90 @@ class _Run:
                     self.averages[name].step(self.trained(name))
         return logged
 
-    def log(self, done: TrainStep) -> None:
-        """Append every `log_every`-th step, and those with branch shares, to log.jsonl."""
-        due = done.step % self.config.log_every == 0 or done.branch_shares
-        if self.accelerator.is_main_process and due:
-            with (self.folder / "log.jsonl").open("a") as file:
-                file.write(json.dumps(dataclasses.asdict(done)) + "\n")
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.accelerator.is_main_process
 
     def save(self) -> None:
-        """Write a checkpoint under a temporary name, rename it, and delete the oldest."""
-        final = self.folder / f"checkpoint-{self.step:07d}"
-        partial = self.folder / f"partial-{self.step:07d}"
-        self.accelerator.save_state(str(partial))
-        self.accelerator.wait_for_everyone()
+        """Write a checkpoint and delete the oldest."""
         self.saved_step = self.step
-        if not self.accelerator.is_main_process:
-            return
-        partial.replace(final)
-        for old in checkpoints(self.folder)[:-KEPT_CHECKPOINTS]:
-            shutil.rmtree(old)
+        if self.is_main:
+            write_checkpoint(self.folder, self.step, self.state())
+            remove_old(self.folder, self.config.keep_checkpoints)
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on; every random number is a function of the step."""
+        scaler = self.accelerator.scaler
+        return {
+            "modules": {n: trained_state(m) for n, m in self.objective.modules.items()},
+            "optimizers": {n: o.state_dict() for n, o in self.optimizers.items()},
+            "averages": {n: a.state_dict() for n, a in self.averages.items()},
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
 
     def resume(self) -> None:
         """Load the newest checkpoint, if there is one."""
-        if found := checkpoints(self.folder):
-            self.accelerator.load_state(str(found[-1]))
-            self.step = self.saved_step = int(found[-1].name.rpartition("-")[2])
-            for average in self.averages.values():
-                # load_state reads them to the CPU.
-                average.to(self.accelerator.device)
+        found = checkpoints(self.folder)
+        if not found:
+            return
+        step, path = list(found.items())[-1]
+        if step > self.config.max_steps:
+            raise ValueError(
+                f"{self.folder} has {step} steps already; max_steps must be at least that, got "
+                f"{self.config.max_steps}"
+            )
+        state = read_checkpoint(path)
+        for name, module in self.objective.modules.items():
+            load_trained_state(module, state["modules"][name])
+            self.optimizers[name].load_state_dict(state["optimizers"][name])
+            self.averages[name].load_state_dict(state["averages"][name])
+            self.averages[name].to(self.accelerator.device)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.step = self.saved_step = step
 
     def take_averages(self) -> None:
         """Copy the EMA weights into the modules."""
         for name, average in self.averages.items():
             average.copy_to(self.trained(name))
+
+
+def make_optimizer(
+    trained: list[nn.Parameter], learning_rate: float, config: LoopConfig
+) -> torch.optim.Optimizer:
+    """The optimiser that a recipe names.
+
+    Raises:
+        ValueError: If its package is not installed.
+    """
+    kind: Any = torch.optim.AdamW
+    if config.optimizer == "adamw-8bit":
+        try:
+            import bitsandbytes  # type: ignore[import-not-found] - optional
+        except ImportError as error:
+            raise ValueError(
+                'optimizer = "adamw-8bit" needs a package: pip install bitsandbytes'
+            ) from error
+        kind = bitsandbytes.optim.AdamW8bit
+    return kind(trained, lr=learning_rate, betas=config.betas, weight_decay=config.weight_decay)
+
+
+def checkpoint_gradients(module: nn.Module) -> None:
+    """Let the networks in a module compute activations again in the backward pass, where they can.
+
+    Raises:
+        ValueError: If none of them can.
+    """
+    networks = [m for m in module.modules() if isinstance(m, ModelMixin)]
+    able = 0
+    for network in networks:
+        with suppress(ValueError):
+            network.enable_gradient_checkpointing()
+            able += 1
+    if networks and not able:
+        names = ", ".join(sorted({type(m).__name__ for m in networks}))
+        raise ValueError(f"gradient_checkpointing: {names} cannot; leave it out")
 
 
 def shares_of(branches: Mapping[str, Mapping[str, BranchStatistics]]) -> dict[str, float]:
@@ -257,8 +328,3 @@ def shares_of(branches: Mapping[str, Mapping[str, BranchStatistics]]) -> dict[st
         for module, blocks in branches.items()
         for block, statistics in blocks.items()
     }
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The finished checkpoints of a run, oldest first."""
-    return sorted(folder.glob("checkpoint-*"))

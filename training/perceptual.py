@@ -4,7 +4,9 @@ python -m training.perceptual assets/lpips     # writes the alex.safetensors tha
 """
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -46,7 +48,8 @@ class PerceptualLoss(nn.Module):
         names = list(self.distances)
         name = names[int(torch.randint(len(names), (1,), generator=generator))]
         top, left = torch.randint(COMPRESSION, (2,), generator=generator).tolist()
-        return self.distances[name](sr[..., top:, left:], hr[..., top:, left:]).mean()
+        with _finite_gradient(name, sr.device.type):
+            return self.distances[name](sr[..., top:, left:], hr[..., top:, left:]).mean()
 
 
 def distance_names(kind: Perceptual) -> tuple[str, ...]:
@@ -72,6 +75,13 @@ def _distance(name: str) -> LPIPS | DISTS:
     if name == "dists":
         return DISTS.load()
     return LPIPS.alex() if name == "alex" else load_lpips(name)
+
+
+def _finite_gradient(name: str, device_type: str) -> AbstractContextManager[Any]:
+    """Float32 for DISTS where autocast is to float16, in which its gradient is not finite."""
+    if name == "dists" and torch.get_autocast_dtype(device_type) == torch.float16:
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
 
 
 def main() -> None:

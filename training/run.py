@@ -14,7 +14,7 @@ from ccsr.models.denoiser import Denoiser
 from ccsr.models.fusion import fuse_rms_norms
 from ccsr.models.prompt_embeds import EmptyPrompt
 from training.autoencoder import TrainedAutoencoder, load_autoencoder
-from training.config import PairsConfig, Recipe
+from training.config import MachineConfig, PairsConfig, Recipe
 from training.latent_cache import cache_name
 from training.network import build_denoiser, load_denoiser
 from training.origin import Origin
@@ -34,6 +34,7 @@ class Run:
     origin: Origin | None = None
     """Its weights initialise the networks, wherever names and shapes agree. A model also stands for
     the steps that are not run."""
+    machine: MachineConfig = MachineConfig()
 
     def __post_init__(self) -> None:
         if self.recipe.autoencoder is None and self.origin is None:

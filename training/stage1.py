@@ -17,6 +17,7 @@ from ccsr.models.autoencoder import Autoencoder, decode
 from ccsr.models.denoiser import Denoiser
 from training.config import COMPRESSION, Stage1Config, UniformConfig
 from training.data import Example
+from training.draws import Draws
 from training.latent_cache import LatentCache
 from training.losses import jump_losses, l_diff, noised_estimate
 from training.network import freeze_untrained, save_denoiser
@@ -47,16 +48,14 @@ class DenoisingLosses(nn.Module):
         self.denoiser, self.scheduler = denoiser, scheduler
         self.timesteps, self.noise_levels = timesteps, noise_levels
 
-    def forward(
-        self, batch: Example, progress: float, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, batch: Example, progress: float, draws: Draws) -> dict[str, torch.Tensor]:
         """batch["hr_latent"], batch["lr_latent"] [B,C,h,w] -> losses."""
         x0 = batch["hr_latent"]
         predict = self.denoiser.predictor(self.denoiser.features(batch["lr_latent"]))
         losses: list[torch.Tensor] = []
         for _ in range(self.noise_levels):
-            t = random_timesteps(x0, self.timesteps, generator)
-            losses.append(l_diff(predict, self.scheduler, x0, t, noise_like(x0, generator)))
+            t = draws.timesteps(self.timesteps).to(x0.device)
+            losses.append(l_diff(predict, self.scheduler, x0, t, draws.normal(x0)))
         return {"loss": torch.stack(losses).mean()}
 
 
@@ -76,13 +75,11 @@ class OfficialJumpLosses(nn.Module):
         super().__init__()
         self.denoiser, self.scheduler, self.t_max = denoiser, scheduler, t_max
 
-    def forward(
-        self, batch: Example, progress: float, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, batch: Example, progress: float, draws: Draws) -> dict[str, torch.Tensor]:
         """batch["hr_latent"], batch["lr_latent"] [B,C,h,w] -> losses."""
         x0 = batch["hr_latent"]
         predict = self.denoiser.predictor(self.denoiser.features(batch["lr_latent"]))
-        noises = (noise_like(x0, generator) for _ in range(2))
+        noises = (draws.normal(x0) for _ in range(2))
         jump = jump_losses(predict, self.scheduler, x0, self.t_max, *noises)
         return {
             "l_T": jump.l_T,
@@ -122,14 +119,12 @@ class StructureRefinementLosses(nn.Module):
             self.vae = vae.requires_grad_(False)
             self.perceptual = PerceptualLoss(config.perceptual)
 
-    def forward(
-        self, batch: Example, progress: float, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, batch: Example, progress: float, draws: Draws) -> dict[str, torch.Tensor]:
         """batch["hr_latent"], "lr_latent" [B,C,h,w] and "hr" [B,3,H,W] in [0,1] -> losses."""
         x0 = batch["hr_latent"]
         predict = self.denoiser.predictor(self.denoiser.features(batch["lr_latent"]))
-        t = random_timesteps(x0, self.timesteps, generator)
-        noises = [noise_like(x0, generator) for _ in range(3)]
+        t = draws.timesteps(self.timesteps).to(x0.device)
+        noises = [draws.normal(x0) for _ in range(3)]
         denoising = l_diff(predict, self.scheduler, x0, t, noises[0])
         jump = jump_losses(predict, self.scheduler, x0, self.t_max, noises[1], noises[2])
         losses = {
@@ -140,25 +135,28 @@ class StructureRefinementLosses(nn.Module):
         }
         if self.config.perceptual_weight > 0:
             # The estimate at t_max is noised, not x0, whose details remain visible in x_t.
-            t = random_timesteps(x0, range(self.t_min, self.t_max), generator)
+            t = draws.timesteps(range(self.t_min, self.t_max)).to(x0.device)
             start = jump.x0_hat_t_max.detach()
-            x0_hat = noised_estimate(predict, self.scheduler, start, t, noise_like(x0, generator))
-            losses["l_perceptual"] = self._l_perceptual(x0_hat, batch["hr"], generator)
+            x0_hat = noised_estimate(predict, self.scheduler, start, t, draws.normal(x0))
+            losses["l_perceptual"] = self._l_perceptual(x0_hat, batch["hr"], draws)
             losses["loss"] = losses["loss"] + self.config.perceptual_weight * losses["l_perceptual"]
         return losses
 
-    def _l_perceptual(
-        self, x0_hat: torch.Tensor, hr: torch.Tensor, generator: torch.Generator
-    ) -> torch.Tensor:
+    def _l_perceptual(self, x0_hat: torch.Tensor, hr: torch.Tensor, draws: Draws) -> torch.Tensor:
         """Distance, a scalar, of a random crop of decoded x0_hat [B,C,h,w] to that of HR."""
-        count, side = self.config.perceptual_crops, self.config.perceptual_crop_px // COMPRESSION
-        side = min(side, *x0_hat.shape[2:])
-        top, left = (random_int(generator, 0, length - side) for length in x0_hat.shape[2:])
-        sr = decode(self.vae, x0_hat[:count, :, top : top + side, left : left + side])
+        side = min(self.config.perceptual_crop_px // COMPRESSION, *x0_hat.shape[2:])
+        top, left = (random_int(draws.shared, 0, length - side) for length in x0_hat.shape[2:])
+        chosen = draws.some(self.config.perceptual_crops)
+        if not chosen:
+            return x0_hat.new_zeros(())
+        sr = decode(self.vae, x0_hat[chosen, :, top : top + side, left : left + side])
         rows, columns = (
             slice(COMPRESSION * first, COMPRESSION * (first + side)) for first in (top, left)
         )
-        return self.perceptual(sr, hr[:count, :, rows, columns], generator)
+        distance = self.perceptual(sr, hr[chosen, :, rows, columns], draws.shared)
+        # The mean over the parts of a batch is then the mean over all chosen examples.
+        count = min(self.config.perceptual_crops, draws.batch_size)
+        return distance * (len(chosen) * draws.parts / count)
 
 
 DenoiserLosses = DenoisingLosses | StructureRefinementLosses | OfficialJumpLosses
@@ -232,22 +230,3 @@ def train_timestep(scheduler: NonUniformScheduler, fraction: float) -> int:
     has its own points near them: 658 and 341 with 45 steps.
     """
     return round(fraction * (scheduler.last_timestep + 1))
-
-
-def random_timesteps(
-    x0: torch.Tensor, timesteps: range, generator: torch.Generator
-) -> torch.Tensor:
-    """Timesteps [B], stratified: one from each of B equal parts of the range, in random order.
-
-    Each is uniform by itself; stratification lowers the variance of the loss of a small batch.
-    """
-    count = len(timesteps)
-    parts = torch.arange(len(x0)) + torch.rand(len(x0), generator=generator)
-    order = torch.randperm(len(x0), generator=generator)
-    drawn = (parts / len(x0) * count).long().clamp(max=count - 1)[order]
-    return (timesteps.start + drawn).to(x0.device)
-
-
-def noise_like(x0: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Standard normal noise of the shape of x0."""
-    return torch.randn(x0.shape, generator=generator).to(x0.device)

@@ -14,9 +14,15 @@ from training.discriminators import (
     FeatureDiscriminator,
     PatchDiscriminator,
 )
+from training.draws import Draws
 from training.latent_cache import LatentCache
 from training.losses import adaptive_weight, hinge_loss
 from training.perceptual import PerceptualLoss, load_lpips
+from training.processes import mean_over_processes
+
+GRADIENT_SCALE = 2**14
+"""A mean over all pixels has gradients too small for float16 on their way back. A power of two
+changes nothing else."""
 
 
 class DecoderLosses(nn.Module):
@@ -44,34 +50,35 @@ class DecoderLosses(nn.Module):
         self.sr: torch.Tensor | None = None
         """The pictures decoded last [B,3,H,W], without their graph, for DiscriminatorLosses."""
 
-    def forward(
-        self, batch: Example, progress: float, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, batch: Example, progress: float, draws: Draws) -> dict[str, torch.Tensor]:
         """batch["x0_hat"], "hr_latent" [B,C,h,w], "hr" and "lr" [B,3,...] in [0,1] -> losses."""
         hr = batch["hr"]
         lr_up = enlarged(batch["lr"], hr) if reads_lr(self.vae) else None
-        true = torch.rand(len(hr), 1, 1, 1, generator=generator) < self.config.true_latents
+        true = (draws.uniform() < self.config.true_latents).view(-1, 1, 1, 1)
         latents = torch.where(true.to(hr.device), batch["hr_latent"], batch["x0_hat"])
         sr = decode(self.vae, latents, lr_up=lr_up)
         self.sr = sr.detach()
         losses = {"l1": (sr - hr).abs().mean()}
         reconstruction = losses["l1"]
         if progress >= self.config.perceptual_from:
-            losses["perceptual"] = self.perceptual(sr, hr, generator)
+            losses["perceptual"] = self.perceptual(sr, hr, draws.shared)
             reconstruction = losses["l1"] + self.config.perceptual_weight * losses["perceptual"]
         # The gradients with respect to the picture serve twice: for the weights of the two losses
         # by their gradients at the last layer, and for the backward pass through the decoder.
-        gradient = _gradient(reconstruction, sr)
+        gradient, value = _gradient(reconstruction, sr), reconstruction
         if self.config.adversarial_weight > 0 and progress >= self.config.adversarial_from:
             losses["logits"] = self._discriminator[0](sr).mean()
             adversarial = _gradient(-losses["logits"], sr)
             last = last_layer(self.vae.decoder)
             losses["weight"] = self.config.adversarial_weight * adaptive_weight(
-                _gradient(sr, last, gradient), _gradient(sr, last, adversarial)
+                mean_over_processes(_gradient(sr, last, gradient)),
+                mean_over_processes(_gradient(sr, last, adversarial)),
             )
             gradient = gradient + losses["weight"] * adversarial
-        # A surrogate: its gradient, not its value, is that of the weighted sum of the losses.
-        losses["loss"] = (sr * gradient).sum()
+            value = value - losses["weight"] * losses["logits"]
+        # The weighted sum of the losses, by the gradient that is known already.
+        surrogate = (sr * gradient).sum()
+        losses["loss"] = surrogate + (value - surrogate).detach()
         return losses
 
 
@@ -89,9 +96,7 @@ class DiscriminatorLosses(nn.Module):
         # In a tuple, so that parameters() leaves it out.
         self._decoder = (decoder,)
 
-    def forward(
-        self, batch: Example, progress: float, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, batch: Example, progress: float, draws: Draws) -> dict[str, torch.Tensor]:
         """batch["hr"] [B,3,H,W] in [0,1] -> the hinge loss; nothing until it takes part.
 
         A discriminator that is trained against a decoder which does not answer wins, and has no
@@ -170,4 +175,5 @@ def _gradient(
     output: torch.Tensor, of: torch.Tensor, weights: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Gradient with respect to `of` of `output`, or of (weights * output).sum()."""
-    return torch.autograd.grad(output, of, weights, retain_graph=True)[0].detach()
+    (gradient,) = torch.autograd.grad(GRADIENT_SCALE * output, of, weights, retain_graph=True)
+    return gradient.detach() / GRADIENT_SCALE

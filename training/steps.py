@@ -13,10 +13,10 @@ from typing import TypeVar
 
 import torch
 from diffusers.utils import CONFIG_NAME
+from torch import nn
 
 from ccsr.config import Variant
 from ccsr.degradation.chains import mixture
-from ccsr.inference.device import choose_dtype
 from ccsr.models.compact_autoencoder import CompactAutoencoder
 from ccsr.option import Config
 from ccsr.whole_file import whole_folder
@@ -29,6 +29,7 @@ from training.latent_cache import Compute, encoded_pairs, roll_outs, write_laten
 from training.loop import Objective, TrainStep, train
 from training.origin import Origin
 from training.perceptual import require_weights
+from training.processes import join_processes, own_device
 from training.run import Run
 from training.stage1 import (
     DenoiserObjective,
@@ -39,6 +40,7 @@ from training.stage1 import (
 from training.stage2 import DecoderObjective, build_discriminator
 
 TableConfig = TypeVar("TableConfig", bound=Config)
+N = TypeVar("N", bound=nn.Module)
 
 STEPS = ("autoencoder", "pairs", "uniform", "stage1", "rollouts", "stage2", "export")
 
@@ -98,34 +100,48 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | CachePro
         FileNotFoundError: If an earlier step is not finished.
     """
     if step in OBJECTIVES:
-        folder = run.folder / step
-        fingerprint = step_fingerprint(run, step)
-        loop: LoopConfig = getattr(run.recipe, step).loop
-        # Untrained networks, too, are those of the recipe's seed.
-        torch.manual_seed(loop.seed)
-        objective = OBJECTIVES[step](run)
-        # After the objective, whose constructor rejects bad recipes: none leaves a fingerprint.
-        ensure_fingerprint(folder, fingerprint)
-        yield from train(objective, loop, folder)
-        with _replaced(folder / "export") as networks:
-            objective.export(networks)
-        if step in VARIANT_OF:
-            shutil.rmtree(folder / "model", ignore_errors=True)
-            export(run, folder / "model", VARIANT_OF[step])
+        yield from _train_step(run, step)
     elif step == "pairs":
         stages = (run.recipe.uniform, run.recipe.stage1)
+        compute = encoded_pairs(_frozen(run.autoencoder()))
         for config in dict.fromkeys(stage.pairs for stage in stages if stage is not None):
-            yield from _write_cache(run, step, config, encoded_pairs(run.autoencoder()))
+            yield from _write_cache(run, step, config, compute)
     elif step == "rollouts":
-        stage2 = _required(run.recipe.stage2)
-        denoiser = run.denoiser("stage1").requires_grad_(False)
+        stage2, vae = _required(run.recipe.stage2), _frozen(run.autoencoder())
+        denoiser = _frozen(run.denoiser("stage1"))
         official = run.recipe.implementation == "official"
-        compute = roll_outs(run.autoencoder(), denoiser, run.scheduler(), stage2, official=official)
+        compute = roll_outs(vae, denoiser, run.scheduler(), stage2, official=official)
         yield from _write_cache(run, step, stage2.rollouts, compute)
     elif step == "export":
-        export(run, output)
+        if join_processes().is_main_process:
+            export(run, output)
     else:
         raise ValueError(f"step must be one of {', '.join(STEPS)}, got {step!r}")
+
+
+def _train_step(run: Run, step: str) -> Iterator[TrainStep]:
+    """Train and export the networks of a step, unless all that is done."""
+    folder = run.folder / step
+    loop: LoopConfig = getattr(run.recipe, step).loop
+    fingerprint = step_fingerprint(run, step)
+    # Untrained networks, too, are those of the recipe's seed.
+    torch.manual_seed(loop.seed)
+    objective = OBJECTIVES[step](run)
+    # After the objective, whose constructor rejects bad recipes: none leaves a fingerprint.
+    with join_processes().main_process_first():
+        ensure_fingerprint(folder, fingerprint)
+    steps = 0
+    for done in train(objective, loop, folder, run.machine):
+        steps += 1
+        yield done
+    if join_processes().is_main_process:
+        if steps or not (folder / "export").exists():
+            with _replaced(folder / "export") as networks:
+                objective.export(networks)
+        if step in VARIANT_OF and (steps or not (folder / "model").exists()):
+            shutil.rmtree(folder / "model", ignore_errors=True)
+            export(run, folder / "model", VARIANT_OF[step])
+    join_processes().wait_for_everyone()
 
 
 @contextmanager
@@ -140,6 +156,13 @@ def _required(table: TableConfig | None) -> TableConfig:
     """A table of the recipe that the steps of the run need; `require_steps` has looked for it."""
     assert table is not None
     return table
+
+
+def _frozen(network: N) -> N:
+    """The network on the device of training, without gradients."""
+    nn.Module.to(network, own_device())
+    network.requires_grad_(False)
+    return network
 
 
 def _autoencoder(run: Run) -> Objective:
@@ -269,9 +292,9 @@ def _write_cache(
         PictureFolder(run.pictures, config.crop_px), config.crop_px, data, config.seed, config.count
     )
     pairs = Pairs(crops, mixture(data.chains.by_chain(), data.scale))
-    # Caches are computed on the CPU.
-    dtype = choose_dtype("auto", torch.device("cpu"))
     folder = run.cache(step, config)
-    ensure_fingerprint(folder, step_fingerprint(run, step, config))
-    for done in write_latent_cache(folder, pairs, config.count, compute, dtype):
+    with join_processes().main_process_first():
+        ensure_fingerprint(folder, step_fingerprint(run, step, config))
+    workers = run.machine.num_workers
+    for done in write_latent_cache(folder, pairs, config.count, compute, workers):
         yield CacheProgress(done, config.count)

@@ -73,7 +73,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def train(folders: tuple[Path, Path], run: Path, *steps: str) -> int:
     pictures_folder, recipe = folders
     return main(
-        [*steps, "--data", str(pictures_folder), "--recipe", str(recipe), "--run", str(run)]
+        [*steps, "--data", str(pictures_folder), "--recipe", str(recipe), "--run-folder", str(run)]
     )
 
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.e2e
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 SMALL = {
     "max_steps": "2",
-    "batch_size": "1",
+    "batch_size": "2",
     "crop_px": "64",
     "count": "2",
     "checkpoint_every": "1",
@@ -63,7 +63,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(inputs: Path, recipe: Path, run: Path, *steps: str, init: str | None = None) -> int:
     start = init or str(inputs / "stable-diffusion")
     return main([*steps, "--data", str(inputs / "pictures"), "--recipe", str(recipe),
-                 "--run", str(run), "--init", start])  # fmt: skip
+                 "--run-folder", str(run), "--init", start])  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=["sd21", "sd21_official"])
@@ -157,7 +157,7 @@ def test_v1_recipe_makes_a_model_of_v1_alone(inputs: Path, tmp_path: Path) -> No
 def test_recipe_without_networks_asks_for_a_model(
     inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["all", "--data", str(inputs / "pictures"), "--run", str(tmp_path / "run")]
+    arguments = ["all", "--data", str(inputs / "pictures"), "--run-folder", str(tmp_path / "run")]
     assert main([*arguments, "--recipe", str(small("sd21_v2", tmp_path))]) == 2
     assert "give one by --init" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -31,19 +31,19 @@ EXCEPTIONS = {
     "training/network.py": {"save_pretrained"},
     "training/stage2.py": {"save_pretrained"},
     "training/export.py": {"save_pretrained"},
-    # Written under a temporary name and renamed.
-    "training/latent_cache.py": {"save_file"},
     # A method of diffusers that its caller gives a folder.
     "ccsr/inference/pipeline.py": {"save_pretrained"},
     # A file without a name.
     "ccsr/inference/memory.py": {"tofile"},
     # Lines are appended while the work goes on.
-    "training/loop.py": {"open"},
+    "training/log.py": {"open"},
     "ccsr/evaluation/comparison/manifest.py": {"open"},
     "ccsr/degradation/manifest.py": {"open"},
     # Into the open file of `whole_file`.
     "ccsr/evaluation/plots.py": {"savefig"},
     "ccsr/ui/files.py": {"ZipFile"},
+    # A lock, which stays empty.
+    "training/processes.py": {"open"},
     # A switch of the system, no file.
     "ccsr/ui/job_log.py": {"write_text"},
     # It is the one writer.
@@ -248,7 +248,7 @@ def test_a_full_disk_ends_training_with_one_sentence(
         raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")
 
     monkeypatch.setattr(training.__main__, "show", fail)
-    arguments = ["pairs", "--data", str(tmp_path), "--run", str(tmp_path / "run")]
+    arguments = ["pairs", "--data", str(tmp_path), "--run-folder", str(tmp_path / "run")]
     assert training.__main__.main(arguments) == 2
     assert capsys.readouterr().err == (
         "error: the disk is full; free some space, and the same command continues from here\n"

@@ -1,6 +1,27 @@
-import pytest
+import itertools
+import json
+from pathlib import Path
 
-from training.loop import rate_factor
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from tests.tiny import tiny_unet, tiny_vae
+from training.config import LoopConfig, MachineConfig
+from training.data import Example
+from training.draws import Draws
+from training.loop import checkpoint_gradients, make_optimizer, rate_factor, train
+
+LOOP = LoopConfig(
+    max_steps=6,
+    batch_size=4,
+    learning_rate=1e-2,
+    crop_px=64,
+    warmup_steps=1,
+    log_every=1,
+    mixed_precision="no",
+)
 
 
 def test_learning_rate_warms_up_and_ends_at_zero() -> None:
@@ -16,3 +37,88 @@ def test_constant_learning_rate_stays_after_the_warm_up() -> None:
         *(0.25, 0.5, 0.75),
         *[1] * 6,
     ]
+
+
+class Points(Dataset[Example]):
+    def __getitem__(self, index: int) -> Example:
+        return {"x": torch.tensor([float(index), 1.0]) / 24}
+
+
+class Fit(nn.Module):
+    """Loss module of a line through noisy points."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line, self.judge = nn.Linear(2, 1), nn.Linear(2, 1).requires_grad_(False)
+        nn.init.zeros_(self.line.weight)
+        nn.init.zeros_(self.line.bias)
+
+    def forward(self, batch: Example, progress: float, draws: Draws) -> dict[str, torch.Tensor]:
+        error = self.line(batch["x"] + 0.1 * draws.normal(batch["x"])) - 1
+        return {"loss": error.square().mean()}
+
+
+class LineObjective:
+    def __init__(self) -> None:
+        self.modules, self.dataset = {"fit": Fit()}, Points()
+
+    def learning_rate(self, module: str) -> float:
+        return 1e-2
+
+    def export(self, folder: Path) -> None:
+        raise NotImplementedError
+
+
+def run(
+    folder: Path, steps: int = 6, machine: MachineConfig | None = None, **changes: object
+) -> tuple[list[float], torch.Tensor]:
+    """Losses of some steps, and the weights after them."""
+    folder.mkdir(exist_ok=True)
+    objective = LineObjective()
+    events = train(objective, LOOP.replace(**changes), folder, machine)
+    # Asked for one more, it comes to its end, where the weights become their averages.
+    upto = None if steps == LOOP.max_steps else steps
+    losses = [event.losses["fit/loss"] for event in itertools.islice(events, upto)]
+    events.close()  # type: ignore[attr-defined] - it is a generator
+    return losses, objective.modules["fit"].line.weight.detach()
+
+
+@pytest.mark.parametrize("changes", [{"gradient_accumulation_steps": 4}, {"num_workers": 2}])
+def test_batches_are_the_same_however_they_are_made(
+    changes: dict[str, int], tmp_path: Path
+) -> None:
+    expected, _ = run(tmp_path / "a")
+    machine = MachineConfig(num_workers=changes.pop("num_workers", 0))
+    found, _ = run(tmp_path / "b", machine=machine, **changes)
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert len(set(expected)) == 6
+
+
+def test_stopped_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    expected, weights = run(tmp_path / "a", checkpoint_every=2)
+    first, _ = run(tmp_path / "b", steps=3, checkpoint_every=2)
+    second, resumed = run(tmp_path / "b", checkpoint_every=2)
+    assert first + second == expected
+    assert torch.equal(resumed, weights)
+    lines = (tmp_path / "b" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_run_with_more_steps_than_asked_for_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, steps=3)
+    with pytest.raises(ValueError, match="has 3 steps already; max_steps must be at least that"):
+        run(tmp_path, max_steps=2)
+
+
+def test_gradient_checkpointing_is_refused_where_no_network_can() -> None:
+    networks = nn.ModuleDict({"unet": tiny_unet(False), "vae": tiny_vae("compact")})
+    checkpoint_gradients(networks)
+    assert networks["unet"].is_gradient_checkpointing
+    with pytest.raises(ValueError, match="CompactAutoencoder cannot"):
+        checkpoint_gradients(nn.ModuleDict({"vae": tiny_vae("compact")}))
+
+
+def test_missing_package_of_an_optimizer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
+    with pytest.raises(ValueError, match="pip install bitsandbytes"):
+        make_optimizer([nn.Parameter(torch.zeros(1))], 1e-3, LOOP.replace(optimizer="adamw-8bit"))

@@ -46,3 +46,18 @@ def test_dists_is_zero_for_equal_pictures_and_grows_with_noise() -> None:
     assert distances[0] == pytest.approx(0, abs=1e-5)
     assert distances == sorted(distances)
     assert distances[1] > 1e-4
+
+
+def test_gradient_of_dists_is_finite_under_autocast_to_float16() -> None:
+    channels = 3 + 64 + 128 + 256 + 512 + 512
+    dists = DISTS(LPIPS("vgg"), torch.ones(channels), torch.ones(channels))
+    loss, draws = PerceptualLoss("alex"), generator_for(0)
+    loss.distances = nn.ModuleDict({"dists": dists})
+    hr = torch.zeros(1, 3, 64, 64)
+    sr = torch.full_like(hr, 1e-3).requires_grad_()
+    with torch.autocast("cpu", torch.float16):
+        distance = loss(sr, hr, draws)
+    distance.backward()
+    assert distance.dtype == torch.float32
+    assert sr.grad is not None
+    assert bool(sr.grad.isfinite().all())

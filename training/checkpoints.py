@@ -1,0 +1,87 @@
+"""Checkpoints of a training step: folders that are there whole or not at all."""
+
+import re
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ccsr.whole_file import UNFINISHED, WriteError, whole_file, whole_folder
+
+STATE_FILE = "state.pt"
+_NAME = re.compile(r"checkpoint-(\d{7})")
+
+
+def checkpoints(folder: Path) -> dict[int, Path]:
+    """The finished checkpoints of a training step by their number of steps, oldest first."""
+    found = {int(m[1]): p for p in folder.glob("*") if (m := _NAME.fullmatch(p.name))}
+    return dict(sorted(found.items()))
+
+
+def write_checkpoint(folder: Path, step: int, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint.
+
+    Args:
+        folder: Of the training step.
+        step: Steps that are done.
+        state: Tensors, numbers and texts, in dicts and lists.
+
+    Raises:
+        WriteError: If it cannot be written, for example because the disk is full. Earlier ones are
+            untouched.
+    """
+    path = folder / f"checkpoint-{step:07d}"
+    if path.exists():
+        return
+    try:
+        with whole_folder(path) as part, whole_file(part / STATE_FILE) as file:
+            torch.save(dict(state), file)
+    except WriteError as error:
+        last = list(checkpoints(folder).values())[-1:]
+        kept = f"{last[0].name} is whole" if last else "there is none before it"
+        raise WriteError(f"checkpoint of step {step} in {folder}: {error} ({kept})") from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `write_checkpoint` has written.
+
+    Raises:
+        ValueError: If it was written by an earlier version.
+    """
+    file = path / STATE_FILE
+    if not file.exists():
+        raise ValueError(f"{path} holds no {STATE_FILE}: it is of an earlier version; delete it")
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def remove_old(folder: Path, count: int, kept: Collection[int] = ()) -> None:
+    """Delete all but the newest `count` checkpoints, those of the steps `kept`, and remains."""
+    found = checkpoints(folder)
+    for step, path in list(found.items())[:-count]:
+        if step not in kept:
+            shutil.rmtree(path)
+    for path in folder.glob(f".*{UNFINISHED}"):
+        shutil.rmtree(path)
+
+
+def trained_state(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters of a module that are trained, and all its buffers.
+
+    Frozen ones, above all those of perceptual networks, are read from where they came from.
+    """
+    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
+    return {name: x for name, x in module.state_dict().items() if name not in frozen}
+
+
+def load_trained_state(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Set what `trained_state` has given.
+
+    Raises:
+        ValueError: If the state is of another module.
+    """
+    if state.keys() != trained_state(module).keys():
+        raise ValueError("the checkpoint is of other networks; delete it to start anew")
+    module.load_state_dict(dict(state), strict=False)

@@ -1,0 +1,122 @@
+"""The processes of a training: one, or several that share every batch.
+
+Started by `torchrun` or `accelerate launch`; each GPU has one process, and CPUs have as many as are
+asked for.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import reduce
+
+from ccsr.inference.device import choose_device, choose_dtype
+from training.config import LoopConfig
+
+LOCK_FILE = ".lock"
+
+
+def join_processes() -> PartialState:
+    """Meet the other processes of this training, if there are any.
+
+    Raises:
+        ValueError: If there are fewer than were asked for: each would train by itself.
+    """
+    environment = os.environ
+    asked = int(environment.get("WORLD_SIZE", "1"))
+    # An address to meet at, without ranks: `accelerate launch` sets it for several processes, of
+    # which it starts one where it finds no GPU for each.
+    if "ACCELERATE_MIXED_PRECISION" in environment and "MASTER_ADDR" in environment:
+        asked = max(asked, 1 if "RANK" in environment else 2)
+    state = PartialState(cpu=choose_device("auto").type == "cpu")
+    if state.num_processes < asked:
+        raise ValueError(
+            f"{'several' if 'RANK' not in environment else asked} processes were asked for, and "
+            f"{state.num_processes} was started; on CPUs start them by: "
+            "torchrun --nproc_per_node 2 -m training ..."
+        )
+    return state
+
+
+def own_device() -> torch.device:
+    """Where this process computes."""
+    device = join_processes().device
+    assert device is not None
+    return device
+
+
+def mixed_precision(choice: str) -> str:
+    """Accelerate's name of a number format; "auto" is resolved as at inference, untested."""
+    if choice != "auto":
+        return choice
+    return "bf16" if choose_dtype("auto", choose_device("auto")) == torch.bfloat16 else "no"
+
+
+def make_accelerator(config: LoopConfig) -> Accelerator:
+    """What shares the steps of a training among its processes, in the number format of a recipe.
+
+    Raises:
+        ValueError: If batches cannot be shared equally, or the device lacks the number format.
+    """
+    state = join_processes()
+    parts = state.num_processes * config.gradient_accumulation_steps
+    if config.batch_size % parts:
+        raise ValueError(
+            f"batch_size must be divisible by processes * gradient_accumulation_steps = {parts}, "
+            f"got {config.batch_size}; change one of them"
+        )
+    on_cpu = own_device().type == "cpu"
+    if config.mixed_precision == "fp16" and on_cpu:
+        raise ValueError('mixed_precision = "fp16" needs a GPU; take "bf16", "no" or "auto"')
+    accelerator = Accelerator(
+        cpu=on_cpu,
+        mixed_precision=mixed_precision(config.mixed_precision),
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+    )
+    if accelerator.distributed_type.name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        raise ValueError(
+            f"{accelerator.distributed_type.value} is not supported: stage 2 reads gradients at "
+            "single weights, which it splits; start with --multi_gpu"
+        )
+    return accelerator
+
+
+def mean_over_processes(x: torch.Tensor) -> torch.Tensor:
+    """The mean of x, of any shape, over all processes; x itself where there is one."""
+    mean = reduce(x, "mean") if PartialState().num_processes > 1 else x
+    assert isinstance(mean, torch.Tensor)
+    return mean
+
+
+@contextmanager
+def locked(folder: Path) -> Generator[None]:
+    """Keep other trainings out of a run folder while the context is open.
+
+    Raises:
+        ValueError: If another one writes to it.
+    """
+    if sys.platform == "win32" or not PartialState().is_main_process:
+        yield
+        return
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("w") as file:
+        try:
+            # The system unlocks it when the process ends, however that happens.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"another training writes to {folder}; wait for it, or give another run folder"
+            ) from error
+        try:
+            yield
+        finally:
+            # A recipe that is refused leaves nothing.
+            if [path.name for path in folder.iterdir()] == [LOCK_FILE]:
+                shutil.rmtree(folder)
