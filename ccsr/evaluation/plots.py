@@ -184,6 +184,33 @@ def trajectory_figure(
     return figure
 
 
+@dataclass(frozen=True)
+class Sparsification:
+    """What error is left when squares are left out, as multiples of the error of all."""
+
+    curve: Sequence[float]
+    """In the order of their disagreement."""
+    oracle: Sequence[float]
+    """In the order of their errors: no curve lies below."""
+    color: Any = ACCENT
+
+
+def sparsification_figure(
+    fractions: Sequence[float], curves: Mapping[str, Sparsification]
+) -> Figure:
+    """Error that is left against the share of squares left out, by name; oracles are dotted."""
+    figure = page_figure()
+    axes = styled(figure.add_subplot())
+    for name, drawn in curves.items():
+        axes.plot(fractions, drawn.curve, color=drawn.color, label=name)
+        axes.plot(fractions, drawn.oracle, color=drawn.color, linestyle=":", alpha=0.7)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("share of squares left out", color=TEXT_COLOR)
+    axes.set_ylabel("error, as a multiple of that of all", color=TEXT_COLOR)
+    axes.legend(fontsize=8, frameon=False, labelcolor=TEXT_COLOR)
+    return figure
+
+
 def timestep_at(figure: Figure, fraction: float) -> float:
     """The timestep at a fraction of the width of a trajectory's figure."""
     figure.draw_without_rendering()

@@ -144,15 +144,18 @@ window.ccsrLoupe = (() => {
 
         fillScale() {
             const names = this.mode === "all" ? [...this.images.keys()] : [this.left, this.right];
-            const levels = [...new Set(names.map((name) => this.view(name).levels).filter(Boolean))];
+            const scaled = names.map((name) => this.view(name)).filter(({ levels }) => levels);
+            const levels = [...new Set(scaled.map((view) => view.levels))];
             const colors = [...this.palette.keys()].filter((_, index) => index % 15 === 0);
             this.scale.replaceChildren(...levels.map((level) => {
                 const scale = document.createElement("div");
                 const strip = made(scale, "div", "");
                 strip.style.backgroundImage = `linear-gradient(to right, ${colors.map((c) => "#" + c)})`;
-                for (const text of [0, level / 2, `${level} grey levels`]) {
-                    made(scale, "span", "").textContent = text;
-                }
+                const texts = [0, level / 2, `${level} grey levels`];
+                // Maps of different scales are told apart.
+                const named = scaled.filter((view) => view.levels === level).map(({ name }) => name);
+                if (levels.length > 1) texts[0] = `${[...new Set(named)].join(", ")}: 0`;
+                for (const text of texts) made(scale, "span", "").textContent = text;
                 return scale;
             }));
         }

@@ -135,6 +135,7 @@ svg.plot { width: 100%; height: auto; color: var(--body-text-color); }
 svg.plot [id^=point-] { cursor: pointer; }
 svg.plot [id^=mark-] { cursor: ew-resize; touch-action: none; }
 #trajectory-plot { max-width: 720px; }
+.sparsification { max-width: 520px; margin: 8px 0 0; }
 
 /* What is beyond an edge casts a shadow there. */
 .scores {

@@ -20,8 +20,10 @@ from ccsr.evaluation.heatmap import COLORMAP, GREY_LEVELS, UNIT
 from ccsr.evaluation.plots import (
     LABEL_OFFSETS,
     TEXT_COLOR,
+    Sparsification,
     page_figure,
     separate_labels,
+    sparsification_figure,
     styled,
     svg,
     trajectory_figure,
@@ -147,18 +149,15 @@ def scatter(summaries: Summaries, drawn: Mapping[str, Style]) -> Figure:
 
 def sparsification(summaries: Summaries, drawn: Mapping[str, Style]) -> Figure:
     """Error that is left against the share of squares left out."""
-    figure = page_figure()
-    axes = styled(figure.add_subplot())
-    for name, summary in summaries.items():
-        color = drawn[name].color
-        axes.plot(FRACTIONS, summary.means_of("uncertainty curve"), color=color, label=name)
-        axes.plot(
-            FRACTIONS, summary.means_of("uncertainty oracle"), color=color, linestyle=":", alpha=0.7
+    curves = {
+        name: Sparsification(
+            summary.means_of("uncertainty curve"),
+            summary.means_of("uncertainty oracle"),
+            drawn[name].color,
         )
-    axes.set_ylim(bottom=0)
-    _name_axes(axes, "share of squares left out", "error, as a multiple of that of all")
-    _legend(axes)
-    return figure
+        for name, summary in summaries.items()
+    }
+    return sparsification_figure(FRACTIONS, curves)
 
 
 def trajectories(trajectory: Mapping[int, Mapping[str, Mean]]) -> Figure:

@@ -20,6 +20,7 @@ from ccsr.config import (
 )
 from ccsr.diffusion.timesteps import LoopStart
 from ccsr.evaluation import heatmap
+from ccsr.evaluation.calibration import read_calibration
 from ccsr.evaluation.metrics import METRICS, measure
 from ccsr.evaluation.report import picture_name, settings_text, write_report
 from ccsr.evaluation.stability import ScoreStatistics, StabilityReport
@@ -52,6 +53,8 @@ from ccsr.ui.run_events import RunComponents, run_buttons, status_lines, wire_ta
 from ccsr.ui.shown_run import BuiltTab
 from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, new_job, results_state
 from ccsr.ui.tabs.agreement import build_agreement
+from ccsr.ui.tabs.alternatives import build_alternatives
+from ccsr.ui.tabs.errors import build_errors
 
 HINT = snippets.hint(
     "The results of all seeds appear here",
@@ -151,7 +154,9 @@ def build_seeds_tab(inputs: Inputs, settings: Settings) -> BuiltTab:
     results.change(_show, results, view.components(), trigger_mode="always_last", **IN_ORDER)
     chosen_seed = gr.State(None)
     view.loupe.select(_chosen, None, chosen_seed, **IN_ORDER)
+    build_errors(results, read_calibration(engine.info.name))
     build_agreement(results, chosen_seed)
+    build_alternatives(results)
 
     components = RunComponents(*buttons, *lines, results)
     run = wire_tab_run(TAB_RUN, inputs, components, [first_seed, num_seeds], settings)

@@ -1,0 +1,128 @@
+"""What could also be there: the mean of the seeds, moved along their principal components."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import gradio as gr
+import numpy as np
+
+from ccsr.config import MAX_RESULT_PIXELS
+from ccsr.evaluation.principal_components import PrincipalComponents, principal_components
+from ccsr.evaluation.report import write_array
+from ccsr.images.reading import load_picture
+from ccsr.images.tensors import to_uint8
+from ccsr.inference.memory import spill_to_disk
+from ccsr.ui import snippets
+from ccsr.ui.event_options import IN_ORDER
+from ccsr.ui.files import write_preview
+from ccsr.ui.loupe import Loupe, View, Views
+
+COUNT = 3
+"""Most components that have a slider."""
+MOST_DEVIATIONS = 2.0
+"""Of a slider, to both sides."""
+HELP = (
+    "The seeds differ from their mean mostly along a few directions, their principal components. "
+    "Move along them: everything up to two standard deviations is about as likely as the results "
+    "themselves. The pictures are blends of the pixels of the results; nothing is computed anew by "
+    "the model."
+)
+
+
+class SeedResults(Protocol):
+    """The results of a run over seeds, as far as their components need them."""
+
+    @property
+    def folder(self) -> Path:
+        """Where files of the run go."""
+        ...
+
+    @property
+    def pictures(self) -> tuple[Path, ...]:
+        """One for each seed."""
+        ...
+
+    @property
+    def mean(self) -> Path:
+        """Mean picture of the seeds."""
+        ...
+
+    @property
+    def archive(self) -> Path | None:
+        """There once the run has ended."""
+        ...
+
+
+def build_alternatives(results: gr.State) -> None:
+    """Lay out the sliders, and connect them to the results of a run that has ended."""
+    with gr.Accordion("What could also be there", open=False, visible=False) as panel:
+        gr.HTML(snippets.line(HELP, "quiet"))
+        with gr.Row():
+            sliders = [_slider(number) for number in range(COUNT)]
+        loupe = Loupe(elem_id="alternatives-loupe")
+
+    results.change(_show, results, [panel, *sliders, loupe], trigger_mode="always_last", **IN_ORDER)
+    gr.on(
+        [slider.input for slider in sliders],
+        _moved,
+        [results, *sliders],
+        loupe,
+        trigger_mode="always_last",
+        **IN_ORDER,
+    )
+
+
+def _slider(number: int) -> gr.Slider:
+    return gr.Slider(
+        -MOST_DEVIATIONS, MOST_DEVIATIONS, 0, step=0.1, label=f"Component {number + 1}",
+        min_width=180, elem_id=f"component-{number + 1}",
+    )  # fmt: skip
+
+
+def _show(run: SeedResults | None) -> tuple[Any, ...]:
+    """Updates of the panel, the sliders and the loupe."""
+    if run is None or run.archive is None or len(run.pictures) < 3:
+        return gr.update(visible=False), *[gr.skip()] * COUNT, None
+    shares = components_of(run).shares
+    sliders = [
+        gr.update(value=0, label=f"Component {number + 1}: {shares[number]:.0%} of the variance",
+                  visible=True)
+        if number < len(shares) else gr.update(visible=False)
+        for number in range(COUNT)
+    ]  # fmt: skip
+    return gr.update(visible=True), *sliders, _moved(run, *[0.0] * COUNT)
+
+
+def _moved(run: SeedResults | None, *deviations: float) -> Views | None:
+    """The picture at these deviations, beside the mean."""
+    if run is None or run.archive is None:
+        return None
+    moved = write_preview(_file(run, deviations), components_of(run).at(deviations))
+    return Views((View("Mean", run.mean), View("Could also be there", moved)))
+
+
+def _file(run: SeedResults, deviations: Sequence[float]) -> Path:
+    """The file of a picture at some deviations: a browser caches files by name."""
+    name = "_".join(f"{deviation:.1f}" for deviation in deviations)
+    return run.folder / f"components-{len(run.pictures)}_{name}.png"
+
+
+def components_of(run: SeedResults) -> PrincipalComponents:
+    """The components of a run, computed once and kept as files beside its results."""
+    folder = run.folder / f"components-of-{len(run.pictures)}"
+    if not folder.exists():
+        results = [spill_to_disk(to_uint8(_read(path))) for path in run.pictures]
+        made = principal_components(results, COUNT)
+        folder.mkdir()
+        write_array(folder / "mean.npy", made.mean)
+        write_array(folder / "pictures.npy", made.pictures)
+        write_array(folder / "shares.npy", np.array(made.shares))
+    load = functools.partial(np.load, mmap_mode="r")
+    mean, pictures, shares = (load(folder / f"{n}.npy") for n in ("mean", "pictures", "shares"))
+    return PrincipalComponents(mean, pictures, tuple(map(float, shares)))
+
+
+def _read(path: Path) -> np.ndarray:
+    return load_picture(path, max_pixels=MAX_RESULT_PIXELS).rgb
