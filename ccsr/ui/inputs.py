@@ -33,7 +33,6 @@ logger = getLogger(__name__)
 
 Setting = gr.Slider | gr.Radio | gr.Textbox
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
 MAX_FRACTIONS_LENGTH = 200
 """Of a text that lists values of t_max or t_min."""
 FIELDS = field_names(SamplingConfig)
@@ -350,13 +349,6 @@ def read_reference(path: str | None, picture: Picture, config: SamplingConfig) -
     reference = load_reference(path, picture, config, READERS.picture)
     check_measurable(reference.size)
     return reference
-
-
-def example_pictures() -> list[Path]:
-    """The example pictures that ship with the product, by name; none if there is no folder."""
-    pictures = (p for p in EXAMPLES.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    # The true pictures of some examples lie beside them, to be given as references.
-    return sorted(p for p in pictures if not p.stem.endswith("-reference"))
 
 
 @contextmanager

@@ -19,11 +19,11 @@ from ccsr.ui import snippets
 from ccsr.ui.browser_storage import remember
 from ccsr.ui.components import SettingsFile
 from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
+from ccsr.ui.example_strip import ExampleStrip, wire_examples
+from ccsr.ui.examples import EXAMPLES, FOLDER
 from ccsr.ui.inputs import (
-    EXAMPLES,
     Settings,
     blank,
-    example_pictures,
     picture_input,
     read_config,
     read_facts,
@@ -63,7 +63,7 @@ def launch_kwargs(queue: ModelQueue, sessions: Sessions) -> dict[str, Any]:
         "run_history": False,
         "show_error": False,
         "max_file_size": queue.limits.max_upload_bytes,
-        "allowed_paths": [str(EXAMPLES)],
+        "allowed_paths": [str(FOLDER)],
         "max_threads": MAX_THREADS,
         "enable_monitoring": False,
         "app_kwargs": app_kwargs(queue, sessions.forget),
@@ -104,7 +104,7 @@ def _workspace(page: gr.Blocks, engine: Engine, queue: ModelQueue, sessions: Ses
     with picture_side:
         picture, about = _picture_side()
     with examples_side:
-        reference = _examples_side(picture)
+        strip, about_example, reference = _examples_side()
     with tabs_side, gr.Row(elem_classes="sizing"):
         scale = setting_slider("scale")
     with settings_side:
@@ -118,6 +118,7 @@ def _workspace(page: gr.Blocks, engine: Engine, queue: ModelQueue, sessions: Ses
     remember(page, {**settings.components, **chosen}, settings.settled.change)
     _wire_settings_file(load, engine.info, settings, chosen["seed"])
     _wire_about(picture, settings, about)
+    wire_examples(page, strip, about_example, inputs, tabs[0].run.results)
 
 
 def _side(name: str) -> gr.Column:
@@ -171,21 +172,15 @@ def _picture_side() -> tuple[gr.Image, gr.HTML]:
     return picture_input("Picture", "picture", 210), gr.HTML(elem_id="about-picture")
 
 
-def _examples_side(picture: gr.Image) -> gr.Image:
-    """Lay out the examples of a picture, and the reference."""
-    if examples := [str(path) for path in example_pictures()]:
-        # gr.Examples would rebuild the picture as a plain gr.Image, which opens the file itself.
-        shown = gr.Dataset(
-            components=[picture],
-            samples=[[path] for path in examples],
-            type="index",
-            label="Examples",
-            elem_id="examples",
-        )
-        shown.click(examples.__getitem__, shown, picture, **LIGHT)
+def _examples_side() -> tuple[ExampleStrip, gr.HTML, gr.Image]:
+    """Lay out the examples, what they show, and the reference."""
+    # They are served from where they are.
+    gr.set_static_paths([FOLDER])
+    strip = ExampleStrip(value=EXAMPLES, elem_id="examples")
+    about = gr.HTML(elem_id="about-example")
     with gr.Accordion("Reference picture (optional)", open=False):
         gr.HTML(snippets.line(REFERENCE_HELP, "quiet"))
-        return picture_input("Reference", "reference", 180)
+        return strip, about, picture_input("Reference", "reference", 180)
 
 
 def _settings_side(info: ModelInfo, scale: gr.Slider) -> Settings:

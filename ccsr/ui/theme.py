@@ -55,8 +55,6 @@ CSS = """
 .workspace > .examples-side { grid-area: examples; }
 .workspace > .settings { grid-area: settings; }
 .workspace > .tabs-side { grid-area: tabs; min-width: 0 !important; }
-#examples .gallery { flex-wrap: nowrap; gap: 6px; overflow-x: auto; }
-#examples .container.gallery { width: 50px; height: 50px; }
 
 /* A slider in one line. */
 .sizing { max-width: 520px; }
@@ -135,6 +133,15 @@ svg.plot { width: 100%; height: auto; color: var(--body-text-color); }
 svg.plot [id^=point-] { cursor: pointer; }
 svg.plot [id^=mark-] { cursor: ew-resize; touch-action: none; }
 #trajectory-plot { max-width: 720px; }
+.examples { display: grid; grid-template-columns: repeat(6, minmax(48px, 72px)); gap: 6px; }
+.examples button {
+    padding: 0; text-align: center; border: 1px solid var(--border-color-primary); cursor: pointer;
+    border-radius: var(--radius-md); overflow: hidden; font-size: var(--text-xs); line-height: 1.3;
+    color: var(--body-text-color); background: var(--background-fill-secondary);
+}
+.examples img { display: block; width: 100%; height: 44px; object-fit: cover; margin: 0; }
+.examples span { display: block; padding: 3px 2px; }
+.examples button:is(:hover, :focus-visible) { border-color: var(--color-accent); }
 .sparsification { max-width: 520px; margin: 8px 0 0; }
 
 /* What is beyond an edge casts a shadow there. */

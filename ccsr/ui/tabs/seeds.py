@@ -154,7 +154,7 @@ def build_seeds_tab(inputs: Inputs, settings: Settings) -> BuiltTab:
     results.change(_show, results, view.components(), trigger_mode="always_last", **IN_ORDER)
     chosen_seed = gr.State(None)
     view.loupe.select(_chosen, None, chosen_seed, **IN_ORDER)
-    build_errors(results, read_calibration(engine.info.name))
+    build_errors(results, read_calibration(inputs.sessions.engine.info.name))
     build_agreement(results, chosen_seed)
     build_alternatives(results)
 

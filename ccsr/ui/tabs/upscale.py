@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from ccsr.config import DEFAULT_SEED, MAX_SEED, SEED, SamplingConfig
 from ccsr.diffusion.timesteps import LoopStart, timestep_plan
 from ccsr.evaluation.report import settings_text
+from ccsr.images.picture import Size
 from ccsr.images.writing import save_png
 from ccsr.inference.cost import Cost, cost_of
 from ccsr.inference.events import Engine, ModelInfo, Progress, Restored
@@ -19,6 +21,7 @@ from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
 from ccsr.ui.event_options import IN_ORDER, LIGHT
+from ccsr.ui.examples import Example, made
 from ccsr.ui.files import (
     new_folder,
     remove_files_beside,
@@ -37,6 +40,8 @@ HINT = snippets.hint(
     "The result appears here",
     "beside the same picture enlarged bicubically. Drag the handle to compare them.",
 )
+
+SHIPPED = "made beforehand by this model, and compressed; Upscale makes it anew, to be downloaded"
 
 Query = tuple[SamplingConfig, int]
 """Settings and seed."""
@@ -59,6 +64,8 @@ class Upscaled:
     notes: tuple[str, ...]
     details: dict[str, Any]
     """The facts for programs."""
+    ships: bool = False
+    """Whether it came with the product, compressed."""
     total: int = 1
 
     def __len__(self) -> int:
@@ -157,11 +164,17 @@ def _show(upscaled: Upscaled | None) -> tuple[Any, ...]:
         loupe_update(upscaled.views),
         gr.update(visible=True),
         snippets.facts(upscaled.facts, upscaled.notes),
-        upscaled.result,
+        _download_update(upscaled),
         gr.update(visible=True),
         snippets.command_line(source, upscaled.config, upscaled.seed, model),
         snippets.python_code(source, upscaled.config, upscaled.seed, model),
     )
+
+
+def _download_update(upscaled: Upscaled) -> Any:  # noqa: ANN401
+    """The download of a result; one that ships is compressed, so that it has none."""
+    path = None if upscaled.ships else upscaled.result
+    return gr.update(value=path, interactive=path is not None)
 
 
 def _shows_another_setting(
@@ -183,7 +196,7 @@ def _of_picture(upscaled: Upscaled, path: str) -> bool:
 
 def _release(upscaled: Upscaled | None, following: Upscaled | None = None) -> None:
     """Remove the files of a result but for an enlargement that the following one shares."""
-    if upscaled is not None:
+    if upscaled is not None and not upscaled.ships:
         for folder in {upscaled.bicubic.parent, upscaled.folder}:
             remove_files_beside(following.bicubic if following else None, folder)
 
@@ -203,7 +216,7 @@ def upscale(job: Job[Query, Upscaled]) -> Iterator[Preview | Progress | Upscaled
     (config, seed), before = job.query, job.before
     folder = new_folder()
     # The enlargement is the same at every setting of one scale.
-    if before is not None and before.config.scale == config.scale and before.bicubic.exists():
+    if before is not None and _has_bicubic(before, config):
         bicubic = before.bicubic
     else:
         bicubic = write_bicubic(folder, job.source.picture, target_size(job.source.picture, config))
@@ -220,6 +233,36 @@ def upscale(job: Job[Query, Upscaled]) -> Iterator[Preview | Progress | Upscaled
                 result = folder / result_name(job.source.path, config.scale, seed)
                 save_png(result, event.picture, settings_text(config, seed, job.engine.info))
                 yield _upscaled(job, event, evaluations, (bicubic, result))
+
+
+def _has_bicubic(before: Upscaled, config: SamplingConfig) -> bool:
+    """Whether an earlier result has the enlargement of these settings, without loss."""
+    is_same = before.config.scale == config.scale and not before.ships
+    return is_same and before.bicubic.exists()
+
+
+def shipped(example: Example, path: str, info: ModelInfo) -> Upscaled:
+    """The result of an example that ships.
+
+    Args:
+        example: The example.
+        path: Where its picture was copied to.
+        info: The model.
+    """
+    origin = made()
+    plan = timestep_plan(origin.config, info.loop_start)
+    with Image.open(example.result) as result:
+        size = Size(result.height, result.width)
+    facts = {
+        "Size": str(size),
+        "Seed": str(origin.seed),
+        "Network evaluations": str(plan.num_evaluations),
+    }
+    details = {"model": dataclasses.asdict(info)}
+    files = example.bicubic, example.result
+    return Upscaled(
+        path, origin.config, origin.seed, *files, facts, (SHIPPED,), details, ships=True
+    )
 
 
 def _upscaled(

@@ -275,7 +275,10 @@ class CCSRPage:
         raise AssertionError("the page goes on sending requests")
 
     def give_file(self, path: Path, field: str = "picture") -> None:
-        """Choose a file, whatever becomes of it."""
+        """Choose a file in the place of one that is there, whatever becomes of it."""
+        remove = self.page.locator(f"#{field}").get_by_role("button", name="Remove Image")
+        if remove.count():
+            remove.click()
         self.page.locator(f"#{field} input[type=file]").set_input_files(str(path))
 
     def choose_picture(self, path: Path, field: str = "picture") -> None:

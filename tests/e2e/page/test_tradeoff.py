@@ -62,6 +62,7 @@ def test_stopping_a_sweep_keeps_the_settings_that_are_done(
 
 def test_compact_model_sweeps_on_the_page(page: Page, serve: Serve, picture_file: Path) -> None:
     ui = CCSRPage(page, serve(load_engine("compact"))).open()
+    expect(ui.picture).to_be_visible()  # the example that the page opens with
     ui.choose_picture(picture_file)
     ui.tradeoff.run_sweep("0.5, 0.6667", "0.3333, 0.5", 2)
     expect(ui.tradeoff.table.locator("tbody tr")).to_have_count(4, timeout=120_000)

@@ -439,6 +439,7 @@ def test_steps_are_counted_from_where_the_model_starts(
 
 def test_compact_model_upscales_on_the_page(page: Page, serve: Serve, picture_file: Path) -> None:
     ui = CCSRPage(page, serve(load_engine("compact"))).open()
+    expect(ui.picture).to_be_visible()  # the example that the page opens with
     ui.choose_picture(picture_file)
     ui.upscale.run()
     expect(ui.upscale.facts).to_contain_text("240x160", timeout=120_000)

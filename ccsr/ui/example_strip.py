@@ -1,0 +1,107 @@
+"""The examples as buttons, each of which sets the picture and shows its result at once."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import FileData
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
+
+from ccsr.config import COMPACT
+from ccsr.inference.events import ModelInfo
+from ccsr.ui import snippets
+from ccsr.ui.event_options import IN_ORDER, LIGHT
+from ccsr.ui.examples import EXAMPLES, Example
+from ccsr.ui.tab_run import Inputs
+from ccsr.ui.tabs.upscale import TAB_RUN, Upscaled, shipped
+
+
+class ExampleStrip(gr.HTML):
+    """The examples as buttons; the event `click` has the `index` of the one that was clicked."""
+
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - those of gr.HTML
+        kwargs |= {
+            "html_template": (
+                '<div class="examples" role="group" aria-label="Examples">{{#each value}}'
+                '<button type="button" data-index="{{@index}}" title="{{about}}">'
+                '<img src="{{file.url}}" alt=""><span>{{title}}</span></button>{{/each}}</div>'
+            ),
+            "js_on_load": (
+                'element.addEventListener("click", ({ target }) => {'
+                '    const index = target.closest("button")?.dataset.index;'
+                '    if (index) trigger("click", { index: Number(index) });'
+                "});"
+            ),
+            "apply_default_css": False,
+        }
+        super().__init__(**kwargs)
+
+    def postprocess(  # type: ignore[override] - what is shown is no HTML here
+        self, value: tuple[Example, ...]
+    ) -> Any:  # noqa: ANN401
+        """What the browser is sent."""
+        return [
+            {
+                "file": FileData(path=str(example.picture)).model_dump(),
+                "title": example.title,
+                "about": example.about,
+            }
+            for example in value
+        ]
+
+
+def wire_examples(
+    page: gr.Blocks, strip: ExampleStrip, about: gr.HTML, inputs: Inputs, results: gr.State
+) -> None:
+    """Take an example by a click; the page opens with the first.
+
+    Args:
+        page: The page.
+        strip: The examples.
+        about: Says what the chosen one shows.
+        inputs: Get its picture and its true picture.
+        results: Those of the tab Upscale.
+    """
+    info = inputs.sessions.engine.info
+    outputs = [inputs.picture, inputs.reference, about, results]
+    # In the queue: only there do changes of a state start further events.
+    strip.click(functools.partial(_clicked, info), results, outputs, **IN_ORDER)
+    for event in (inputs.picture.upload, inputs.picture.clear):
+        event(lambda: "", None, about, **LIGHT)
+    if info.name == COMPACT:
+        first = functools.partial(_first, info)
+        page.load(first, [inputs.picture, results], outputs, **IN_ORDER)
+
+
+def _clicked(info: ModelInfo, results: Upscaled | None, event: gr.EventData) -> tuple[Any, ...]:
+    if not 0 <= event.index < len(EXAMPLES):
+        return (gr.skip(),) * 4
+    return chosen(EXAMPLES[event.index], info, results)
+
+
+def _first(info: ModelInfo, picture: str | None, results: Upscaled | None) -> tuple[Any, ...]:
+    """The first example, unless there is a picture."""
+    return (gr.skip(),) * 4 if picture else chosen(EXAMPLES[0], info, results)
+
+
+def chosen(example: Example, info: ModelInfo, results: Upscaled | None) -> tuple[Any, ...]:
+    """Picture, reference, what to look at, and results when an example is chosen.
+
+    Args:
+        example: The example.
+        info: The model; results that ship are of the compact one.
+        results: Those that are shown.
+    """
+    picture = _copied(example.picture)
+    reference = _copied(example.reference) if example.reference else None
+    if info.name == COMPACT:
+        TAB_RUN.release(results, None)
+        results = shipped(example, picture, info)
+    return picture, reference, snippets.line(example.about, "quiet"), results
+
+
+def _copied(path: Path) -> str:
+    """Copy a picture to where uploads are; its path there."""
+    return save_file_to_cache(path, get_upload_folder())
