@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ccsr.config import MAX_RESULT_PIXELS
-from ccsr.images.picture import PictureError
+from ccsr.images.picture import PictureError, Size
 from ccsr.inference.cost import MAX_WORK, Cost, check_cost
 
 
@@ -40,12 +40,20 @@ class Limits:
         Raises:
             ValueError: If its results are too large, or it costs too much.
         """
-        if cost.size.height * cost.size.width > self.max_result_pixels:
+        self.check_size(cost.size)
+        check_cost(cost, self.max_work)
+
+    def check_size(self, size: Size) -> None:
+        """Refuse a result of this size if it is too large.
+
+        Raises:
+            PictureError: If it is.
+        """
+        if size.height * size.width > self.max_result_pixels:
             raise PictureError(
-                f"the result would be {cost.size} pixels, and the limit of this page is "
+                f"the result would be {size} pixels, and the limit of this page is "
                 f"{self.max_result_pixels:,} pixels; cut out a part, or lower the scale"
             )
-        check_cost(cost, self.max_work)
 
 
 DEFAULT_LIMITS = Limits()

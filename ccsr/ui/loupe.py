@@ -15,13 +15,6 @@ from PIL import Image
 from ccsr.evaluation import heatmap
 from ccsr.whole_file import whole_file
 
-FOLDER = Path(__file__).parent
-HEAD = (
-    f"<style>{(FOLDER / 'loupe.css').read_text()}</style>"
-    f"<script>{(FOLDER / 'loupe.js').read_text()}</script>"
-)
-"""What the head of the page has for all loupes."""
-
 Mode = Literal["slide", "flicker", "pair", "all"]
 """Two pictures with a border between them, in turn, side by side; or all pictures."""
 

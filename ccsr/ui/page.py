@@ -16,11 +16,13 @@ from ccsr.images.reader_pool import READERS
 from ccsr.inference.events import Engine, ModelInfo
 from ccsr.inference.sizes import target_size
 from ccsr.ui import snippets
+from ccsr.ui.browser_parts import HEAD
 from ccsr.ui.browser_storage import remember
 from ccsr.ui.components import SettingsFile
 from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
 from ccsr.ui.example_strip import ExampleStrip, wire_examples
 from ccsr.ui.examples import EXAMPLES, FOLDER
+from ccsr.ui.fitting import build_fitting, is_too_large, wire_fitting
 from ccsr.ui.inputs import (
     Settings,
     blank,
@@ -30,7 +32,7 @@ from ccsr.ui.inputs import (
     setting_slider,
     settings_controls,
 )
-from ccsr.ui.loupe import HEAD
+from ccsr.ui.limits import Limits
 from ccsr.ui.model_queue import ModelQueue
 from ccsr.ui.script import SCRIPT
 from ccsr.ui.server import app_kwargs
@@ -103,6 +105,7 @@ def _workspace(page: gr.Blocks, engine: Engine, queue: ModelQueue, sessions: Ses
         picture_side, tabs_side, examples_side, settings_side = map(_side, SIDES)
     with picture_side:
         picture, about = _picture_side()
+        fitting = build_fitting()
     with examples_side:
         strip, about_example, reference = _examples_side()
     with tabs_side, gr.Row(elem_classes="sizing"):
@@ -117,7 +120,8 @@ def _workspace(page: gr.Blocks, engine: Engine, queue: ModelQueue, sessions: Ses
     chosen = {name: component for tab in tabs for name, component in tab.values.items()}
     remember(page, {**settings.components, **chosen}, settings.settled.change)
     _wire_settings_file(load, engine.info, settings, chosen["seed"])
-    _wire_about(picture, settings, about)
+    _wire_about(picture, settings, (about, fitting[0]), queue.limits)
+    wire_fitting(fitting, picture, settings, queue.limits)
     wire_examples(page, strip, about_example, inputs, tabs[0].run.results)
 
 
@@ -125,12 +129,14 @@ def _side(name: str) -> gr.Column:
     return gr.Column(elem_classes=name, min_width=280)
 
 
-def _wire_about(picture: gr.Image, settings: Settings, about: gr.HTML) -> None:
-    """Say what the picture is and will become whenever that changes."""
+def _wire_about(
+    picture: gr.Image, settings: Settings, shown: tuple[gr.HTML, gr.Row], limits: Limits
+) -> None:
+    """Say what the picture is and will become, and what to do if it is too large."""
     changes_of([picture, settings.components["scale"]])(
-        _about_picture,
+        functools.partial(_about_picture, limits),
         [picture, *settings.values()],
-        about,
+        list(shown),
         trigger_mode="always_last",
         **LIGHT,
     )
@@ -256,11 +262,23 @@ def _cost_line(loop_start: LoopStart, *values: Any) -> str:  # noqa: ANN401
         return snippets.line(str(error), "error")
 
 
-def _about_picture(path: str | None, *values: Any) -> str:  # noqa: ANN401
+def _about_picture(
+    limits: Limits,
+    path: str | None,
+    *values: Any,  # noqa: ANN401
+) -> tuple[str, Any]:
+    """The line about a picture, and whether it is offered to make it smaller."""
     if not path:
-        return ""
+        return "", gr.update(visible=False)
+    try:
+        config = read_config(values)
+    except ValueError as error:
+        return snippets.line(str(error), "error"), gr.update(visible=False)
+    too_large = gr.update(visible=is_too_large(path, config, limits))
     try:
         picture = read_facts(path)
-        return snippets.picture_line(picture, target_size(picture, read_config(values)))
+        result = target_size(picture, config)
+        limits.check_size(result)
+        return snippets.picture_line(picture, result), too_large
     except ValueError as error:
-        return snippets.line(str(error), "error")
+        return snippets.line(str(error), "error"), too_large

@@ -1,0 +1,68 @@
+"""A picture that is too large: the message itself offers what can be done."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+from skimage import data
+
+from ccsr.images.picture import MAX_INPUT_PIXELS
+from tests.e2e.page.page_objects import CCSRPage
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def photograph_file(tmp_path: Path) -> Path:
+    """Of 12 megapixels, as a phone makes them."""
+    path = tmp_path / "phone.jpg"
+    Image.fromarray(data.chelsea()).resize((4000, 3000)).save(path, quality=80)
+    return path
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """The size of the picture in the line about it."""
+    width, height = text.split(" pixels")[0].split("x")
+    return int(width), int(height)
+
+
+def test_a_photograph_of_a_phone_is_shrunk_or_cut(ui: CCSRPage, photograph_file: Path) -> None:
+    ui.give_file(photograph_file)
+    expect(ui.about).to_contain_text("4000x3000 pixels; the limit")
+    ui.choose_number("Scale", "2")
+    ui.page.get_by_role("button", name="Shrink to fit").click()
+    expect(ui.about).to_contain_text("pixels, result")
+    width, height = size_of(ui.about.inner_text())
+    assert 0.98 * MAX_INPUT_PIXELS < width * height <= MAX_INPUT_PIXELS
+    assert width / height == pytest.approx(4 / 3, abs=0.01)
+    expect(ui.page.locator("#fitting")).to_be_hidden()
+
+
+def test_a_part_is_cut_out_by_a_frame(ui: CCSRPage, photograph_file: Path) -> None:
+    ui.give_file(photograph_file)
+    ui.page.get_by_role("button", name="Cut out a part").click()
+    frame = ui.page.locator("#cut-frame .cut-box")
+    expect(frame).to_be_visible()
+    corner = ui.page.locator("#cut-frame .cut-corner")
+    box, whole = corner.bounding_box(), ui.page.locator("#cut-frame img").bounding_box()
+    assert box is not None
+    assert whole is not None
+    mouse = ui.page.mouse
+    mouse.move(box["x"] + 12, box["y"] + 12)
+    mouse.down()
+    mouse.move(box["x"] + 12 - whole["width"] / 8, box["y"] + 12 - whole["height"] / 8, steps=4)
+    mouse.up()
+    said = ui.page.locator("#cut-frame .cut-actions span").inner_text()
+    before = frame.bounding_box()
+    frame.focus()
+    ui.page.keyboard.press("ArrowLeft")
+    after = frame.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["x"] < before["x"]
+    ui.page.locator("#cut-frame").get_by_role("button", name="Cut out").click()
+    expect(ui.about).to_contain_text(f"{said}, result")
+    expect(frame).to_be_hidden()
+    width, height = size_of(said)
+    assert width == pytest.approx(4000 * (0.295 - 0.125), abs=60)
