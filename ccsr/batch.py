@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ccsr.evaluation.report import SETTINGS_KEY
 from ccsr.images.picture import PictureError
-from ccsr.images.reading import is_picture_file, load_picture, read_png_text
+from ccsr.images.reading import is_picture_file, load_picture, read_texts
 from ccsr.inference.estimate_cache import digest
 from ccsr.whole_file import UNFINISHED, WriteError
 
@@ -132,7 +132,7 @@ def record(settings: Mapping[str, str], source: str) -> dict[str, str]:
 def is_done(item: Item, settings: Mapping[str, str]) -> bool:
     """Whether the result is there, of the same picture and made with the same settings."""
     try:
-        texts = read_png_text(item.output)
+        texts = read_texts(item.output)
         same = json.loads(texts[SETTINGS_KEY]) == json.loads(settings[SETTINGS_KEY])
         return same and texts[INPUT_KEY] == digest(load_picture(item.source))
     except (PictureError, KeyError, ValueError):

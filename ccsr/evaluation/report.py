@@ -11,7 +11,7 @@ from ccsr.config import SEED, SamplingConfig
 from ccsr.evaluation import heatmap
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.picture import Picture, picture_from_levels
-from ccsr.images.reading import read_png_text
+from ccsr.images.reading import read_texts
 from ccsr.images.writing import save_png
 from ccsr.inference.events import ModelInfo
 from ccsr.option import field_names, shortened
@@ -41,20 +41,19 @@ class Settings:
     seed: int
 
 
-def read_settings(
-    path: Path, read: Callable[[Path], Mapping[str, str]] = read_png_text
-) -> Settings:
-    """The settings inside a PNG made here.
+def read_settings(path: Path, read: Callable[[Path], Mapping[str, str]] = read_texts) -> Settings:
+    """The settings inside a picture made here, a PNG, JPEG or WEBP.
 
     Args:
         path: Its file.
         read: Returns the texts in it by keyword.
 
     Raises:
-        ValueError: If the file is no PNG, or holds no settings, or some that are not allowed.
+        ValueError: If the file is no picture, or holds no settings, or some that are not allowed.
     """
     try:
-        found = json.loads(read(path)[SETTINGS_KEY])
+        texts = read(path)
+        found = json.loads(texts[SETTINGS_KEY if SETTINGS_KEY in texts else "UserComment"])
         # Earlier versions wrote it under this name.
         if "guidance" in found:
             found["guidance_scale"] = found.pop("guidance")
@@ -64,8 +63,8 @@ def read_settings(
         return Settings(SamplingConfig(**known), SEED.validate(found["seed"]))
     except (OSError, KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(
-            f"{shortened(path.name)} holds no settings of this program; give a PNG that was made "
-            "by it and not saved again by another"
+            f"{shortened(path.name)} holds no settings of this program; give a picture that was "
+            "made by it and not saved again by another"
         ) from error
 
 

@@ -23,6 +23,8 @@ MAX_TEXT = 2000
 """Most characters of an entry; longer ones are left out."""
 MAX_DPI = 100_000
 METRES_PER_INCH = 0.0254
+COMMENT_CHARSET = b"ASCII\0\0\0"
+"""Begins an Exif comment of ASCII letters."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from queue import Empty, LifoQueue
 from typing import Any
 
 from ccsr.images.picture import MAX_INPUT_PIXELS, Picture, PictureError, Size
-from ccsr.images.reading import load_picture, read_png_text
+from ccsr.images.reading import load_picture, read_texts
 from ccsr.option import shortened
 
 try:
@@ -60,14 +60,14 @@ def _picture(path: str, max_pixels: int) -> Picture:
     return load_picture(path, max_pixels=max_pixels)
 
 
-def _png_text(path: str, _: int) -> dict[str, str]:
-    return read_png_text(path)
+def _texts(path: str, _: int) -> dict[str, str]:
+    return read_texts(path)
 
 
 READINGS: dict[str, Callable[[str, int], Any]] = {
     "facts": _facts,
     "picture": _picture,
-    "png_text": _png_text,
+    "texts": _texts,
 }
 
 
@@ -107,13 +107,13 @@ class ReaderPool:
         """
         return self._read("facts", path, max_pixels)
 
-    def png_text(self, path: str | Path) -> dict[str, str]:
-        """As `read_png_text`, within the limits.
+    def texts(self, path: str | Path) -> dict[str, str]:
+        """As `read_texts`, within the limits.
 
         Raises:
             PictureError: As `picture`.
         """
-        return self._read("png_text", path, 0)
+        return self._read("texts", path, 0)
 
     def close(self) -> None:
         """End all processes that are free; they are started again if they are needed."""

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.ExifTags import IFD, Base
 from PIL.TiffImagePlugin import TiffImageFile
 
 from ccsr.images.deep import Deep, read_deep
@@ -20,7 +21,7 @@ from ccsr.images.formats import (
     picture_suffixes,
     upright,
 )
-from ccsr.images.metadata import Metadata, read_metadata
+from ccsr.images.metadata import COMMENT_CHARSET, Metadata, read_metadata
 from ccsr.images.picture import (
     MAX_INPUT_PIXELS,
     Picture,
@@ -70,15 +71,25 @@ def load_picture(source: str | Path | BinaryIO, *, max_pixels: int = MAX_INPUT_P
         return replace(picture, metadata=_metadata(file))
 
 
-def read_png_text(path: str | Path) -> dict[str, str]:
-    """Texts stored in a PNG by keyword; its pixels are not decoded.
+def read_texts(path: str | Path) -> dict[str, str]:
+    """Texts stored in a PNG by keyword, and the Exif comment of any picture under "UserComment".
+
+    The pixels are not decoded.
 
     Raises:
         PictureError: If the file is missing, damaged or not a picture.
     """
     with _opened(path) as (_, file), open_picture(file) as image:
         texts = {key: value for key, value in image.info.items() if isinstance(value, str)}
+        texts |= _comment(image)
         return {str(key): str(value) for key, value in texts.items()}
+
+
+def _comment(image: Image.Image) -> dict[str, str]:
+    comment = image.getexif().get_ifd(IFD.Exif).get(Base.UserComment)
+    if not isinstance(comment, bytes) or not comment.startswith(COMMENT_CHARSET):
+        return {}
+    return {"UserComment": comment.removeprefix(COMMENT_CHARSET).decode("ascii", "replace")}
 
 
 def is_picture_file(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Pictures -> PNG files of 8 or 16 bits a channel, with texts, written atomically."""
+"""Pictures -> PNG of 8 or 16 bits a channel, JPEG or WEBP, with texts, written atomically."""
 
 import io
 import struct
@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo, putchunk
 
-from ccsr.images.metadata import METRES_PER_INCH, Metadata
+from ccsr.images.metadata import COMMENT_CHARSET, METRES_PER_INCH, Metadata
 from ccsr.images.picture import Picture
 from ccsr.images.tensors import to_uint8, to_uint16
 from ccsr.whole_file import write_whole
@@ -56,6 +57,42 @@ def save_png(
     encode = _png_16 if picture.bits == 16 else _png_8
     encoded = encode(levels, chunks, picture.metadata or Metadata())
     write_whole(path, encoded, overwrite=overwrite)
+
+
+COMPRESSED = {".jpg": "JPEG", ".webp": "WEBP"}
+"""Formats by the suffix of their files."""
+
+
+def save_compressed(path: str | Path, picture: Picture, comment: str, quality: int) -> None:
+    """Write a picture as JPEG or WEBP with loss, atomically, in the place of an earlier file.
+
+    Args:
+        path: File name that ends in .jpg or .webp, in an existing folder.
+        picture: What to write. JPEG has no transparency: it gets a white background.
+        comment: ASCII text that is stored as the Exif comment.
+        quality: 1 to 100.
+
+    Raises:
+        ValueError: If the name ends in something else.
+        WriteError: If it cannot be written, for example because the disk is full.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in COMPRESSED:
+        raise ValueError(f"got the name {path.name}; end it in one of {', '.join(COMPRESSED)}")
+    metadata, levels = picture.metadata or Metadata(), picture.rgb
+    if picture.alpha is not None:
+        alpha = picture.alpha[..., None]
+        is_jpeg = suffix == ".jpg"
+        levels = alpha * levels + 1 - alpha if is_jpeg else np.concatenate([levels, alpha], 2)
+    exif = Image.Exif()
+    exif.load(metadata.exif)
+    exif.get_ifd(IFD.Exif)[Base.UserComment] = COMMENT_CHARSET + comment.encode("ascii")
+    buffer = io.BytesIO()
+    options: dict[str, Any] = {"dpi": metadata.dpi} if metadata.dpi else {}
+    image = Image.fromarray(to_uint8(levels))
+    image.save(buffer, COMPRESSED[suffix], quality=quality, exif=exif, **options)
+    write_whole(path, buffer.getvalue(), overwrite=True)
 
 
 def _png_8(levels: np.ndarray, chunks: PngInfo, metadata: Metadata) -> bytes:

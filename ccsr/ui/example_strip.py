@@ -66,19 +66,19 @@ def wire_examples(
     """
     info = inputs.sessions.engine.info
     outputs = [inputs.picture, inputs.reference, about, results]
+
+    def clicked(shown: Upscaled | None, event: gr.EventData) -> tuple[Any, ...]:
+        if not 0 <= event.index < len(EXAMPLES):
+            return (gr.skip(),) * len(outputs)
+        return chosen(EXAMPLES[event.index], info, shown)
+
     # In the queue: only there do changes of a state start further events.
-    strip.click(functools.partial(_clicked, info), results, outputs, **IN_ORDER)
+    strip.click(clicked, results, outputs, **IN_ORDER)
     for event in (inputs.picture.upload, inputs.picture.clear):
         event(lambda: "", None, about, **LIGHT)
     if info.name == COMPACT:
         first = functools.partial(_first, info)
         page.load(first, [inputs.picture, results], outputs, **IN_ORDER)
-
-
-def _clicked(info: ModelInfo, results: Upscaled | None, event: gr.EventData) -> tuple[Any, ...]:
-    if not 0 <= event.index < len(EXAMPLES):
-        return (gr.skip(),) * 4
-    return chosen(EXAMPLES[event.index], info, results)
 
 
 def _first(info: ModelInfo, picture: str | None, results: Upscaled | None) -> tuple[Any, ...]:

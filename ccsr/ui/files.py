@@ -10,7 +10,7 @@ import tempfile
 import time
 import uuid
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -116,13 +116,13 @@ def remove_folder(folder: Path | None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_files_beside(kept: Path | None, folder: Path) -> None:
-    """Remove the folder of a run, but keep one file if it is there."""
-    if kept is None or kept.parent != folder:
+def remove_files_beside(kept: Collection[Path], folder: Path) -> None:
+    """Remove the folder of a run, but keep some files if they are there."""
+    if not any(file.parent == folder for file in kept):
         remove_folder(folder)
         return
     for file in folder.iterdir():
-        if file != kept:
+        if file not in kept:
             file.unlink(missing_ok=True)
 
 

@@ -240,7 +240,7 @@ def _load_settings(
     """
     chosen = {name: blank(value) for name, value in zip(names, values, strict=True)}
     try:
-        found = read_settings(Path(path), READERS.png_text)
+        found = read_settings(Path(path), READERS.texts)
     except ValueError as error:
         gr.Warning(escape(str(error)))
         return None, count, blank(seed), *chosen.values()

@@ -17,7 +17,7 @@ from ccsr.config import SamplingConfig
 from ccsr.evaluation.metrics import psnr
 from ccsr.evaluation.report import REPORT_FILES
 from ccsr.images.picture import picture_from_array
-from ccsr.images.reading import load_picture, read_png_text
+from ccsr.images.reading import load_picture, read_texts
 from ccsr.images.writing import save_png
 from tests.tiny import save_tiny_model
 
@@ -52,14 +52,14 @@ def test_upscale_writes_a_picture_four_times_as_large_with_its_settings(
     out = tmp_path / "new" / "out"
     assert run("upscale", small, *fast(model, out), "--seed", 3, "--t-max", 0.8) == 0
     assert load_picture(out / "small.png").size == (96, 120)
-    settings = json.loads(read_png_text(out / "small.png")["ccsr"])
+    settings = json.loads(read_texts(out / "small.png")["ccsr"])
     assert (settings["seed"], settings["t_max"], settings["num_steps"]) == (3, 0.8, 6)
 
 
 def test_settings_inside_a_picture_make_it_again(model: str, small: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     assert run("upscale", small, *fast(model, first), "--color", "wavelet", "--seed", 5) == 0
-    settings = json.loads(read_png_text(first / "small.png")["ccsr"])
+    settings = json.loads(read_texts(first / "small.png")["ccsr"])
     flags = [
         text for key, value in settings.items() for text in (f"--{key.replace('_', '-')}", value)
     ]
@@ -241,7 +241,7 @@ def test_sweep_writes_a_picture_a_setting_and_a_table(
     assert all(point["l_std"] > 0 for point in record["points"])
     assert (out / "tradeoff.csv").read_text().count("\n") == 4
     path = out / "t_max-0.8_t_min-0.3_seed-2.png"
-    settings = json.loads(read_png_text(path)["ccsr"])
+    settings = json.loads(read_texts(path)["ccsr"])
     assert (settings["t_max"], settings["t_min"], settings["seed"]) == (0.8, 0.3, 2)
     assert "consistency" in capsys.readouterr().out
     again = tmp_path / "again"
@@ -288,7 +288,7 @@ def test_a_folder_is_run_again_where_it_was_interrupted(
     assert "would be overwritten" in capsys.readouterr().err
     assert run(*command, "--seed", 7, "--overwrite") == 0
     assert (out / "a.png").stat().st_mtime_ns > before
-    assert json.loads(read_png_text(out / "a.png")["ccsr"])["seed"] == 7
+    assert json.loads(read_texts(out / "a.png")["ccsr"])["seed"] == 7
 
 
 @pytest.mark.parametrize("command", ["upscale", "seeds"])

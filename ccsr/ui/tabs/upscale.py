@@ -10,10 +10,11 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from ccsr.config import DEFAULT_SEED, MAX_SEED, SEED, SamplingConfig
+from ccsr.config import DEFAULT_SEED, MAX_RESULT_PIXELS, MAX_SEED, SEED, SamplingConfig
 from ccsr.diffusion.timesteps import LoopStart, timestep_plan
 from ccsr.evaluation.report import settings_text
 from ccsr.images.picture import Size
+from ccsr.images.reader_pool import READERS
 from ccsr.images.writing import save_png
 from ccsr.inference.cost import Cost, cost_of
 from ccsr.inference.events import Engine, ModelInfo, Progress, Restored
@@ -29,18 +30,37 @@ from ccsr.ui.files import (
     write_bicubic,
     write_preview,
 )
-from ccsr.ui.inputs import Settings, errors_shown, number_box, read_config, read_named, read_whole
+from ccsr.ui.inputs import (
+    Settings,
+    errors_shown,
+    number_box,
+    picture_input,
+    read_config,
+    read_named,
+    read_whole,
+)
 from ccsr.ui.loupe import Loupe, View, Views, loupe_update
 from ccsr.ui.origin import Origin
 from ccsr.ui.run_events import Rerun, RunComponents, run_buttons, status_lines, wire_tab_run
 from ccsr.ui.shown_run import BuiltTab
 from ccsr.ui.tab_run import Inputs, Job, Preview, TabRun, closed_at_end, new_job, results_state
+from ccsr.ui.tabs.compressed import build_compressed
 
 HINT = snippets.hint(
     "The result appears here",
     "beside the same picture enlarged bicubically. Drag the handle to compare them.",
 )
 
+RESULT = "CCSR"
+"""Name of the result among the pictures."""
+MAX_EARLIER = 8
+"""Results that stay to be compared with."""
+SOMETIMES_NAMED = ("num_steps", "variant", "color", "guidance_scale")
+"""Settings that the name of a result has if they are not the default."""
+BROUGHT_HELP = (
+    "Earlier results of this picture are among the pictures above: choose two of them, or All. "
+    "Here another program's result joins them."
+)
 SHIPPED = "made beforehand by this model, and compressed; Upscale makes it anew, to be downloaded"
 
 Query = tuple[SamplingConfig, int]
@@ -66,6 +86,10 @@ class Upscaled:
     """The facts for programs."""
     ships: bool = False
     """Whether it came with the product, compressed."""
+    earlier: tuple[View, ...] = ()
+    """Earlier results of the picture in this size, the latest last."""
+    others: tuple[View, ...] = ()
+    """Pictures that the visitor brought to compare it with."""
     total: int = 1
 
     def __len__(self) -> int:
@@ -85,12 +109,30 @@ class Upscaled:
     @property
     def views(self) -> Views:
         """The pictures to compare."""
-        return views_of(self.bicubic, self.result)
+        plain = views_of(self.bicubic, self.result)
+        views = (*plain.views, *self.others, *self.earlier)
+        right = self.others[-1].name if self.others else RESULT
+        left = RESULT if self.others else plain.views[0].name
+        return Views(views, left, right, asked=len(self.others))
+
+    @property
+    def files(self) -> set[Path]:
+        """All files that it is made of, but those that came with the product."""
+        kept = {view.file for view in (*self.earlier, *self.others)}
+        return kept if self.ships else {self.bicubic, self.result, *kept}
+
+    @property
+    def name(self) -> str:
+        """Its settings, as far as they are not the default."""
+        default, config = SamplingConfig().model_dump(), self.config.model_dump()
+        changed = [name for name in SOMETIMES_NAMED if config[name] != default[name]]
+        parts = [f"{name} {config[name]}" for name in ("t_max", "t_min", *changed)]
+        return ", ".join([*parts, f"seed {self.seed}"])
 
 
 def views_of(bicubic: Path, result: Path) -> Views:
     """A result, or a preview of it, beside the enlargement."""
-    return Views((View("Bicubic", bicubic), View("CCSR", result)))
+    return Views((View("Bicubic", bicubic), View(RESULT, result)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +162,8 @@ def build_upscale_tab(engine: Engine, inputs: Inputs, settings: Settings) -> Bui
     view = _result_view()
     results = results_state(_release)
     results.change(_show, results, view.components(), **IN_ORDER)
+    _build_brought(results)
+    build_compressed(results)
     run = wire_tab_run(
         TAB_RUN,
         inputs,
@@ -130,6 +174,34 @@ def build_upscale_tab(engine: Engine, inputs: Inputs, settings: Settings) -> Bui
     )
     _add_endpoint(inputs, seed, settings)
     return BuiltTab(run, {"seed": seed})
+
+
+def _build_brought(results: gr.State) -> None:
+    """Lay out the upload of a picture to compare the result with."""
+    with gr.Accordion("Compare with another result", open=False, visible=False) as panel:
+        gr.HTML(snippets.line(BROUGHT_HELP, "quiet"))
+        brought = picture_input("Result of another program", "brought", 120)
+    brought.upload(_bring, [results, brought], [results, brought], **IN_ORDER)
+    results.change(lambda made: gr.update(visible=made is not None), results, panel, **IN_ORDER)
+
+
+def _bring(upscaled: Upscaled | None, path: str | None) -> tuple[Upscaled | None, None]:
+    """The result with one more picture to compare it with."""
+    with errors_shown():
+        if upscaled is None or not path:
+            raise ValueError("Upscale a picture first: there is no result to compare with yet")
+        picture = READERS.picture(path, MAX_RESULT_PIXELS)
+        with Image.open(upscaled.result) as result:
+            size = Size(result.height, result.width)
+        if picture.size != size:
+            raise ValueError(
+                f"{Path(path).name} is {picture.size} pixels; to be compared it must be {size}"
+            )
+        name = f"{Path(path).stem} (yours)"
+        others = [view for view in upscaled.others if view.name != name]
+        file = write_preview(new_folder() / "brought.png", picture.visible_rgb)
+        others.append(View(name, file))
+    return dataclasses.replace(upscaled, others=tuple(others)), None
 
 
 def _seed_box() -> gr.Number:
@@ -195,10 +267,10 @@ def _of_picture(upscaled: Upscaled, path: str) -> bool:
 
 
 def _release(upscaled: Upscaled | None, following: Upscaled | None = None) -> None:
-    """Remove the files of a result but for an enlargement that the following one shares."""
-    if upscaled is not None and not upscaled.ships:
-        for folder in {upscaled.bicubic.parent, upscaled.folder}:
-            remove_files_beside(following.bicubic if following else None, folder)
+    """Remove the files of a result but for those that the following one shares."""
+    if upscaled is not None:
+        for folder in {file.parent for file in upscaled.files}:
+            remove_files_beside(following.files if following else set(), folder)
 
 
 def read_query(values: Sequence[Any]) -> Query:
@@ -277,7 +349,26 @@ def _upscaled(
         result_facts(event, evaluations, job.engine.info),
         event.picture.notes,
         result_details(event, job.engine.info),
+        earlier=_earlier(job.before, event),
+        others=_comparable(job.before, event),
     )
+
+
+def _comparable(before: Upscaled | None, event: Restored) -> tuple[View, ...]:
+    """The visitor's own pictures, if they are of the size of the new result."""
+    is_same = before is not None and before.config.scale == event.config.scale
+    return before.others if before is not None and is_same else ()
+
+
+def _earlier(before: Upscaled | None, event: Restored) -> tuple[View, ...]:
+    """The results before the new one, as many as are kept."""
+    if before is None or before.config.scale != event.config.scale:
+        return ()
+    last = () if before.ships else (View(before.name, before.result),)
+    new = dataclasses.replace(before, config=event.config, seed=event.seed).name
+    # A setting that comes again takes the place of its earlier result.
+    kept = [view for view in (*before.earlier, *last) if view.name != new]
+    return tuple({view.name: view for view in kept}.values())[-MAX_EARLIER:]
 
 
 def result_facts(event: Restored, evaluations: int, info: ModelInfo) -> dict[str, str]:

@@ -11,7 +11,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from ccsr.images.reading import load_picture, read_png_text
+from ccsr.images.reading import load_picture, read_texts
 from ccsr.ui.compute_thread import compute
 from tests.e2e.page.conftest import Serve
 from tests.fakes import FakeEngine
@@ -39,7 +39,7 @@ def test_a_program_upscales_through_the_api(
     arguments = {"picture": handle_file(str(picture_file)), "seed": 3, "scale": 2}
     result, details = client.predict(**arguments, api_name="/upscale")
     assert load_picture(result).size == (80, 120)
-    assert json.loads(read_png_text(result)["ccsr"])["seed"] == 3
+    assert json.loads(read_texts(result)["ccsr"])["seed"] == 3
     assert details["size"] == "120x80"
     again, _ = client.predict(**arguments, api_name="/upscale")
     assert Path(again).read_bytes() == Path(result).read_bytes()

@@ -64,7 +64,7 @@ def test_a_picture_is_that_which_is_read_without_limits(
 def test_texts_of_a_png_are_read(pool: ReaderPool, tmp_path: Path, photograph: np.ndarray) -> None:
     path = tmp_path / "told.png"
     Image.fromarray((255 * photograph).astype(np.uint8)).save(path)
-    assert pool.png_text(path) == {}
+    assert pool.texts(path) == {}
 
 
 def test_what_is_wrong_with_a_file_is_told(

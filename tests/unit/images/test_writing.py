@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ccsr.images.picture import Picture, PictureError, Size, picture_from_array
-from ccsr.images.reading import load_picture, read_png_text
+from ccsr.images.reading import load_picture, read_texts
 from ccsr.images.writing import save_png
 from tests.unit.images.picture_files import as_words, levels, png_16, png_bytes, png_chunk, written
 
@@ -50,21 +50,21 @@ class TestWriting:
         text = {"Software": "ccsr", "note": "größer 图 🙂\nsecond line", "long": "x" * 100_000}
         picture = Picture(np.zeros((16, 16, 3), np.float32), bits=bits)
         save_png(tmp_path / "a.png", picture, text)
-        assert read_png_text(tmp_path / "a.png") == text
+        assert read_texts(tmp_path / "a.png") == text
 
     def test_texts_are_read_without_decoding_the_pixels(self, tmp_path: Path) -> None:
         chunk = png_chunk(b"tEXt", b"Title\0rubbish below")
         content = png_bytes(Size(30, 30), b"rubbish", bits=8, colour_type=2, extra=[chunk])
         path = written(tmp_path / "a.png", content)
-        assert read_png_text(path) == {"Title": "rubbish below"}
+        assert read_texts(path) == {"Title": "rubbish below"}
 
     def test_a_file_without_texts_has_none(self, tmp_path: Path) -> None:
         save_png(tmp_path / "a.png", Picture(np.zeros((16, 16, 3), np.float32)))
-        assert read_png_text(tmp_path / "a.png") == {}
+        assert read_texts(tmp_path / "a.png") == {}
 
     def test_reading_texts_of_no_picture_raises(self, tmp_path: Path) -> None:
         with pytest.raises(PictureError, match="not a picture"):
-            read_png_text(written(tmp_path / "a.png", b"Dear diary,"))
+            read_texts(written(tmp_path / "a.png", b"Dear diary,"))
 
     def test_a_file_is_replaced_only_with_overwrite(self, tmp_path: Path) -> None:
         path = written(tmp_path / "a.png", b"precious")
