@@ -162,6 +162,8 @@ def build_upscale_tab(engine: Engine, inputs: Inputs, settings: Settings) -> Bui
     view = _result_view()
     results = results_state(_release)
     results.change(_show, results, view.components(), **IN_ORDER)
+    # No run tells of a result that ships.
+    results.change(_without_hint, results, lines[0], **IN_ORDER)
     _build_brought(results)
     build_compressed(results)
     run = wire_tab_run(
@@ -241,6 +243,10 @@ def _show(upscaled: Upscaled | None) -> tuple[Any, ...]:
         snippets.command_line(source, upscaled.config, upscaled.seed, model),
         snippets.python_code(source, upscaled.config, upscaled.seed, model),
     )
+
+
+def _without_hint(upscaled: Upscaled | None) -> Any:  # noqa: ANN401
+    return "" if upscaled is not None and upscaled.ships else gr.skip()
 
 
 def _download_update(upscaled: Upscaled) -> Any:  # noqa: ANN401

@@ -36,6 +36,7 @@ def test_page_opens_with_a_result_and_an_example_shows_its_own(page: Page, serve
     expect_file(ui.upscale.after, "portrait.webp")
     expect_size(ui.upscale.after, 400, 400)
     expect(ui.picture).to_be_visible()
+    expect(ui.upscale.status).not_to_contain_text("appears here")
     ui.unfold(page.get_by_role("button", name="Reference picture"))
     expect(page.locator("#reference img")).to_be_visible()
     strip = page.locator("#examples")
