@@ -33,6 +33,7 @@ from ccsr.ui.inputs import (
     settings_controls,
 )
 from ccsr.ui.limits import Limits
+from ccsr.ui.longest_side import longest_side_box, wire_longest_side
 from ccsr.ui.model_queue import ModelQueue
 from ccsr.ui.script import SCRIPT
 from ccsr.ui.server import app_kwargs
@@ -109,7 +110,7 @@ def _workspace(page: gr.Blocks, engine: Engine, queue: ModelQueue, sessions: Ses
     with examples_side:
         strip, about_example, reference = _examples_side()
     with tabs_side, gr.Row(elem_classes="sizing"):
-        scale = setting_slider("scale")
+        scale, side = setting_slider("scale"), longest_side_box()
     with settings_side:
         settings = _settings_side(engine.info, scale)
         load = _settings_file()
@@ -121,6 +122,7 @@ def _workspace(page: gr.Blocks, engine: Engine, queue: ModelQueue, sessions: Ses
     remember(page, {**settings.components, **chosen}, settings.settled.change)
     _wire_settings_file(load, engine.info, settings, chosen["seed"])
     _wire_about(picture, settings, (about, fitting[0]), queue.limits)
+    wire_longest_side(side, picture, scale, settings.settled)
     wire_fitting(fitting, picture, settings, queue.limits)
     wire_examples(page, strip, about_example, inputs, tabs[0].run.results)
 

@@ -57,7 +57,7 @@ CSS = """
 .workspace > .tabs-side { grid-area: tabs; min-width: 0 !important; }
 
 /* A slider in one line. */
-.sizing { max-width: 520px; }
+.sizing { max-width: 660px; align-items: stretch; }
 .sizing .wrap:has(> .slider_input_container) {
     display: flex; flex-direction: row-reverse; align-items: center; gap: 16px;
 }

@@ -65,3 +65,19 @@ def test_a_part_is_cut_out_by_a_frame(ui: CCSRPage, photograph_file: Path) -> No
     expect(ui.about).to_contain_text(f"{said}, result")
     expect(frame).to_be_hidden()
     assert size_of(said)[0] == pytest.approx(4000 * (0.295 - 0.125), abs=60)
+
+
+def test_longest_side_is_the_scale_said_in_another_way(ui: CCSRPage, picture_file: Path) -> None:
+    ui.choose_picture(picture_file)
+    box = ui.page.get_by_label("Longest side, pixels")
+    expect(box).to_have_value("240")
+    box.fill("150")
+    box.press("Enter")
+    expect(ui.number("Scale")).to_have_value("2.5")
+    expect(ui.about).to_contain_text("result 150x100")
+    ui.choose_number("Scale", "3")
+    expect(box).to_have_value("180")
+    box.fill("9999")
+    box.press("Enter")
+    expect(ui.number("Scale")).to_have_value("8")
+    expect(box).to_have_value("480")

@@ -1,0 +1,74 @@
+"""The longest side of the result in pixels, which is the scale said in another way."""
+
+import math
+
+import gradio as gr
+
+from ccsr.config import SamplingConfig
+from ccsr.option import option
+from ccsr.ui.components import NumberBox
+from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
+from ccsr.ui.fitting import MAX_READ_PIXELS
+from ccsr.ui.inputs import blank, read_facts
+
+
+def longest_side_box() -> gr.Number:
+    """Make the box, empty while there is no picture."""
+    return NumberBox(None, label="Longest side, pixels", step=1, min_width=130, scale=0)
+
+
+def wire_longest_side(
+    box: gr.Number, picture: gr.Image, scale: gr.Slider, settled: gr.State
+) -> None:
+    """Let the box follow picture and scale, and the scale follow the box.
+
+    Args:
+        box: The box.
+        picture: The picture.
+        scale: The scale.
+        settled: Its change says that the settings have received values.
+    """
+    changes_of([picture, scale])(
+        longest_side, [picture, scale], box, trigger_mode="always_last", **LIGHT
+    )
+    # In the queue: only there do changes of a state start further events.
+    gr.on(
+        [box.submit, box.blur],
+        _chosen,
+        [picture, box, scale, settled],
+        [scale, settled],
+        concurrency_limit=None,
+        **PRIVATE,
+    )
+
+
+def longest_side(path: str | None, scale: float) -> int | None:
+    """The longest side of the result in pixels; None if it is not known."""
+    longest = _longest(path)
+    return None if longest is None or math.isnan(scale) else round(longest * scale)
+
+
+def scale_for(path: str | None, side: float) -> float | None:
+    """The scale, as far as it is allowed, of a result with this longest side; None if unknown."""
+    longest, about = _longest(path), option(SamplingConfig, "scale")
+    if longest is None or math.isnan(side):
+        return None
+    assert about.minimum is not None
+    assert about.maximum is not None
+    return round(min(max(side / longest, about.minimum), about.maximum), 6)
+
+
+def _longest(path: str | None) -> int | None:
+    try:
+        return max(read_facts(path, MAX_READ_PIXELS).size) if path else None
+    except ValueError:  # the line about the picture says it
+        return None
+
+
+def _chosen(path: str | None, side: float, scale: float, count: int) -> tuple[float | None, int]:
+    """The scale, and the count of values received at once."""
+    wanted = scale_for(path, side)
+    if wanted is None or longest_side(path, scale) == round(side):
+        # Values, never gr.skip(): see `ui.browser_storage`.
+        return blank(scale), count
+    return wanted, count + 1
