@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -60,7 +61,7 @@ def main() -> None:
         f"Real-ESRGAN, with {options.seeds} seeds",
         num_pictures=len(found),
         num_squares=len(error),
-        spearman=round(float(spearmanr(disagreement, error).statistic), 4),
+        spearman=round(rank_correlation(disagreement, error), 4),
         **binned(disagreement, error),
     )
     print(write_calibration(FOLDER, calibration))
@@ -82,13 +83,19 @@ def runs(
             yield pair, report
 
 
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's, in [-1, 1]."""
+    found: Any = spearmanr(first, second)
+    return float(found.statistic)
+
+
 def check(engine: ModelEngine, calibration: Calibration, options: argparse.Namespace) -> None:
     """Print what the table foretells of pictures that it does not rest on, and what is true."""
     for pair, report in runs(engine, options.check, options.limit, options.seeds):
         pixels = report.pixels
         found, error = observed(pixels.l_std_map, pixels.mean, pair.hr, options.seeds)
         expected = np.interp(found, calibration.disagreement, calibration.error)
-        rank = float(spearmanr(expected, error).statistic)
+        rank = rank_correlation(expected, error)
         print(f"expected {expected.mean():.2f}, true {error.mean():.2f}, Spearman {rank:.2f}")
 
 

@@ -97,7 +97,8 @@ def chosen(example: Example, info: ModelInfo, results: Upscaled | None) -> tuple
     picture = _copied(example.picture)
     reference = _copied(example.reference) if example.reference else None
     if info.name == COMPACT:
-        TAB_RUN.release(results, None)
+        if results is not None:
+            TAB_RUN.release(results, None)
         results = shipped(example, picture, info)
     return picture, reference, snippets.line(example.about, "quiet"), results
 

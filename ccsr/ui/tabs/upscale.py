@@ -184,7 +184,11 @@ def _build_brought(results: gr.State) -> None:
         gr.HTML(snippets.line(BROUGHT_HELP, "quiet"))
         brought = picture_input("Result of another program", "brought", 120)
     brought.upload(_bring, [results, brought], [results, brought], **IN_ORDER)
-    results.change(lambda made: gr.update(visible=made is not None), results, panel, **IN_ORDER)
+    results.change(_if_any, results, panel, **IN_ORDER)
+
+
+def _if_any(upscaled: Upscaled | None) -> Any:  # noqa: ANN401
+    return gr.update(visible=upscaled is not None)
 
 
 def _bring(upscaled: Upscaled | None, path: str | None) -> tuple[Upscaled | None, None]:
