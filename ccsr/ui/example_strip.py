@@ -75,10 +75,17 @@ def wire_examples(
     # In the queue: only there do changes of a state start further events.
     strip.click(clicked, results, outputs, **IN_ORDER)
     for event in (inputs.picture.upload, inputs.picture.clear):
-        event(lambda: "", None, about, **LIGHT)
+        event(_of_own_picture, inputs.reference, [about, inputs.reference], **LIGHT)
     if info.name == COMPACT:
         first = functools.partial(_first, info)
         page.load(first, [inputs.picture, results], outputs, **IN_ORDER)
+
+
+def _of_own_picture(reference: str | None) -> tuple[str, Any]:
+    """What is said of an example, and the reference, once its picture has gone."""
+    names = [example.reference.name for example in EXAMPLES if example.reference]
+    of_example = reference is not None and Path(reference).name in names
+    return "", None if of_example else gr.skip()
 
 
 def _first(info: ModelInfo, picture: str | None, results: Upscaled | None) -> tuple[Any, ...]:

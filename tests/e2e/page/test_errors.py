@@ -61,6 +61,7 @@ def test_without_a_reference_the_error_is_foretold_by_the_table(
     ui = CCSRPage(page, serve(FakeCompact())).open()
     expect(ui.picture).to_be_visible()  # the example that the page opens with
     ui.choose_picture(picture_file)
+    # The reference of the example went with its picture.
     ui.seeds.finish(3)
     ui.unfold(page.get_by_role("button", name="Where is it wrong?"))
     loupe, text = LoupePart(page.locator("#errors-loupe")), page.locator("#errors-text")
