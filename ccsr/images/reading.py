@@ -72,7 +72,7 @@ def load_picture(source: str | Path | BinaryIO, *, max_pixels: int = MAX_INPUT_P
 
 
 def read_texts(path: str | Path) -> dict[str, str]:
-    """Texts stored in a PNG by keyword, and the Exif comment of any picture under "UserComment".
+    """Texts stored in a PNG by keyword, and the Exif comment of any other under "UserComment".
 
     The pixels are not decoded.
 
@@ -81,7 +81,8 @@ def read_texts(path: str | Path) -> dict[str, str]:
     """
     with _opened(path) as (_, file), open_picture(file) as image:
         texts = {key: value for key, value in image.info.items() if isinstance(value, str)}
-        texts |= _comment(image)
+        # A PNG would be decoded for it.
+        texts |= {} if image.format == "PNG" else _comment(image)
         return {str(key): str(value) for key, value in texts.items()}
 
 

@@ -43,9 +43,12 @@ def test_enlargement_is_shared_by_results_of_one_scale(picture_file: Path) -> No
     assert second.bicubic == first.bicubic
     assert second.facts["Network evaluations"] == "9"
     TAB_RUN.release(first, second)
-    assert not first.result.exists()
+    # The first result stays to be compared with.
+    assert [view.file for view in second.earlier] == [first.result]
+    assert first.result.exists()
     assert second.bicubic.exists()
     third = upscaled(Job(engine, source, (SamplingConfig(scale=2), 0), before=second))
     assert third.bicubic != second.bicubic
     TAB_RUN.release(second, third)
     assert not second.bicubic.exists()
+    assert not first.result.exists()
