@@ -39,16 +39,21 @@ def build_compressed(results: gr.State) -> None:
             info="Higher is larger, and closer to the result.",
         )  # fmt: skip
         button = gr.DownloadButton("Download", size="md", elem_id="compressed-download")
-    shown = [results, kind, quality]
-    results.change(_show, shown, [panel, button], trigger_mode="always_last", **IN_ORDER)
-    changes_of([kind, quality])(
-        _show, shown, [panel, button], trigger_mode="always_last", **IN_ORDER
-    )
+    is_open = gr.State(False)
+    shown = [results, is_open, kind, quality]
+    last: dict[str, Any] = {"trigger_mode": "always_last", **IN_ORDER}
+    # Nothing is written before somebody looks.
+    panel.expand(lambda: True, None, is_open, **IN_ORDER)
+    panel.collapse(lambda: False, None, is_open, **IN_ORDER)
+    gr.on([results.change, is_open.change], _show, shown, [panel, button], **last)
+    changes_of([kind, quality])(_show, shown, [panel, button], **last)
 
 
-def _show(made: Result | None, kind: str, quality: float) -> tuple[Any, Any]:
+def _show(made: Result | None, is_open: bool, kind: str, quality: float) -> tuple[Any, Any]:
     if made is None or made.ships:
         return gr.update(visible=False), None
+    if not is_open:
+        return gr.update(visible=True), None
     with errors_shown():
         path = compressed(made.result, kind, round(quality))
     label = f"Download {kind} ({path.stat().st_size / 1000:,.0f} kB)"
