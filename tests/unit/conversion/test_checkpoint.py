@@ -55,7 +55,7 @@ def test_pickles_of_other_objects_are_refused_unopened(tmp_path: Path) -> None:
     torch.save({"state_dict": Harmful(touched)}, path)
     with pytest.raises(CheckpointError, match="holds other objects than weights"):
         Checkpoint(path)
-    path.write_bytes(pickle.dumps(Harmful(touched)))
+    path.write_bytes(pickle.dumps(Harmful(touched), protocol=2))
     with pytest.raises(CheckpointError):
         Checkpoint(path)
     assert not touched.exists()
