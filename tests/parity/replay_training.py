@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from safetensors.torch import load_file
@@ -27,8 +26,9 @@ from ccsr.models.denoiser import Denoiser
 from ccsr.models.prompt_embeds import EmptyPrompt
 from tests.parity.recorded import replayed
 from training.config import LoopConfig, PairsConfig, Stage1Config, Stage2Config
+from training.draws import Draws
 from training.latent_cache import reused_in_jump
-from training.stage1 import DenoiserLosses, official_stage1_losses
+from training.stage1 import official_stage1_losses
 from training.stage2 import DecoderLosses, build_discriminator
 
 TOLERANCE = 1e-4
@@ -85,9 +85,10 @@ def stage1(
         },
     )
     noises = iter([recorded[f"noise_{number:03d}"] for number in range(3)])
+    batch = {"hr_latent": recorded["x_start"], "lr_latent": recorded["hint"]}
     for number, module in enumerate(modules.values()):
         controlnet.model.zero_grad()
-        found = _losses(module, recorded, noises)
+        found = module(batch, 0.0, RecordedDraws(noises))
         found["loss"].backward()
         for name, value in expected[number].items():
             yield f"optimiser {number} {name}", abs(float(found[name].detach()) / value - 1)
@@ -99,19 +100,18 @@ def stage1(
                 yield f"optimiser {number} gradient of {name}", relative(gradient, recorded[key])
 
 
-def _losses(
-    module: DenoiserLosses,
-    recorded: dict[str, torch.Tensor],
-    noises: Iterator[torch.Tensor],
-) -> dict[str, torch.Tensor]:
-    """The losses of a shipped module, which gets the recorded draws in place of its own."""
-    batch = {"hr_latent": recorded["x_start"], "lr_latent": recorded["hint"]}
-    timesteps = torch.tensor([120, 530])
-    with (
-        mock.patch("training.stage1.noise_like", side_effect=lambda *_: next(noises)),
-        mock.patch("training.stage1.random_timesteps", return_value=timesteps),
-    ):
-        return module(batch, 0.0, torch.Generator())
+class RecordedDraws(Draws):
+    """The recorded timesteps and noises in place of drawn ones."""
+
+    def __init__(self, noises: Iterator[torch.Tensor]) -> None:
+        super().__init__(seed=0, step=0, part=range(2), batch_size=2)
+        self.noises = noises
+
+    def normal(self, like: torch.Tensor) -> torch.Tensor:
+        return next(self.noises)
+
+    def timesteps(self, timesteps: range) -> torch.Tensor:
+        return torch.tensor([120, 530])
 
 
 def _gradient_of(network: Network, stored: str) -> torch.Tensor:
@@ -149,7 +149,7 @@ def stage2(
     near = difference.abs() < 1e-4
     hr = (recorded["gt"] - near * 1e-3 * difference.sign() + 1) / 2
     batch = {"x0_hat": last.x0_hat, "hr_latent": start, "hr": hr, "lr": hr[..., ::4, ::4]}
-    found = decoder(batch, 0.0, torch.Generator())
+    found = decoder(batch, 0.0, RecordedDraws(iter(())))
     found["loss"].backward()
     assert decoder.sr is not None
     yield "decoded", float((2 * decoder.sr - 1 - recorded["decoder_output"]).abs().max())
