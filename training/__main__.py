@@ -2,19 +2,23 @@
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 from tqdm import tqdm
 
 from ccsr.option import field_names, option
 from ccsr.whole_file import lacks_space
-from training.config import RECIPES, MachineConfig, Recipe, load_recipe, recipe_path
+from training.config import RECIPES, MachineConfig, load_recipe, recipe_path
 from training.loop import TrainStep
 from training.origin import find_origin
+from training.preview import preview
 from training.processes import join_processes, locked
 from training.run import Run
-from training.steps import STEPS, require_steps, run_step, steps_of
+from training.sources import Source, source_of
+from training.steps import STEPS, Notice, require_steps, run_step, steps_of
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +26,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("steps", nargs="+", choices=(*STEPS, "all"), metavar="STEP",
                         help=f"all, or some of: {', '.join(STEPS)}")  # fmt: skip
-    parser.add_argument("--data", type=Path, required=True, help="folder of pictures")
+    parser.add_argument("--data", nargs="+", default=[], metavar="SOURCE",
+                        help="folders of pictures, searched with their subfolders and linked "
+                        "folders, or text files with the path of a picture on each line; SOURCE=2 "
+                        "draws its pictures twice as often as others")  # fmt: skip
+    parser.add_argument("--paired", nargs=2, action="append", default=[], type=Path,
+                        metavar=("HR", "LR"), help="folders of HR pictures and of their LR "
+                        "versions, under the same names, which are not degraded")  # fmt: skip
+    parser.add_argument("--held-out", nargs="+", default=[], metavar="SOURCE",
+                        help="like --data: pictures that are not trained on, with which networks "
+                        "are scored every so often")  # fmt: skip
     parser.add_argument("--run-folder", type=Path, required=True, metavar="RUN",
                         help="folder that training writes to")  # fmt: skip
     parser.add_argument("--recipe", type=recipe_path, default="compact", help="TOML file, or one "
@@ -34,29 +47,19 @@ def main(arguments: list[str] | None = None) -> int:
                         "also stands for steps that are not run, or of Stable Diffusion "
                         "2.1")  # fmt: skip
     parser.add_argument("--output", type=Path, help="for export; default: RUN/model")
-    parser.add_argument("--dry-run", action="store_true", help="print the recipe and stop")
+    parser.add_argument("--dry-run", action="store_true",
+                        help="say in tables what the run needs: pictures, judges, disk, memory, "
+                        "time; a few optimiser steps are tried out in a folder of their "
+                        "own")  # fmt: skip
     for name in field_names(MachineConfig):
         about = option(MachineConfig, name)
-        parser.add_argument(about.flag, type=about.from_text, default=about.default,
-                            help=about.help)  # fmt: skip
+        kind: dict[str, Any] = {"type": about.from_text}
+        if about.value_type is bool:
+            kind = {"action": argparse.BooleanOptionalAction}
+        parser.add_argument(about.flag, default=about.default, help=about.help, **kind)
     options = parser.parse_args(arguments)
     try:
-        recipe = load_recipe(options.recipe)
-        if options.dry_run:
-            print(describe(recipe))
-            return 0
-        steps = steps_of(recipe) if "all" in options.steps else options.steps
-        require_steps(recipe, steps)
-        machine = MachineConfig(**{n: getattr(options, n) for n in field_names(MachineConfig)})
-        if machine.threads is not None:
-            torch.set_num_threads(machine.threads)
-        processes = join_processes()
-        with locked(options.run_folder):
-            with processes.main_process_first():
-                origin = find_origin(options.init, options.run_folder) if options.init else None
-            run = Run(recipe, options.data, options.run_folder, origin, machine)
-            for step in steps:
-                show(run, step, options.output or run.folder / "model")
+        run_steps(options)
     except Exception as error:
         message = str(error)
         if lacks_space(error):
@@ -71,23 +74,68 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def describe(recipe: Recipe) -> str:
-    """The whole recipe, defaults included, as JSON."""
-    return recipe.model_dump_json(indent=2)
+def run_steps(options: argparse.Namespace) -> None:
+    """Do what a command line asks for.
+
+    Raises:
+        ValueError: If it, the recipe or a folder cannot be worked with.
+        OSError: If a file cannot be read or written.
+    """
+    recipe = load_recipe(options.recipe)
+    steps = steps_of(recipe) if "all" in options.steps else options.steps
+    require_steps(recipe, steps)
+    machine = MachineConfig(**{n: getattr(options, n) for n in field_names(MachineConfig)})
+    if machine.threads is not None:
+        torch.set_num_threads(machine.threads)
+    paired = [Source(hr, lr=lr) for hr, lr in options.paired]
+    sources = (*map(source_of, options.data), *paired)
+    if not sources:
+        raise ValueError("there are no pictures; give folders of them by --data or --paired")
+    held_out = tuple(map(source_of, options.held_out))
+    processes = join_processes()
+    if options.dry_run:
+        with tempfile.TemporaryDirectory() as folder:
+            origin = find_origin(options.init, Path(folder)) if options.init else None
+            run = Run(recipe, sources, options.run_folder, origin, machine, held_out)
+            for text in preview(run, steps):
+                print(text, end="\n\n")
+        return
+    with locked(options.run_folder):
+        with processes.main_process_first():
+            origin = find_origin(options.init, options.run_folder) if options.init else None
+        run = Run(recipe, sources, options.run_folder, origin, machine, held_out)
+        for step in steps:
+            show(run, step, options.output or run.folder / "model")
 
 
 def show(run: Run, step: str, output: Path) -> None:
-    """Run a step with a progress bar."""
-    with tqdm(desc=step, unit="", disable=not join_processes().is_main_process) as bar:
-        for event in run_step(run, step, output):
+    """Run a step with a progress bar, which the first of several processes shows."""
+    events, hidden = run_step(run, step, output), not join_processes().is_main_process
+    with tqdm(desc=step, unit="", disable=hidden) as bar:
+        for event in events:
+            if hidden:
+                continue
             if isinstance(event, TrainStep):
-                bar.set_postfix({k: f"{v:.4f}" for k, v in event.losses.items()}, refresh=False)
-                bar.update(event.step - bar.n)
-                if event.branch_shares:
-                    bar.write(weakest_block(event), file=sys.stderr)
+                show_step(bar, event)
+            elif isinstance(event, Notice):
+                bar.write(event.text, file=sys.stderr)
             else:
                 bar.total = event.total
                 bar.update(event.done - bar.n)
+
+
+def show_step(bar: "tqdm[NoReturn]", event: TrainStep) -> None:
+    """Steps, time left, losses; and sentences on scores and residual blocks where there are any."""
+    if bar.total is None:
+        # The time left is by the steps of this call, not by those of an earlier one.
+        bar.total, bar.initial, bar.n = event.total, event.step - 1, event.step - 1
+    bar.set_postfix({k: f"{v:.4f}" for k, v in event.losses.items()}, refresh=False)
+    bar.update(event.step - bar.n)
+    if event.scores:
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in event.scores.items())
+        bar.write(f"step {event.step}, held-out pictures: {scores}", file=sys.stderr)
+    if event.branch_shares:
+        bar.write(weakest_block(event), file=sys.stderr)
 
 
 def weakest_block(event: TrainStep) -> str:

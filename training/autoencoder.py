@@ -1,6 +1,7 @@
 """Autoencoders: pixels [B,3,H,W] <-> latents [B,C,H/8,W/8]. The compact one is trained here."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from torch import nn
 
 from ccsr.models.compact_autoencoder import CompactAutoencoder
 from training.config import AutoencoderConfig, DataConfig
-from training.data import Crops, Example, PictureFolder
+from training.data import Crops, Example, Pictures
 from training.draws import Draws
 from training.perceptual import PerceptualLoss
+from training.sources import Source
 
 TrainedAutoencoder = CompactAutoencoder | AutoencoderKL
 """Those that stage 2 can train the decoder of."""
@@ -86,15 +88,21 @@ class ReconstructionLosses(nn.Module):
 
 
 class AutoencoderObjective:
-    """Trains an autoencoder on crops of the pictures in a folder."""
+    """Trains an autoencoder on crops of pictures."""
 
-    def __init__(self, config: AutoencoderConfig, data: DataConfig, pictures: Path) -> None:
+    def __init__(
+        self, config: AutoencoderConfig, data: DataConfig, sources: Sequence[Source]
+    ) -> None:
         self.config = config
         self.autoencoder = build_autoencoder(config)
         self.modules = {"autoencoder": ReconstructionLosses(self.autoencoder, config)}
         loop = config.loop
         self.crops = Crops(
-            PictureFolder(pictures, loop.crop_px), loop.crop_px, data, loop.seed, length=2**62
+            Pictures(sources, loop.crop_px, data.scale),
+            loop.crop_px,
+            data,
+            loop.seed,
+            length=2**62,
         )
         self.dataset = self.crops
 

@@ -110,6 +110,19 @@ class ChainShares(Config):
         }
 
 
+CHANGEABLE = frozenset(
+    {
+        "max_steps",
+        "gradient_accumulation_steps",
+        "gradient_checkpointing",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "log_every",
+    }
+)
+"""Fields of a `LoopConfig` that a training in a run folder may go on with other values of."""
+
+
 class MachineConfig(Config):
     """How a training is put on the machine; results are the same but for rounding."""
 
@@ -122,6 +135,11 @@ class MachineConfig(Config):
         default=0,
         description="Processes that read and degrade pictures beside the one that trains. "
         "Default: 0",
+    )
+    tensorboard: bool = Field(
+        default=False,
+        description="Write curves for TensorBoard to the run folder, too (pip install "
+        "-r requirements-train.txt). Default: no",
     )
 
 
@@ -323,6 +341,30 @@ class Stage2Config(Config):
         return self
 
 
+class ValidationConfig(Config):
+    """How the networks are looked at on held-out pictures (`--held-out`) while they are trained.
+
+    A run folder may be gone on with after a change.
+    """
+
+    every: PositiveInt = 1000
+    """Steps from one time to the next; the last step is always looked at."""
+    pictures: PositiveInt = 4
+    crop_px: CropSize = 256
+    """Side of the square in the middle of each picture."""
+    seeds: PositiveInt = 4
+    """Results of each picture, for L-STD."""
+    num_steps: PositiveInt = 45
+    """Size of the grid of timesteps that results are sampled with."""
+    t_max: Share = 0.6667
+    t_min: Share = 0.3333
+
+    @validator(mode="after")
+    def _ordered(self) -> Self:
+        require_order(self.t_max, self.t_min)
+        return self
+
+
 class Recipe(Config):
     """What is trained, in this order; tables that are left out are not.
 
@@ -339,6 +381,7 @@ class Recipe(Config):
     stage1: Table[Stage1Config] | None = None
     stage2: Table[Stage2Config] | None = None
     data: Table[DataConfig] = DataConfig()
+    validation: Table[ValidationConfig] = ValidationConfig()
 
     @validator(mode="after")
     def _complete(self) -> Self:

@@ -12,6 +12,7 @@ from typing import Any
 from ccsr.inference.weights import weights_hash
 from ccsr.option import Config
 from ccsr.whole_file import write_whole
+from training.config import CHANGEABLE
 
 FINGERPRINT_FILE = "made_with.json"
 
@@ -40,6 +41,22 @@ def _values(section: Config | Mapping[str, Any]) -> Mapping[str, Any]:
     return section.model_dump() if isinstance(section, Config) else section
 
 
+def read_fingerprint(folder: Path) -> Fingerprint:
+    """The fingerprint of a folder; empty if it has none yet."""
+    path = folder / FINGERPRINT_FILE
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _comparable(fingerprint: Fingerprint) -> Fingerprint:
+    """A fingerprint without what a training may go on with other values of."""
+    return {
+        name: {k: v for k, v in value.items() if k not in CHANGEABLE}
+        if name.endswith(".loop")
+        else value
+        for name, value in fingerprint.items()
+    }
+
+
 def ensure_fingerprint(folder: Path, fingerprint: Fingerprint) -> None:
     """Create a folder with a fingerprint, or check that an existing folder has an equal one.
 
@@ -48,11 +65,12 @@ def ensure_fingerprint(folder: Path, fingerprint: Fingerprint) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FINGERPRINT_FILE
-    if path.exists() and (found := json.loads(path.read_text())) != fingerprint:
-        names = found.keys() | fingerprint.keys()
-        different = sorted(k for k in names if found.get(k) != fingerprint.get(k))
-        raise ValueError(
-            f"{folder} was made with other values of {', '.join(different)}; give another run "
-            "folder, or delete this one to start it anew"
-        )
+    if path.exists():
+        found, asked = (_comparable(f) for f in (read_fingerprint(folder), fingerprint))
+        different = sorted(k for k in found.keys() | asked.keys() if found.get(k) != asked.get(k))
+        if different:
+            raise ValueError(
+                f"{folder} was made with other values of {', '.join(different)}; give another run "
+                "folder, or delete this one to start it anew"
+            )
     write_whole(path, json.dumps(fingerprint, indent=1), overwrite=True)

@@ -1,4 +1,4 @@
-"""What a training step tells of its course: a line of JSON every so often."""
+"""What a training step tells of its course: lines of JSON, and curves for TensorBoard."""
 
 import json
 from collections.abc import Mapping
@@ -14,20 +14,46 @@ class JsonLog:
     Args:
         path: The file.
         step: The step that is gone on from. Lines of later steps are removed: they are told again.
-        writes: Whether this process writes it; others write nothing.
     """
 
-    def __init__(self, path: Path, step: int, writes: bool = True) -> None:
-        self.path, self.writes = path, writes
-        if writes and path.exists():
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        if path.exists():
             kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
             write_whole(path, "".join(f"{line}\n" for line in kept), overwrite=True)
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Write a line; the entry has a key "step"."""
-        if self.writes:
-            with self.path.open("a") as file:
-                file.write(json.dumps(entry) + "\n")
+        with self.path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+class TensorBoardLog:
+    """Losses, learning rates and scores as curves, which `tensorboard --logdir RUN` shows.
+
+    Args:
+        folder: Of the training step.
+        step: The step that is gone on from. TensorBoard hides what it was told of later ones.
+
+    Raises:
+        ValueError: If the package is not installed.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ValueError(
+                "--tensorboard needs a package: pip install -r requirements-train.txt"
+            ) from error
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Add a point to each curve of an entry with a key "step"."""
+        for kind in ("losses", "learning_rates", "scores"):
+            for name, value in entry[kind].items():
+                self._writer.add_scalar(f"{kind}/{name}", value, entry["step"])
+        self._writer.flush()
 
 
 def _step_of(line: str) -> float:

@@ -6,9 +6,9 @@ have one loss module; adversarial training has two, which are stepped in turn on
 
 import dataclasses
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from math import cos, pi
 from pathlib import Path
@@ -32,8 +32,9 @@ from training.checkpoints import (
 from training.config import LoopConfig, MachineConfig
 from training.data import Example
 from training.draws import Draws
-from training.log import JsonLog
+from training.log import JsonLog, TensorBoardLog
 from training.processes import make_accelerator, mean_over_processes
+from training.validation import Validation
 
 LOG_FILE = "log.jsonl"
 
@@ -72,14 +73,20 @@ class TrainStep:
 
     step: int
     """From 1."""
+    total: int
+    """Steps of the whole run."""
     losses: Mapping[str, float]
     """Means over the batch, as "module/scalar"."""
     learning_rates: Mapping[str, float]
     """By module."""
     seconds: float
+    parts: Mapping[str, float]
+    """Seconds of them in data, forward, backward and optimiser."""
     branch_shares: Mapping[str, float] = field(default_factory=dict)
     """At a checkpoint, of every residual block as "module/block": RMS of what it adds over RMS of
     the stream that it is added to. A block near 0 does nothing."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Of a `Validation`, if there was one after this step."""
 
 
 def rate_factor(step: int, warmup_steps: int, max_steps: int, schedule: str = "cosine") -> float:
@@ -93,7 +100,11 @@ def rate_factor(step: int, warmup_steps: int, max_steps: int, schedule: str = "c
 
 
 def train(
-    objective: Objective, config: LoopConfig, folder: Path, machine: MachineConfig | None = None
+    objective: Objective,
+    config: LoopConfig,
+    folder: Path,
+    machine: MachineConfig | None = None,
+    validation: Validation | None = None,
 ) -> Iterator[TrainStep]:
     """Train to `max_steps`, from the newest checkpoint in `folder` if it holds one.
 
@@ -106,6 +117,8 @@ def train(
         config: Steps, batches, optimiser.
         folder: An existing folder for checkpoints and log.jsonl.
         machine: How the examples are read.
+        validation: Looks at the averaged weights every so often. The checkpoint that it finds best
+            is kept.
 
     Yields:
         One `TrainStep` an optimiser step.
@@ -116,6 +129,7 @@ def train(
         WriteError: If a checkpoint cannot be written.
     """
     run = _Run(objective, config, folder, machine or MachineConfig())
+    run.validation = validation
     run.resume()
     try:
         yield from run.steps()
@@ -136,6 +150,8 @@ class _Run:
         self.machine, self.accelerator = machine, make_accelerator(config)
         self.step = self.saved_step = 0
         self.between_steps = True
+        self.validation: Validation | None = None
+        self.seconds: dict[str, float] = defaultdict(float)
         self.modules: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.averages: dict[str, EMAModel] = {}
@@ -173,9 +189,12 @@ class _Run:
 
     def steps(self) -> Iterator[TrainStep]:
         """Take the remaining optimiser steps."""
-        batches, log = self.batches(), JsonLog(self.folder / LOG_FILE, self.step, self.is_main)
+        batches, logs = self.batches(), self.logs()
+        if self.validation is not None and self.is_main:
+            self.validation.start(self.step)
         while self.step < self.config.max_steps:
             started = time.perf_counter()
+            self.seconds.clear()
             rates = self.set_learning_rates()
             checkpoint = (self.step + 1) % self.config.checkpoint_every == 0
             self.between_steps = False
@@ -187,13 +206,50 @@ class _Run:
                 losses = self.take_step(batches)
             self.step += 1
             self.between_steps = True
-            if checkpoint:
+            scores = self.validate()
+            if checkpoint or scores:
                 self.save()
             seconds = time.perf_counter() - started
-            done = TrainStep(self.step, losses, rates, seconds, shares_of(branches))
-            if done.step % self.config.log_every == 0 or done.branch_shares:
-                log.append(dataclasses.asdict(done))
+            done = TrainStep(
+                step=self.step,
+                total=self.config.max_steps,
+                losses=losses,
+                learning_rates=rates,
+                seconds=seconds,
+                parts=dict(self.seconds),
+                branch_shares=shares_of(branches),
+                scores=scores,
+            )
+            if done.step % self.config.log_every == 0 or done.branch_shares or scores:
+                for log in logs:
+                    log.append(dataclasses.asdict(done))
             yield done
+
+    def logs(self) -> list[JsonLog | TensorBoardLog]:
+        """Where the main process tells of its steps."""
+        if not self.is_main:
+            return []
+        logs: list[JsonLog | TensorBoardLog] = [JsonLog(self.folder / LOG_FILE, self.step)]
+        if self.machine.tensorboard:
+            logs.append(TensorBoardLog(self.folder, self.step))
+        return logs
+
+    def validate(self) -> dict[str, float]:
+        """Scores of the averaged weights, if it is time for them; other processes wait."""
+        validation, scores = self.validation, dict[str, float]()
+        if validation is None:
+            return scores
+        if self.step % validation.config.every and self.step < self.config.max_steps:
+            return scores
+        if self.is_main:
+            for name, average in self.averages.items():
+                average.store(self.trained(name))
+            self.take_averages()
+            scores = validation.score(self.step, self.accelerator.device)
+            for name, average in self.averages.items():
+                average.restore(self.trained(name))
+        self.accelerator.wait_for_everyone()
+        return scores
 
     def set_learning_rates(self) -> dict[str, float]:
         """Set and return the learning rates of the current step, by module."""
@@ -210,7 +266,9 @@ class _Run:
         micros = self.config.gradient_accumulation_steps
         total: Counter[str] = Counter()
         for micro in range(micros):
-            total.update(self.micro_step(next(batches), micro))
+            with self.timed("data"):
+                batch = next(batches)
+            total.update(self.micro_step(batch, micro))
         means = torch.tensor(list(total.values()), device=self.accelerator.device) / micros
         return dict(zip(total, mean_over_processes(means).tolist(), strict=True))
 
@@ -221,19 +279,32 @@ class _Run:
         logged: dict[str, float] = {}
         with self.accelerator.accumulate(*self.modules.values()):
             for name, module in self.modules.items():
-                with self.accelerator.autocast():
+                with self.timed("forward"), self.accelerator.autocast():
                     losses = module(batch, progress, draws)
                 logged |= {f"{name}/{key}": float(value.detach()) for key, value in losses.items()}
                 if "loss" not in losses:
                     continue
-                self.accelerator.backward(losses["loss"])
-                if self.accelerator.sync_gradients and self.config.max_grad_norm > 0:
-                    self.accelerator.clip_grad_norm_(self.trained(name), self.config.max_grad_norm)
-                self.optimizers[name].step()
-                self.optimizers[name].zero_grad()
-                if self.accelerator.sync_gradients:
-                    self.averages[name].step(self.trained(name))
+                with self.timed("backward"):
+                    self.accelerator.backward(losses["loss"])
+                with self.timed("optimiser"):
+                    self.update(name)
         return logged
+
+    def update(self, name: str) -> None:
+        """Step the optimiser of a module, unless its gradients are still accumulated."""
+        if self.accelerator.sync_gradients and self.config.max_grad_norm > 0:
+            self.accelerator.clip_grad_norm_(self.trained(name), self.config.max_grad_norm)
+        self.optimizers[name].step()
+        self.optimizers[name].zero_grad()
+        if self.accelerator.sync_gradients:
+            self.averages[name].step(self.trained(name))
+
+    @contextmanager
+    def timed(self, part: str) -> Generator[None]:
+        """Add the seconds in this context to those of a part of the step."""
+        started = now()
+        yield
+        self.seconds[part] += now() - started
 
     @property
     def is_main(self) -> bool:
@@ -245,7 +316,8 @@ class _Run:
         self.saved_step = self.step
         if self.is_main:
             write_checkpoint(self.folder, self.step, self.state())
-            remove_old(self.folder, self.config.keep_checkpoints)
+            best = None if self.validation is None else self.validation.best
+            remove_old(self.folder, self.config.keep_checkpoints, [] if best is None else [best])
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on; every random number is a function of the step."""
@@ -298,7 +370,7 @@ def make_optimizer(
             import bitsandbytes  # type: ignore[import-not-found] - optional
         except ImportError as error:
             raise ValueError(
-                'optimizer = "adamw-8bit" needs a package: pip install bitsandbytes'
+                'optimizer = "adamw-8bit" needs a package: pip install -r requirements-train.txt'
             ) from error
         kind = bitsandbytes.optim.AdamW8bit
     return kind(trained, lr=learning_rate, betas=config.betas, weight_decay=config.weight_decay)
@@ -319,6 +391,13 @@ def checkpoint_gradients(module: nn.Module) -> None:
     if networks and not able:
         names = ", ".join(sorted({type(m).__name__ for m in networks}))
         raise ValueError(f"gradient_checkpointing: {names} cannot; leave it out")
+
+
+def now() -> float:
+    """The time in seconds, once the GPU has done what it was given."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def shares_of(branches: Mapping[str, Mapping[str, BranchStatistics]]) -> dict[str, float]:

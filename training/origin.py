@@ -1,5 +1,7 @@
 """The model that training starts from: one of CCSR, or Stable Diffusion 2.1."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +61,15 @@ class Origin:
         if self.is_model:
             component = component_of(self.folder, variant, part)
         return {k: w for file in component.weights() for k, w in load_file(file).items()}
+
+    def hash_of(self, parts: Sequence[str], variant: Variant = "ccsr") -> str:
+        """Hash of the weights of some networks."""
+        total = hashlib.sha256()
+        for part in parts:
+            for name, x in sorted(self.weights_of(part, variant).items()):
+                total.update(name.encode())
+                total.update(x.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return total.hexdigest()
 
     def empty_prompt(self) -> EmptyPrompt | None:
         """What its UNet is told; None for a UNet without cross-attention."""

@@ -18,6 +18,7 @@ from training.config import MachineConfig, PairsConfig, Recipe
 from training.latent_cache import cache_name
 from training.network import build_denoiser, load_denoiser
 from training.origin import Origin
+from training.sources import Source
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class Run:
     """
 
     recipe: Recipe
-    pictures: Path
+    sources: tuple[Source, ...]
     folder: Path
     origin: Origin | None = None
     """Its weights initialise the networks, wherever names and shapes agree. A model also stands for
     the steps that are not run."""
     machine: MachineConfig = MachineConfig()
+    held_out: tuple[Source, ...] = ()
+    """Pictures for `Validation`; without them there is none."""
 
     def __post_init__(self) -> None:
         if self.recipe.autoencoder is None and self.origin is None:

@@ -17,20 +17,27 @@ from torch import nn
 
 from ccsr.config import Variant
 from ccsr.degradation.chains import mixture
+from ccsr.diffusion.timesteps import non_uniform_plan, uniform_plan
 from ccsr.models.compact_autoencoder import CompactAutoencoder
 from ccsr.option import Config
 from ccsr.whole_file import whole_folder
 from training.autoencoder import AutoencoderObjective, with_lr_branch
 from training.config import LoopConfig, PairsConfig, Recipe
-from training.data import Crops, Pairs, PictureFolder
+from training.data import Crops, Pairs, Pictures
 from training.export import export
-from training.fingerprint import Fingerprint, ensure_fingerprint, fingerprint_of
+from training.fingerprint import (
+    Fingerprint,
+    ensure_fingerprint,
+    fingerprint_of,
+    read_fingerprint,
+)
 from training.latent_cache import Compute, encoded_pairs, roll_outs, write_latent_cache
 from training.loop import Objective, TrainStep, train
 from training.origin import Origin
 from training.perceptual import require_weights
 from training.processes import join_processes, own_device
 from training.run import Run
+from training.sources import digest_of
 from training.stage1 import (
     DenoiserObjective,
     official_stage1_losses,
@@ -38,6 +45,7 @@ from training.stage1 import (
     uniform_losses,
 )
 from training.stage2 import DecoderObjective, build_discriminator
+from training.validation import Validation, held_out_pairs, reconstruction, super_resolution
 
 TableConfig = TypeVar("TableConfig", bound=Config)
 N = TypeVar("N", bound=nn.Module)
@@ -87,7 +95,17 @@ class CacheProgress:
     total: int
 
 
-def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | CacheProgress]:
+@dataclass(frozen=True)
+class Notice:
+    """A sentence for whoever started the run."""
+
+    text: str
+
+
+Event = TrainStep | CacheProgress | Notice
+
+
+def run_step(run: Run, step: str, output: Path) -> Iterator[Event]:
     """Run one step, yielding its progress; a stopped step continues where it was.
 
     Args:
@@ -103,15 +121,12 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | CachePro
         yield from _train_step(run, step)
     elif step == "pairs":
         stages = (run.recipe.uniform, run.recipe.stage1)
-        compute = encoded_pairs(_frozen(run.autoencoder()))
+        compute = compute_of(run, step)
         for config in dict.fromkeys(stage.pairs for stage in stages if stage is not None):
             yield from _write_cache(run, step, config, compute)
     elif step == "rollouts":
-        stage2, vae = _required(run.recipe.stage2), _frozen(run.autoencoder())
-        denoiser = _frozen(run.denoiser("stage1"))
-        official = run.recipe.implementation == "official"
-        compute = roll_outs(vae, denoiser, run.scheduler(), stage2, official=official)
-        yield from _write_cache(run, step, stage2.rollouts, compute)
+        config = _required(run.recipe.stage2).rollouts
+        yield from _write_cache(run, step, config, compute_of(run, step))
     elif step == "export":
         if join_processes().is_main_process:
             export(run, output)
@@ -119,7 +134,7 @@ def run_step(run: Run, step: str, output: Path) -> Iterator[TrainStep | CachePro
         raise ValueError(f"step must be one of {', '.join(STEPS)}, got {step!r}")
 
 
-def _train_step(run: Run, step: str) -> Iterator[TrainStep]:
+def _train_step(run: Run, step: str) -> Iterator[Event]:
     """Train and export the networks of a step, unless all that is done."""
     folder = run.folder / step
     loop: LoopConfig = getattr(run.recipe, step).loop
@@ -128,10 +143,16 @@ def _train_step(run: Run, step: str) -> Iterator[TrainStep]:
     torch.manual_seed(loop.seed)
     objective = OBJECTIVES[step](run)
     # After the objective, whose constructor rejects bad recipes: none leaves a fingerprint.
+    before = read_fingerprint(folder).get(f"{step}.loop", {}).get("max_steps", loop.max_steps)
     with join_processes().main_process_first():
         ensure_fingerprint(folder, fingerprint)
+    if before < loop.max_steps:
+        yield Notice(
+            f"{step}: {before} steps were asked for before, {loop.max_steps} are now; learning "
+            "rates go on as those of the longer run"
+        )
     steps = 0
-    for done in train(objective, loop, folder, run.machine):
+    for done in train(objective, loop, folder, run.machine, validation_of(run, step, objective)):
         steps += 1
         yield done
     if join_processes().is_main_process:
@@ -142,6 +163,27 @@ def _train_step(run: Run, step: str) -> Iterator[TrainStep]:
             shutil.rmtree(folder / "model", ignore_errors=True)
             export(run, folder / "model", VARIANT_OF[step])
     join_processes().wait_for_everyone()
+
+
+def validation_of(run: Run, step: str, objective: Objective) -> Validation | None:
+    """How the networks of a step are looked at in training; None without held-out pictures."""
+    if not run.held_out:
+        return None
+    config, scheduler = run.recipe.validation, run.scheduler()
+    plan = non_uniform_plan(config.num_steps, config.t_max, config.t_min, scheduler.loop_start)
+    if isinstance(objective, AutoencoderObjective):
+        restore = reconstruction(objective.autoencoder)
+    elif isinstance(objective, DenoiserObjective):
+        if step == "uniform":
+            plan = uniform_plan(plan.num_evaluations)
+        vae = _frozen(run.autoencoder())
+        restore = super_resolution(objective.denoiser, vae, scheduler, plan)
+    else:
+        assert isinstance(objective, DecoderObjective)
+        denoiser = _frozen(run.denoiser("stage1"))
+        restore = super_resolution(denoiser, objective.vae, scheduler, plan)
+    pairs = held_out_pairs(run.held_out, config, run.recipe.data)
+    return Validation(config, pairs, restore, run.folder / step)
 
 
 @contextmanager
@@ -167,7 +209,7 @@ def _frozen(network: N) -> N:
 
 def _autoencoder(run: Run) -> Objective:
     config = _required(run.recipe.autoencoder)
-    objective = AutoencoderObjective(config, run.recipe.data, run.pictures)
+    objective = AutoencoderObjective(config, run.recipe.data, run.sources)
     run.warm_start(objective.autoencoder, "vae", "v2")
     if config.trained == "decoder":
         _require_encoder_of(objective.autoencoder, run.origin)
@@ -255,6 +297,23 @@ def sources_of(run: Run, step: str) -> dict[str, Path]:
     return sources
 
 
+STARTED_FROM = {
+    "autoencoder": ("vae",),
+    "uniform": ("unet", "controlnet"),
+    "stage1": ("unet", "controlnet"),
+    "stage2": ("vae",),
+}
+"""Training step -> the networks of the origin that its own may start from."""
+
+
+def started_from(run: Run, step: str) -> str | None:
+    """Hash of the weights that the networks of a step start from; None if they are new ones."""
+    if run.origin is None or (step == "stage1" and run.recipe.uniform):
+        return None
+    variant = "v2" if step == "autoencoder" else "ccsr"
+    return run.origin.hash_of(STARTED_FROM[step], variant)
+
+
 def step_fingerprint(run: Run, step: str, pairs: PairsConfig | None = None) -> Fingerprint:
     """Fingerprint of a step's folder.
 
@@ -279,20 +338,42 @@ def step_fingerprint(run: Run, step: str, pairs: PairsConfig | None = None) -> F
     if recipe.implementation != "paper":
         for name in ("stage1", "rollouts", "stage2"):
             sections[name]["recipe"] = {"implementation": recipe.implementation}
+    if step in ("autoencoder", "pairs", "rollouts"):
+        sections[step]["pictures"] = digest_of(run.sources)
+    if step in STARTED_FROM:
+        sections[step]["started from"] = {"weights": started_from(run, step)}
     present = {name: table for name, table in sections[step].items() if table is not None}
     return fingerprint_of(present, sources_of(run, step))
+
+
+def compute_of(run: Run, step: str) -> Compute:
+    """What the latent cache of the step "pairs" or "rollouts" holds of its examples."""
+    vae = _frozen(run.autoencoder())
+    if step == "pairs":
+        return encoded_pairs(vae)
+    official = run.recipe.implementation == "official"
+    denoiser, stage2 = _frozen(run.denoiser("stage1")), _required(run.recipe.stage2)
+    return roll_outs(vae, denoiser, run.scheduler(), stage2, official=official)
+
+
+def pairs_of(run: Run, config: PairsConfig) -> Pairs:
+    """The examples that a latent cache is made of."""
+    data = run.recipe.data
+    crops = Crops(
+        Pictures(run.sources, config.crop_px, data.scale),
+        config.crop_px,
+        data,
+        config.seed,
+        config.count,
+    )
+    return Pairs(crops, mixture(data.chains.by_chain(), data.scale))
 
 
 def _write_cache(
     run: Run, step: str, config: PairsConfig, compute: Compute
 ) -> Iterator[CacheProgress]:
     """Write the latent cache of the step "pairs" or "rollouts"."""
-    data = run.recipe.data
-    crops = Crops(
-        PictureFolder(run.pictures, config.crop_px), config.crop_px, data, config.seed, config.count
-    )
-    pairs = Pairs(crops, mixture(data.chains.by_chain(), data.scale))
-    folder = run.cache(step, config)
+    pairs, folder = pairs_of(run, config), run.cache(step, config)
     with join_processes().main_process_first():
         ensure_fingerprint(folder, step_fingerprint(run, step, config))
     workers = run.machine.num_workers

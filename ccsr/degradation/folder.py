@@ -1,20 +1,39 @@
 """Folders of HR pictures."""
 
+import os
 from pathlib import Path
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+from ccsr.images.formats import picture_suffixes
+
+SUFFIXES = picture_suffixes()
+"""Endings of the names that are taken for pictures."""
 MAX_HR_PIXELS = 100_000_000
 
 
 def picture_paths(folder: Path) -> list[Path]:
-    """The pictures of a folder and its subfolders, sorted.
+    """The pictures of a folder, its subfolders and the folders that these link to, sorted.
 
     Raises:
         ValueError: If there is no such folder, or no picture in it.
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}; check the name")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not paths:
+    seen: set[str] = set()
+    paths: list[Path] = []
+    for parent, subfolders, names in os.walk(folder, followlinks=True):
+        # A link to a folder around it would be followed for ever.
+        subfolders[:] = sorted(n for n in subfolders if not _is_seen(Path(parent, n), seen))
+        paths += (Path(parent, name) for name in names)
+    found = sorted(p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not found:
         raise ValueError(f"no pictures ({', '.join(sorted(SUFFIXES))}) in {folder}")
-    return paths
+    return found
+
+
+def _is_seen(folder: Path, seen: set[str]) -> bool:
+    """Whether the folder is one of `seen`, to which it is added."""
+    real = os.path.realpath(folder)
+    if real in seen:
+        return True
+    seen.add(real)
+    return False

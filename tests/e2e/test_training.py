@@ -9,6 +9,7 @@ from skimage import data as pictures
 
 from ccsr.config import VARIANTS
 from ccsr.images.picture import picture_from_array
+from ccsr.images.reading import load_picture
 from ccsr.images.writing import save_png
 from ccsr.inference.pipeline import CCSRPipeline
 from tests.tiny import tiny_vae
@@ -56,6 +57,13 @@ perceptual = "alex"
 adversarial_from = 0.5
 discriminator_channels = 4
 loop = { max_steps = 2, warmup_steps = 1, batch_size = 2, crop_px = 64, learning_rate = 1e-3, checkpoint_every = 1, log_every = 1, mixed_precision = "no" }
+
+[validation]
+every = 1
+pictures = 1
+crop_px = 64
+seeds = 2
+num_steps = 4
 """  # noqa: E501 - a table of TOML cannot be broken
 
 
@@ -85,7 +93,7 @@ def log_of(run: Path, step: str) -> list[dict[str, object]]:
 @pytest.fixture(scope="module")
 def trained(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("run")
-    assert train(folders, run, "all") == 0
+    assert train(folders, run, "all", "--held-out", str(folders[0])) == 0
     return run
 
 
@@ -128,6 +136,20 @@ def test_checkpoints_tell_what_each_residual_block_adds(trained: Path) -> None:
     assert isinstance(shares, dict)
     assert any(".lr_branch." in name for name in shares)
     assert all(share > 0 for share in shares.values())
+
+
+@pytest.mark.parametrize("step", ["autoencoder", "uniform", "stage1", "stage2"])
+def test_held_out_pictures_are_scored_and_the_best_step_is_marked(step: str, trained: Path) -> None:
+    lines = (trained / step / "validation.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert [entry["step"] for entry in entries] == [1, 2]
+    scores = entries[1]["scores"]
+    assert scores.keys() >= {"psnr", "lpips", "l_std"}
+    assert (scores["l_std"] > 0) == (step != "autoencoder")
+    best = json.loads((trained / step / "best.json").read_text())
+    assert best == min(entries, key=lambda entry: entry["scores"]["lpips"])
+    sheet = load_picture(trained / step / "samples" / "step-0000002.png")
+    assert sheet.size == (64, 4 * 64)
 
 
 def test_discriminator_joins_at_its_share_of_the_run(trained: Path) -> None:
@@ -298,10 +320,15 @@ def test_step_without_the_one_before_says_what_to_run(
     assert "run the step 'autoencoder' first" in capsys.readouterr().err
 
 
-def test_dry_run_prints_the_recipe_and_writes_nothing(
+def test_dry_run_says_what_a_run_needs_and_writes_nothing(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
     assert train(folders, run, "all", "--dry-run") == 0
-    assert json.loads(capsys.readouterr().out)["stage2"]["num_steps"] == 6
+    pictures_, judges, needs, free, _ = capsys.readouterr().out.split("\n\n")
+    assert "| training | 2     | 2 " in pictures_
+    assert "as published" in judges
+    steps = [line.split("|")[1].strip() for line in needs.splitlines()[2:]]
+    assert steps == ["autoencoder", "pairs", "uniform", "stage1", "rollouts", "stage2", "all"]
+    assert free.endswith("enough")
     assert not run.exists()

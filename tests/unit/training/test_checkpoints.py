@@ -1,3 +1,5 @@
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from training.checkpoints import (
     trained_state,
     write_checkpoint,
 )
-from training.log import JsonLog
+from training.log import JsonLog, TensorBoardLog
 
 
 def test_newest_checkpoints_and_those_to_keep_stay(tmp_path: Path) -> None:
@@ -65,3 +67,29 @@ def test_log_has_no_step_twice_after_a_resume(tmp_path: Path) -> None:
     path.write_text(path.read_text() + '{"step": 4, "cut by a ki')
     JsonLog(path, 2).append({"step": 3})
     assert path.read_text().splitlines() == ['{"step": 1}', '{"step": 2}', '{"step": 3}']
+
+
+def test_curves_go_on_after_the_step_of_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+
+    class SummaryWriter:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            told.append((Path(folder).name, purge_step))
+
+        def add_scalar(self, *point: object) -> None:
+            told.append(point)
+
+        def flush(self) -> None:
+            told.append("flushed")
+
+    entry = {"step": 8, "losses": {"a/loss": 0.5}, "learning_rates": {"a": 0.1}, "scores": {}}
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match="pip install -r requirements-train"):
+        TensorBoardLog(tmp_path, 7)
+    module = types.SimpleNamespace(SummaryWriter=SummaryWriter)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    TensorBoardLog(tmp_path, 7).append(entry)
+    points = [("losses/a/loss", 0.5, 8), ("learning_rates/a", 0.1, 8)]
+    assert told == [("tensorboard", 8), *points, "flushed"]

@@ -120,5 +120,5 @@ def test_gradient_checkpointing_is_refused_where_no_network_can() -> None:
 
 def test_missing_package_of_an_optimizer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
-    with pytest.raises(ValueError, match="pip install bitsandbytes"):
+    with pytest.raises(ValueError, match="pip install -r requirements-train"):
         make_optimizer([nn.Parameter(torch.zeros(1))], 1e-3, LOOP.replace(optimizer="adamw-8bit"))
