@@ -5,7 +5,7 @@ import torch
 
 from ccsr.inference import device
 from ccsr.inference.device import can_use_xformers, choose_device, choose_dtype
-from training.loop import mixed_precision
+from training.processes import mixed_precision
 
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
 
