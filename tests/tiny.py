@@ -9,6 +9,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.inference.weights import write_checksums
 from ccsr.models.autoencoder import Autoencoder
 from ccsr.models.compact_autoencoder import CompactAutoencoder
 from ccsr.models.controlnet import LatentControlNetModel
@@ -148,6 +149,7 @@ def save_tiny_model(folder: Path) -> Path:
     v1.unet.save_pretrained(folder / "v1" / "unet")
     v1.controlnet.save_pretrained(folder / "v1" / "controlnet")
     v2.vae.save_pretrained(folder / "v2" / "vae")
+    write_checksums(folder)
     return folder
 
 

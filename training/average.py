@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from ccsr.inference.weights import write_checksums
 from ccsr.whole_file import whole_folder
 
 
@@ -45,6 +46,7 @@ def average(before: Path, after: Path, output: Path, share: float) -> None:
         shutil.copytree(after, folder, dirs_exist_ok=True)
         for name, weights in averaged.items():
             save_file(weights, folder / name, metadata={"format": "pt"})
+        write_checksums(folder)
 
 
 def _between(

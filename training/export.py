@@ -12,6 +12,7 @@ from ccsr.config import Variant
 from ccsr.conversion.convert import SHARD_SIZE
 from ccsr.inference.hub import OWN_COMPONENTS
 from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.inference.weights import write_checksums
 from ccsr.models.compact_autoencoder import CompactAutoencoder
 from ccsr.models.sd21 import WORKING_SIZE
 from ccsr.whole_file import whole_folder, write_whole
@@ -60,6 +61,8 @@ def export(run: Run, output: Path, variant: Variant | None = None) -> None:
                 if subfolder == other:
                     network = getattr(pipeline, part)
                     network.save_pretrained(folder / subfolder / part, max_shard_size=SHARD_SIZE)
+        # Once more, with those of all variants.
+        write_checksums(folder)
 
 
 def _origin_of_model(run: Run, variants: Sequence[Variant]) -> str:

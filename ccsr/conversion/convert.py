@@ -14,6 +14,7 @@ from ccsr.conversion.v1 import plan_v1
 from ccsr.conversion.v2 import find_components, places_of, plan_v2, scheduler_of
 from ccsr.inference.hub import from_hub, write_custom_pipeline
 from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.inference.weights import write_checksums
 from ccsr.models.prompt_embeds import EMPTY_TOKENS, EmptyPrompt, embed_tokens
 from ccsr.models.sd21 import WORKING_SIZE
 from ccsr.whole_file import refuse_filled, whole_folder
@@ -50,6 +51,7 @@ def convert(
         prompt = write_components(plan, weights, folder, tokenizer=clip_tokenizer)
         write_custom_pipeline(folder)
         _write_index(plan, prompt, folder, clip_tokenizer)
+        write_checksums(folder)
     return plan
 
 

@@ -18,6 +18,7 @@ from ccsr.config import VARIANTS, ColorAlignment, SamplingConfig, Variant
 from ccsr.diffusion.sampler import Step
 from ccsr.inference.events import Progress, Restored
 from ccsr.inference.hub import (
+    component_of,
     from_hub,
     load_own_components,
     saved_variant,
@@ -33,8 +34,10 @@ from ccsr.inference.image_processor import (
 )
 from ccsr.inference.seeds import check_draws, seeds_for
 from ccsr.inference.stages import DEFAULTS, OnStepEnd, SuperResolutionStages
+from ccsr.inference.weights import check_files, write_checksums
 from ccsr.models.autoencoder import VAE_TILE
 
+COMPONENTS_WITH_WEIGHTS = ("unet", "controlnet", "vae", "text_encoder", "empty_prompt")
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "token")
 """Arguments of `from_pretrained` for fetching from the hub."""
 
@@ -87,6 +90,8 @@ class CCSRPipeline(SuperResolutionStages):
             options = {name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs}
             folder = from_hub(str(pretrained_model_name_or_path), **options)
         variant = saved_variant(folder) if sr_variant is None else sr_variant
+        loaded = [name for name in COMPONENTS_WITH_WEIGHTS if name not in kwargs]
+        check_files(folder, [component_of(folder, variant, name).folder for name in loaded])
         components = load_own_components(folder, variant, kwargs)
         pipeline = super().from_pretrained(str(folder), **{**components, **kwargs})
         # Not an argument above, where it would be taken for diffusers' own.
@@ -105,7 +110,7 @@ class CCSRPipeline(SuperResolutionStages):
         *args: Any,  # noqa: ANN401
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
-        """Write the model folder, with the pipeline.py that diffusers loads it by.
+        """Write the model folder, with the pipeline.py that diffusers loads it by, and CHECKSUMS.
 
         Takes the arguments of `DiffusionPipeline.save_pretrained`.
         """
@@ -113,6 +118,7 @@ class CCSRPipeline(SuperResolutionStages):
         folder.mkdir(parents=True, exist_ok=True)
         write_custom_pipeline(folder)
         super().save_pretrained(save_directory, *args, **kwargs)
+        write_checksums(folder)
 
     @property
     def num_timesteps(self) -> int:

@@ -96,6 +96,8 @@ class SuperResolutionStages(DiffusionPipeline):
         text_encoder: Reads prompts; without it only the empty one can be used.
         tokenizer: Belongs to the text encoder.
         variant: The variant that the networks are those of; "v1" samples uniformly.
+        sr_variant: None, or the same. `DiffusionPipeline.from_pretrained`, which knows no variants,
+            passes on what it is given here; `CCSRPipeline.from_pretrained` loads another one.
     """
 
     # The condition network, which takes turns with the UNet, stays beside it.
@@ -113,6 +115,7 @@ class SuperResolutionStages(DiffusionPipeline):
         text_encoder: CLIPTextModel | None = None,
         tokenizer: CLIPTokenizer | None = None,
         variant: str = "ccsr",
+        sr_variant: str | None = None,
     ) -> None:
         super().__init__()
         self.tiling: TilingConfig | None = TilingConfig()
@@ -125,6 +128,11 @@ class SuperResolutionStages(DiffusionPipeline):
             raise ValueError("this UNet has cross-attention: give `empty_prompt` too")
         if variant not in VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+        if sr_variant not in (None, variant):
+            raise ValueError(
+                f"these are the networks of variant {variant!r}, and {sr_variant!r} was asked for; "
+                "load it by CCSRPipeline.from_pretrained"
+            )
         self.register_modules(
             unet=unet,
             controlnet=controlnet,

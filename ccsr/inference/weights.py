@@ -1,11 +1,18 @@
 """Weight files."""
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
+
+from ccsr.inference.hub import json_object
+from ccsr.whole_file import write_whole
+
+CHECKSUMS = "checksums.json"
+"""File of a model folder: SHA-256 of each file of weights, by its path in the folder."""
 
 
 def check_loaded(network: torch.nn.Module, files: Sequence[Path]) -> None:
@@ -37,6 +44,43 @@ def weights_hash(folder: Path) -> str:
     """SHA-256 over all safetensors files of a folder and its subfolders."""
     total = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+        total.update(_sha256(path))
     return total.hexdigest()
+
+
+def write_checksums(folder: Path) -> None:
+    """Record which weights a model folder holds, so that others in their place are noticed."""
+    sums = {
+        path.relative_to(folder).as_posix(): _sha256(path).hex()
+        for path in sorted(folder.rglob("*.safetensors"))
+    }
+    write_whole(folder / CHECKSUMS, json.dumps(sums, indent=2) + "\n", overwrite=True)
+
+
+def check_files(folder: Path, components: Collection[Path]) -> None:
+    """Refuse weights other than those that the model folder was saved with.
+
+    Those of another component, or of another model of the same shapes, would be loaded without a
+    word. A folder without CHECKSUMS, as other programs write it, is taken as it is.
+
+    Args:
+        folder: The model folder.
+        components: Folders inside it that are to be loaded.
+
+    Raises:
+        ValueError: Naming the file.
+    """
+    if not (folder / CHECKSUMS).is_file():
+        return
+    for name, expected in json_object(folder / CHECKSUMS).items():
+        path = folder / name
+        if path.parent in components and (not path.is_file() or _sha256(path).hex() != expected):
+            raise ValueError(
+                f"{path} is not the file that this model was saved with, by {CHECKSUMS}; get it "
+                f"again, or delete {CHECKSUMS} if the change is meant"
+            )
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -15,12 +15,13 @@ from huggingface_hub.errors import (
 )
 from safetensors.torch import load_file, save_file
 
-from ccsr.config import LoadingConfig, SamplingConfig
+from ccsr.config import LoadingConfig, SamplingConfig, Variant
 from ccsr.images.picture import Picture, picture_from_array
 from ccsr.inference import hub
 from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Restored
 from ccsr.inference.hub import ModelNotFound
+from ccsr.inference.weights import CHECKSUMS
 from ccsr.models.autoencoder import tile_within
 from tests.tiny import save_tiny_model
 
@@ -256,6 +257,14 @@ def make_nan(state: dict[str, torch.Tensor]) -> None:
     next(iter(state.values())).view(-1)[0] = torch.nan
 
 
+def swap(folder: Path) -> None:
+    """UNets of two variants, which have the same shapes."""
+    first, second = (folder / name / WEIGHTS for name in ("unet", "v1/unet"))
+    content = first.read_bytes()
+    shutil.copy(second, first)
+    second.write_bytes(content)
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "NaN": (lambda f: with_weights(f, make_nan), r"unet/.*safetensors holds values .* not finite"),
     "a missing weight": (
@@ -287,7 +296,23 @@ def test_a_damaged_model_folder_is_one_sentence_that_names_the_file(
     """A weight that was missing once was at random, and NaN was found by the first picture."""
     damaged = tmp_path / "model"
     shutil.copytree(folder, damaged)
+    # Other programs write none, and what is damaged is to be found without.
+    (damaged / CHECKSUMS).unlink()
     change, message = DAMAGES[damage]
     change(damaged)
     with pytest.raises(ModelNotFound, match=message):
         load_engine(str(damaged), LoadingConfig(device="cpu", dtype="float32"))
+
+
+@pytest.mark.parametrize("variant", ["ccsr", "v1"])
+def test_weights_of_another_model_of_the_same_shapes_are_refused(
+    folder: Path, tmp_path: Path, variant: Variant
+) -> None:
+    swapped = tmp_path / "model"
+    shutil.copytree(folder, swapped)
+    swap(swapped)
+    loading = LoadingConfig(device="cpu", dtype="float32")
+    with pytest.raises(ModelNotFound, match=f"unet/{WEIGHTS} is not the file that this model was"):
+        load_engine(str(swapped), loading, variant)
+    (swapped / CHECKSUMS).unlink()
+    load_engine(str(swapped), loading, variant)

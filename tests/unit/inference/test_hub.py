@@ -103,6 +103,11 @@ def test_diffusers_loads_a_folder_by_its_own_conventions(
         str(folder), custom_pipeline=str(custom), trust_remote_code=True
     )
     assert isinstance(loaded, CCSRPipeline)
+    # It knows nothing of variants, and loaded the main one without a word.
+    with pytest.raises(ValueError, match=r"'v1' was asked for; load it by CCSRPipeline"):
+        DiffusionPipeline.from_pretrained(
+            str(folder), custom_pipeline=str(custom), trust_remote_code=True, sr_variant="v1"
+        )
     expected = CCSRPipeline.from_pretrained(folder)
     first, second = (p.upscale(picture(), FAST)[0].rgb for p in (expected, loaded))
     np.testing.assert_array_equal(first, second)
