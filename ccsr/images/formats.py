@@ -1,11 +1,14 @@
 """Which kinds of picture files are opened, and how Pillow opens them."""
 
 import importlib
+import logging
 import warnings
 from contextlib import suppress
 from typing import BinaryIO
 
 from PIL import Image, ImageFile, ImageOps
+
+logger = logging.getLogger(__name__)
 
 FIRST_FRAME = "only the first of its frames is used"
 CHANNELS_LEFT_OUT = "its channels beyond the colours, of no stated meaning, are left out"
@@ -40,6 +43,7 @@ def upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # Pillow raises what it will; the picture is not lost for its Exif
+        logger.debug("the orientation cannot be read", exc_info=True)
         return image
 
 

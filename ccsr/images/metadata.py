@@ -4,11 +4,14 @@ A result keeps it. Left out is what is no longer true of it (orientation, size, 
 people do not expect to hand on (place, serial numbers, notes of the maker).
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 from PIL.ExifTags import IFD, Base
+
+logger = logging.getLogger(__name__)
 
 IMAGE_TAGS = (Base.ImageDescription, Base.Make, Base.Model, Base.DateTime, Base.Artist,
               Base.Copyright)  # fmt: skip
@@ -42,6 +45,7 @@ def read_metadata(image: Image.Image) -> Metadata | None:
     try:
         found = Metadata(_kept_exif(image), _dpi(image))
     except Exception:  # whatever Pillow raises on damaged entries: the picture is not lost for them
+        logger.debug("the metadata cannot be read", exc_info=True)
         return None
     return found if found.exif or found.dpi else None
 

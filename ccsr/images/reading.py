@@ -1,6 +1,8 @@
 """Picture files -> pictures: formats, limits, orientation, colour profiles, 16 bits a channel."""
 
+import logging
 import re
+import traceback
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -33,6 +35,9 @@ from ccsr.images.picture import (
 from ccsr.images.profile import Notes, cmyk_to_srgb, to_srgb
 from ccsr.images.tiff import is_tiff, read_deep_tiff
 
+logger = logging.getLogger(__name__)
+
+PACKAGE = Path(__file__).resolve().parents[1]
 MAX_SCANS = 500
 """Of a JPEG; progressive ones have about ten, and each takes the time of a whole decoding."""
 EXTRA_SAMPLES = 338
@@ -126,10 +131,22 @@ def _opened(source: str | Path | BinaryIO) -> Generator[tuple[str, BinaryIO]]:
     except Image.DecompressionBombError as error:
         raise PictureError(f"{name} has far too many pixels; make it smaller") from error
     except Exception as error:  # decoders raise what they will on damaged files
+        if raised_here(error):
+            raise
+        logger.debug("%s cannot be decoded", name, exc_info=True)
         reason = " ".join(str(error).split())[:MAX_REASON]
         raise PictureError(
             f"{name} is damaged or incomplete ({reason}); save or download it again"
         ) from error
+
+
+def raised_here(error: BaseException) -> bool:
+    """Whether the last line of Python that ran is one of this package: a fault of its own.
+
+    What decoders written in C are known to raise there is turned into a PictureError on the spot.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).is_relative_to(PACKAGE)
 
 
 def _check_file(path: Path) -> None:
@@ -151,6 +168,7 @@ def _metadata(file: BinaryIO) -> Metadata | None:
         with open_picture(file) as image:
             return read_metadata(image)
     except Exception:  # as above
+        logger.debug("the metadata cannot be read", exc_info=True)
         return None
 
 
@@ -172,6 +190,7 @@ def _frame_notes(file: BinaryIO, image: ImageFile.ImageFile) -> Notes:
         with open_picture(file) as again:
             again.seek(1)
     except Exception:  # as above; a damaged second frame is none
+        logger.debug("there is no second frame", exc_info=True)
         return ()
     return (FIRST_FRAME,)
 

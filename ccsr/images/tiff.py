@@ -4,6 +4,7 @@ https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf. Pillow reads only
 some of them wrongly.
 """
 
+import math
 import zlib
 from typing import BinaryIO
 
@@ -12,6 +13,7 @@ from tifffile import (
     COMPRESSION,
     PHOTOMETRIC,
     PLANARCONFIG,
+    PREDICTOR,
     SAMPLEFORMAT,
     TiffFile,
     TiffPage,
@@ -32,9 +34,14 @@ _COLOURS = {
     PHOTOMETRIC.RGB: 3,
 }
 """Photometric interpretations that are read here, and their channels without alpha."""
+_NUMBERS = ("imagelength", "imagewidth", "bitspersample", "samplesperpixel", "sampleformat",
+            "planarconfig", "compression", "predictor")  # fmt: skip
+"""Attributes of a page that are one number each."""
 _MULTIPLIED, _APART = 1, 2
 """Kinds of alpha channel among the extra samples."""
 _ORIENTATION, _ICC = 274, 34675
+MAX_CHANNELS = 16
+"""Alpha and others beyond the colours among them."""
 
 
 def upright(stored: np.ndarray, orientation: int) -> np.ndarray:
@@ -71,17 +78,23 @@ def read_deep_tiff(name: str, file: BinaryIO, max_pixels: int) -> Deep | None:
         if page.photometric not in _COLOURS:
             return None
         bits, apart = page.bitspersample, page.planarconfig == PLANARCONFIG.SEPARATE
-        if bits < 8 or (bits == 8 and not apart):
-            return None
         size = Size(page.imagelength, page.imagewidth)
-        check_size(name, size, max_pixels)
-        if page.compression not in _COMPRESSIONS or bits % 8:
+        # Several, if they differ between channels, and anything in a damaged file.
+        if not all(isinstance(getattr(page, name), int) for name in _NUMBERS):
             return None
-        if page.sampleformat not in (SAMPLEFORMAT.UINT, SAMPLEFORMAT.IEEEFP):
+        check_size(name, size, max_pixels)
+        if bits >= 8 and page.sampleformat not in (SAMPLEFORMAT.UINT, SAMPLEFORMAT.IEEEFP):
             raise PictureError(
                 f"{name} has numbers of {bits} bits with a sign, or complex ones; save it with "
                 "16 bits without sign"
             )
+        _check_predictor(name, page)
+        if bits < 8 or (bits == 8 and not apart):
+            return None
+        if page.compression not in _COMPRESSIONS or bits % 8:
+            _check_pillow_reads(name, page)
+            return None
+        _check_samples(name, page, max_pixels)
         _check_segments(name, file, page)
         samples = _samples(page, size)
         colour, alpha, notes = _interpreted(page, samples)
@@ -89,21 +102,69 @@ def read_deep_tiff(name: str, file: BinaryIO, max_pixels: int) -> Deep | None:
         colour = upright(colour, orientation)
         alpha = None if alpha is None else upright(alpha, orientation)
         notes = (*_frame_notes(tiff.pages), *notes)
+        icc = icc if isinstance(icc, bytes) else None
         return Deep(colour, alpha, icc, 8 if bits == 8 else 16, notes)
+
+
+def _check_predictor(name: str, page: TiffPage) -> None:
+    """Refuse differences of neighbours that decoders take for levels, or do not decode."""
+    unpacked = page.compression in (COMPRESSION.NONE, COMPRESSION.PACKBITS)
+    ours = page.compression in _COMPRESSIONS
+    if (unpacked and page.predictor != PREDICTOR.NONE) or (
+        ours and page.predictor not in (PREDICTOR.NONE, PREDICTOR.HORIZONTAL)
+    ):
+        raise PictureError(
+            f"{name} is stored with the predictor {int(page.predictor)} of TIFF, which is not read "
+            "with its compression; save it without one, or as PNG"
+        )
+
+
+def _check_pillow_reads(name: str, page: TiffPage) -> None:
+    """Refuse what Pillow does not read, or reads in the wrong order of bytes."""
+    bits, channels, kind = page.bitspersample, page.samplesperpixel, page.sampleformat
+    chunky = page.planarconfig != PLANARCONFIG.SEPARATE or channels == 1
+    integers = kind == SAMPLEFORMAT.UINT and bits <= 16
+    floats = (bits, channels, kind) == (32, 1, SAMPLEFORMAT.IEEEFP)
+    if bits > 8 and not (chunky and (integers or (floats and page.parent.byteorder == "<"))):
+        raise PictureError(
+            f"{name} has {bits} bits a channel in a layout and compression that are "
+            "not read together; save it uncompressed, or as PNG"
+        )
+
+
+def _check_samples(name: str, page: TiffPage, max_pixels: int) -> None:
+    """Refuse numbers of channels, depths and tiles for which memory would be asked in vain."""
+    most = MAX_CHANNELS * max_pixels
+    pixels = page.imagelength * page.imagewidth
+    if math.prod(page.shape) > MAX_CHANNELS * pixels or math.prod(page.chunks) > most:
+        raise PictureError(
+            f"{name} is damaged, or has more than {MAX_CHANNELS} channels; save it as PNG"
+        )
 
 
 def _check_segments(name: str, file: BinaryIO, page: TiffPage) -> None:
     """Refuse strips and tiles that are absent, cut, or become larger than they may."""
     end = file.seek(0, 2)
     most = int(np.prod(page.chunks)) * page.dtype.itemsize if page.dtype else 0
+    places = (*page.dataoffsets, *page.databytecounts)
+    sound = all(isinstance(number, int) for number in places)
+    if not sound or len(page.dataoffsets) != len(page.databytecounts):
+        raise PictureError(f"{name} is damaged; save or download it again")
     for start, count in zip(page.dataoffsets, page.databytecounts, strict=True):
         if count <= 0 or start + count > end:
             raise PictureError(f"{name} is damaged or incomplete; save or download it again")
         if page.compression != COMPRESSION.NONE:
             file.seek(start)
-            unpacked = zlib.decompressobj().decompress(file.read(count), most + 1)
-            if len(unpacked) > most:
+            if not _unpacks_to(file.read(count), most):
                 raise PictureError(f"{name} is damaged; save or download it again")
+
+
+def _unpacks_to(packed: bytes, most: int) -> bool:
+    """Whether compressed bytes are sound, and become at most so many."""
+    try:
+        return len(zlib.decompressobj().decompress(packed, most + 1)) <= most
+    except zlib.error:
+        return False
 
 
 def _samples(page: TiffPage, size: Size) -> np.ndarray:

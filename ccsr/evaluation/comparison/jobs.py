@@ -5,6 +5,7 @@ What is held in memory is one result, the statistics over the seeds of a family 
 picture itself, however many pictures and seeds there are.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from ccsr.images.reading import load_picture
 from ccsr.images.tensors import to_uint8
 from ccsr.images.writing import save_png
 from ccsr.whole_file import WriteError
+
+logger = logging.getLogger(__name__)
 
 PICTURES = "pictures"
 """Folder of the results, in the layout that `RestoredFolder` reads."""
@@ -150,6 +153,7 @@ class PictureJobs:
                     raise
                 except Exception as error:
                     # Networks of others may raise anything; one picture never ends the work.
+                    logger.debug("%s failed", method.name, exc_info=True)
                     self.failed.add(method.name)
                     yield Failure(*self._key, method.name, _reason(error))
                     continue
@@ -167,6 +171,7 @@ class PictureJobs:
                 scores = self.work.scorer(as_8_bit(rgb), self.pair.hr, only=("psnr", "lpips"))
                 points.append({"timestep": timestep, **scores})
         except Exception as error:
+            logger.debug("the trajectory failed", exc_info=True)
             yield Failure(*self._key, f"trajectory of {method.name}", _reason(error))
             return
         self.write("trajectory", method=method.name, seed=seed, points=points)

@@ -76,12 +76,14 @@ def png_16(values: np.ndarray, extra: Iterable[bytes] = ()) -> bytes:
 def tiff(size: Size, data: bytes, bits: tuple[int, ...], order: str = "<", **tags: int) -> bytes:
     """A TIFF of one strip, put together by hand, order "<" or ">".
 
-    `tags`: its compression, photometric interpretation and orientation, if they are not 1.
+    `tags`: its compression, photometric interpretation, orientation, predictor and sample format,
+    if they are not 1.
     """
     after_data = 8 + len(data)
     entries = {256: size.width, 257: size.height, 273: 8, 277: len(bits), 278: size.height}
     entries |= {279: len(data), 259: tags.get("compression", 1)}
     entries |= {262: tags.get("photometric", 1), 274: tags.get("orientation", 1)}
+    entries |= {317: tags.get("predictor", 1), 339: tags.get("sample_format", 1)}
     numbers = struct.pack(f"{order}{len(bits)}H", *bits)
     rows = [struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in entries.items()]
     inside = numbers.ljust(4, b"\0") if len(bits) <= 2 else struct.pack(f"{order}I", after_data)

@@ -443,6 +443,12 @@ class TestRefusals:
         assert refused > 0
 
 
+def test_a_fault_of_the_program_is_not_called_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("ccsr.images.reading.to_srgb")
+    with pytest.raises(NameError):
+        load_picture(io.BytesIO(encoded(Image.fromarray(smooth()), "PNG")))
+
+
 def test_only_open_formats_are_enabled() -> None:
     """EPS would start Ghostscript on what a stranger uploads."""
     assert "EPS" not in FORMATS

@@ -2,7 +2,9 @@
 
 import io
 import struct
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
@@ -188,12 +190,53 @@ def test_compressed_16_bit_tiff_keeps_every_level(photometric: int, order: str) 
     np.testing.assert_array_equal(words, np.broadcast_to(expected, (*SIZE, 3)))
 
 
-@pytest.mark.parametrize("dtype", ["int16", "int32", "complex64"])
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "complex64"])
 def test_numbers_with_a_sign_are_refused(dtype: str) -> None:
     file = io.BytesIO()
     tifffile.imwrite(file, np.ones(SIZE, dtype), photometric="minisblack")
     with pytest.raises(PictureError, match="with a sign"):
         load_picture(file)
+
+
+NONE, LZW, PACKBITS, DEFLATE = 1, 5, 32773, 8
+UNSIGNED, FLOATS = 1, 3
+
+
+@pytest.mark.parametrize(
+    ("bits", "kind", "compression", "predictor", "order", "reason"),
+    [
+        ((16,), UNSIGNED, PACKBITS, 2, "<", "predictor 2"),
+        ((8,), UNSIGNED, PACKBITS, 2, "<", "predictor 2"),
+        ((16,), UNSIGNED, NONE, 2, "<", "predictor 2"),
+        ((32,), FLOATS, DEFLATE, 3, "<", "predictor 3"),
+        ((32,), FLOATS, LZW, 1, ">", "not read together"),
+        ((32,), UNSIGNED, LZW, 1, "<", "not read together"),
+        ((32,) * 3, FLOATS, LZW, 1, "<", "not read together"),
+    ],
+)
+def test_what_decoders_read_wrongly_is_refused(
+    bits: tuple[int, ...], kind: int, compression: int, predictor: int, order: str, reason: str
+) -> None:
+    """Differences came out as levels, and floats in the wrong order of bytes."""
+    data = bytes(SIZE.height * SIZE.width * len(bits) * bits[0] // 8)
+    data = {DEFLATE: zlib.compress, LZW: lzw}.get(compression, bytes)(data)
+    tags = {"compression": compression, "predictor": predictor, "sample_format": kind}
+    content = tiff(SIZE, data, bits, order, photometric=2 if len(bits) == 3 else 1, **tags)
+    with pytest.raises(PictureError, match=f"{reason}.*; save it"):
+        load_picture(io.BytesIO(content))
+
+
+@pytest.mark.parametrize("tag", [256, 257, 258, 273, 277, 279, 317, 339])
+@pytest.mark.parametrize("type_and_count", [(3, 2), (2, 4), (12, 1), (3, 0)])
+def test_tags_of_another_kind_are_nothing_but_refused(
+    tag: int, type_and_count: tuple[int, int]
+) -> None:
+    """They once ended in a TypeError, as several numbers or texts where one is expected."""
+    content = tiff(SIZE, bytes(2 * SIZE.height * SIZE.width), (16,))
+    entry = content.index(struct.pack("<H", tag), content.index(b"\x10\0", 8 + 1320))
+    changed = content[: entry + 2] + struct.pack("<HI", *type_and_count) + content[entry + 8 :]
+    with suppress(PictureError):
+        load_picture(io.BytesIO(changed))
 
 
 def packed(values: np.ndarray, bits: int) -> bytes:
