@@ -13,7 +13,10 @@ def main() -> int:
         # Interrupted imports raise what they will, and nothing is written yet.
         signal.signal(signal.SIGINT, _stop)
     try:
-        from ccsr.cli import main as run
+        from ccsr.cli import read_options
+
+        options = read_options()
+        from ccsr.commands import run
     except (MemoryError, ImportError) as error:
         # The second is what the loader of libraries says when they do not fit.
         if isinstance(error, ImportError) and "map segment" not in str(error):
@@ -22,7 +25,7 @@ def main() -> int:
         return 2
 
     signal.signal(signal.SIGINT, standard)
-    return run()
+    return run(options)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ccsr.evaluation.report import SETTINGS_KEY
 from ccsr.images.picture import PictureError
-from ccsr.images.reading import is_picture_file, load_picture, read_texts
+from ccsr.images.reader_pool import READERS
 from ccsr.inference.estimate_cache import digest
 from ccsr.whole_file import UNFINISHED, WriteError
 
@@ -71,7 +71,7 @@ def _pictures_in(root: Path, folder: Path, recursive: bool) -> dict[Path, Path]:
         if path.is_file()
         and not path.name.startswith(".")
         and not (around and results in path.resolve().parents)
-        and is_picture_file(path)
+        and READERS.is_picture(path)
     }
     if not pictures:
         hint = "" if recursive else "; --recursive takes those in its subfolders"
@@ -132,8 +132,8 @@ def record(settings: Mapping[str, str], source: str) -> dict[str, str]:
 def is_done(item: Item, settings: Mapping[str, str]) -> bool:
     """Whether the result is there, of the same picture and made with the same settings."""
     try:
-        texts = read_texts(item.output)
+        texts = READERS.texts(item.output)
         same = json.loads(texts[SETTINGS_KEY]) == json.loads(settings[SETTINGS_KEY])
-        return same and texts[INPUT_KEY] == digest(load_picture(item.source))
+        return same and texts[INPUT_KEY] == digest(READERS.picture(item.source))
     except (PictureError, KeyError, ValueError):
         return False

@@ -5,6 +5,7 @@ exceeds its limits is ended and replaced, whatever the decoder is doing; nothing
 """
 
 import json
+import logging
 import os
 import pickle
 import re
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,13 +22,15 @@ from queue import Empty, LifoQueue
 from typing import Any
 
 from ccsr.images.picture import MAX_INPUT_PIXELS, Picture, PictureError, Size
-from ccsr.images.reading import load_picture, read_texts
+from ccsr.images.reading import is_picture_file, load_picture, read_texts
 from ccsr.option import shortened
 
 try:
     import resource
 except ImportError:  # Windows, where the limit of time is kept by the clock alone
     resource = None
+
+logger = logging.getLogger(__name__)
 
 MAX_SECONDS = 5
 """Processor time of one reading."""
@@ -35,6 +39,10 @@ MAX_BYTES = 1280 * 1024**2
 MAX_WAIT = 30
 """Seconds on the clock, of one reading and of the wait for a free process."""
 NUM_PROCESSES = 2
+
+
+class Fault(Exception):
+    """A fault of this program, not of a file; with its traceback as text."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,10 @@ def _picture(path: str, max_pixels: int) -> Picture:
     return load_picture(path, max_pixels=max_pixels)
 
 
+def _is_picture(path: str, _: int) -> bool:
+    return is_picture_file(Path(path))
+
+
 def _texts(path: str, _: int) -> dict[str, str]:
     return read_texts(path)
 
@@ -68,6 +80,7 @@ READINGS: dict[str, Callable[[str, int], Any]] = {
     "facts": _facts,
     "picture": _picture,
     "texts": _texts,
+    "is_picture": _is_picture,
 }
 
 
@@ -76,7 +89,8 @@ class ReaderPool:
 
     Args:
         num_processes: Started when they are first needed.
-        max_seconds: Processor time of one reading.
+        max_seconds: Processor time of one reading of an input; that of larger pictures has as many
+            times as much as they may have more pixels.
         max_bytes: Address space of a process.
     """
 
@@ -115,6 +129,13 @@ class ReaderPool:
         """
         return self._read("texts", path, 0)
 
+    def is_picture(self, path: str | Path) -> bool:
+        """As `is_picture_file`; what exceeds the limits is told when it is read as a picture."""
+        try:
+            return self._read("is_picture", path, 0)
+        except PictureError:
+            return True
+
     def close(self) -> None:
         """End all processes that are free; they are started again if they are needed."""
         for _ in range(self._free.qsize()):
@@ -124,12 +145,18 @@ class ReaderPool:
             self._free.put(None)
 
     def _read(self, reading: str, path: str | Path, max_pixels: int) -> Any:  # noqa: ANN401
-        request = {"reading": reading, "path": str(path), "max_pixels": max_pixels}
+        seconds = self.max_seconds * max(1, max_pixels // MAX_INPUT_PIXELS)
+        request = {
+            "reading": reading,
+            "path": str(Path(path).absolute()),
+            "max_pixels": max_pixels,
+            "seconds": seconds,
+        }
         with self._process() as process:
             answer = process.ask(request)
         if isinstance(answer, TimeoutError):
             raise PictureError(
-                f"{shortened(Path(path).name)} takes longer than {self.max_seconds} s to read; "
+                f"{shortened(Path(path).name)} takes longer than {seconds} s to read; "
                 "save it again as PNG or JPEG"
             )
         if isinstance(answer, MemoryError):
@@ -137,6 +164,9 @@ class ReaderPool:
                 f"{shortened(Path(path).name)} takes too much memory to read; save it again with 8 "
                 "bits a channel, or make it smaller"
             )
+        if isinstance(answer, Fault):
+            logger.error("%s cannot be read\n%s", path, answer)
+            raise PictureError(_unreadable(str(path)))
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -150,7 +180,7 @@ class ReaderPool:
             raise PictureError("too many files are being read; try again soon") from error
         try:
             if process is None or not process.is_alive():
-                process = _Process(self.max_seconds, self.max_bytes)
+                process = _Process(self.max_bytes)
             yield process
         finally:
             self._free.put(process)
@@ -159,7 +189,7 @@ class ReaderPool:
 class _Process:
     """One reading process, spoken to by its standard input and output."""
 
-    def __init__(self, max_seconds: int, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int) -> None:
         # More threads of a numerical library would take address space, and gain nothing here.
         variables = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         root = str(Path(__file__).resolve().parents[2])
@@ -168,7 +198,7 @@ class _Process:
             [
                 sys.executable,
                 "-c",
-                f"from {__name__} import main; main({max_seconds}, {max_bytes})",
+                f"from {__name__} import main; main({max_bytes})",
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -201,21 +231,26 @@ class _Process:
             self.end()
             late = self._process.returncode in (-signal.SIGKILL, -getattr(signal, "SIGXCPU", 0))
             return TimeoutError() if late else PictureError(_unreadable(request["path"]))
+        except BaseException:
+            # Interrupted, it would give this answer to the next request.
+            self.end()
+            raise
         finally:
             clock.cancel()
 
 
-def main(max_seconds: int, max_bytes: int) -> None:
+def main(max_bytes: int) -> None:
     """Answer requests for readings, one a line, until there are no more."""
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     if resource is not None:
         _, hardest = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (max_bytes, hardest))
+        resource.setrlimit(resource.RLIMIT_AS, (_at_most(max_bytes, hardest), hardest))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in requests:
+        request = json.loads(line)
         if resource is not None:
-            _limit_seconds(max_seconds)
-        answers.write(pickle.dumps(_answer(json.loads(line)), pickle.HIGHEST_PROTOCOL))
+            _limit_seconds(request["seconds"])
+        answers.write(pickle.dumps(_answer(request), pickle.HIGHEST_PROTOCOL))
         answers.flush()
 
 
@@ -225,7 +260,13 @@ def _limit_seconds(max_seconds: int) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hardest = resource.getrlimit(resource.RLIMIT_CPU)
     limit = int(used.ru_utime + used.ru_stime) + max_seconds + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (limit, hardest))
+    resource.setrlimit(resource.RLIMIT_CPU, (_at_most(limit, hardest), hardest))
+
+
+def _at_most(limit: int, hardest: int) -> int:
+    """A limit that the system accepts: no higher than the one that it has set."""
+    assert resource is not None
+    return limit if hardest == resource.RLIM_INFINITY else min(limit, hardest)
 
 
 def _answer(request: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -235,8 +276,7 @@ def _answer(request: dict[str, Any]) -> Any:  # noqa: ANN401
         # Without the traceback, which holds what was read.
         return PictureError(_without_path(str(error), Path(request["path"])))
     except Exception as error:
-        lacks = _lacks_memory(error)
-        return MemoryError() if lacks else PictureError(_unreadable(request["path"]))
+        return MemoryError() if _lacks_memory(error) else Fault(traceback.format_exc())
 
 
 def _unreadable(path: str) -> str:

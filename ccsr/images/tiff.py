@@ -146,7 +146,7 @@ def _check_segments(name: str, file: BinaryIO, page: TiffPage) -> None:
     """Refuse strips and tiles that are absent, cut, or become larger than they may."""
     end = file.seek(0, 2)
     most = int(np.prod(page.chunks)) * page.dtype.itemsize if page.dtype else 0
-    places = (*page.dataoffsets, *page.databytecounts)
+    places: tuple[object, ...] = (*page.dataoffsets, *page.databytecounts)
     sound = all(isinstance(number, int) for number in places)
     if not sound or len(page.dataoffsets) != len(page.databytecounts):
         raise PictureError(f"{name} is damaged; save or download it again")

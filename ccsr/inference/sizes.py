@@ -1,13 +1,12 @@
 """Sizes of results, and of the pictures that the networks work on."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from ccsr.config import MAX_RESULT_PIXELS, SamplingConfig
 from ccsr.images.picture import Picture, PictureError, Size
-from ccsr.images.reading import load_picture
+from ccsr.images.reader_pool import READERS
 
 
 class HasSize(Protocol):
@@ -48,7 +47,6 @@ def load_reference(
     path: str | Path,
     picture: HasSize,
     config: SamplingConfig,
-    load: Callable[..., Picture] = load_picture,
 ) -> Picture:
     """The true picture that results of `picture` are to be compared with.
 
@@ -56,13 +54,12 @@ def load_reference(
         path: Its file.
         picture: The low-resolution picture.
         config: The setting.
-        load: `load_picture`, or what takes its place.
 
     Raises:
         PictureError: If the file is no picture, or has not the size of the results.
     """
     expected = target_size(picture, config)
-    reference = load(path, max_pixels=MAX_RESULT_PIXELS)
+    reference = READERS.picture(path, MAX_RESULT_PIXELS)
     if reference.size != expected:
         raise PictureError(
             f"{Path(path).name} is {reference.size} pixels; the reference must be {expected}, "

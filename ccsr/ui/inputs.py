@@ -346,7 +346,7 @@ def read_reference(path: str | None, picture: Picture, config: SamplingConfig) -
     """
     if not path:
         return None
-    reference = load_reference(path, picture, config, READERS.picture)
+    reference = load_reference(path, picture, config)
     check_measurable(reference.size)
     return reference
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from skimage import data
 
-from ccsr.cli import main
+from ccsr.commands import main
 from ccsr.config import SamplingConfig
 from ccsr.evaluation.metrics import psnr
 from ccsr.evaluation.report import REPORT_FILES

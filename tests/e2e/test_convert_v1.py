@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from ccsr.cli import main
+from ccsr.commands import main
 from ccsr.config import LoadingConfig, SamplingConfig
 from ccsr.conversion.checkpoint import Checkpoint, CheckpointError, Shapes
 from ccsr.conversion.plan import converted_names

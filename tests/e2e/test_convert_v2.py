@@ -13,7 +13,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ccsr.cli import main
+from ccsr.commands import main
 from ccsr.config import SamplingConfig
 from ccsr.conversion.convert import TOKENIZER
 from ccsr.conversion.v2 import BASE_FOLDER

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator
 
-from ccsr.cli import main
+from ccsr.commands import main
 from tests.tiny import save_tiny_model
 from tests.unit.evaluation.comparison.pictures import write_hr
 

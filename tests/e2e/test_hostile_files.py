@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ccsr import cli
+from ccsr import commands
 from ccsr.evaluation.report import SETTINGS_KEY, read_settings
 from ccsr.images.picture import Picture, PictureError
 from ccsr.images.reader_pool import ReaderPool
@@ -73,13 +73,13 @@ def test_a_folder_of_them_is_worked_through(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """By the command line, with a model that takes no time."""
-    monkeypatch.setattr(cli, "load_engine", lambda *_: FakeEngine())
+    monkeypatch.setattr(commands, "load_engine", lambda *_: FakeEngine())
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     chosen = [file for file in files if not re.search(r"20000|bombs", file.name)][::4]
     for file in chosen:
         (folder / file.name).write_bytes(file.content)
-    assert cli.main(["upscale", str(folder), "--output", str(out), "--scale", "1"]) == 2
+    assert commands.main(["upscale", str(folder), "--output", str(out), "--scale", "1"]) == 2
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
     written = list(out.iterdir())

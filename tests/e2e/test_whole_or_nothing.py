@@ -31,7 +31,7 @@ KILLS = int(os.environ.get("CCSR_TEST_KILLS", "4"))
 KILLING = """
 import os, random, shutil, sys, time
 import torch
-from ccsr import cli
+from ccsr import commands
 from ccsr.images.writing import save_png
 from ccsr.ui.files import write_zip
 from pathlib import Path
@@ -42,7 +42,7 @@ torch.set_num_threads(1)
 def job(output):
     sys.stdout = sys.stderr = open(os.devnull, "w")
     if name != "zip":
-        return cli.main([name, *arguments, "--output", output])
+        return commands.main([name, *arguments, "--output", output])
     for number in range(20):
         write_zip(Path(output) / f"{number}.zip", [Path(each) for each in arguments])
 

@@ -1,6 +1,8 @@
 """The pinned versions that tests run with lie within the ranges that the package declares."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -47,3 +49,9 @@ def test_files_that_are_read_are_in_the_wheel() -> None:
     }
     assert ROOT / "training" / "recipes" / "sd21.toml" in read
     assert read == packed
+
+
+def test_help_needs_no_networks() -> None:
+    """Importing torch once took six seconds of it."""
+    code = "import sys; from ccsr.cli import parser; parser(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,6 +1,8 @@
 """Reading within limits of time and memory."""
 
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Iterator
@@ -112,6 +114,25 @@ def test_a_process_that_dies_is_replaced(pool: ReaderPool, picture_file: Path) -
     pool.facts(picture_file)
     pool.close()
     assert pool.facts(picture_file).size == (40, 60)
+
+
+def test_a_fault_of_the_program_is_logged_and_not_blamed_on_the_file(
+    pool: ReaderPool, picture_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(PictureError, match="cannot be read"):
+        pool._read("another reading", picture_file, 0)
+    assert "KeyError: 'another reading'" in caplog.text
+
+
+def test_limits_of_the_system_that_are_lower_are_kept(picture_file: Path) -> None:
+    """A process cannot raise its own limits; under `ulimit -v` every reading failed."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (10**9, 10**9));"
+        "from ccsr.images.reader_pool import READERS;"
+        f"print(READERS.facts({str(picture_file)!r}).size)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "60x40"
 
 
 @pytest.mark.parametrize(
