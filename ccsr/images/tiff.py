@@ -97,7 +97,7 @@ def read_deep_tiff(name: str, file: BinaryIO, max_pixels: int) -> Deep | None:
         _check_samples(name, page, max_pixels)
         _check_segments(name, file, page)
         samples = _samples(page, size)
-        colour, alpha, notes = _interpreted(page, samples)
+        colour, alpha, notes = _interpreted(name, page, samples)
         orientation, icc = (page.tags.valueof(tag) for tag in (_ORIENTATION, _ICC))
         colour = upright(colour, orientation)
         alpha = None if alpha is None else upright(alpha, orientation)
@@ -147,7 +147,7 @@ def _check_segments(name: str, file: BinaryIO, page: TiffPage) -> None:
     end = file.seek(0, 2)
     most = int(np.prod(page.chunks)) * page.dtype.itemsize if page.dtype else 0
     places: tuple[object, ...] = (*page.dataoffsets, *page.databytecounts)
-    sound = all(isinstance(number, int) for number in places)
+    sound = all(type(number) is int for number in places)
     if not sound or len(page.dataoffsets) != len(page.databytecounts):
         raise PictureError(f"{name} is damaged; save or download it again")
     for start, count in zip(page.dataoffsets, page.databytecounts, strict=True):
@@ -176,12 +176,14 @@ def _samples(page: TiffPage, size: Size) -> np.ndarray:
 
 
 def _interpreted(
-    page: TiffPage, samples: np.ndarray
+    name: str, page: TiffPage, samples: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
     """Colour [H,W,1|3], alpha [H,W], both float32 in [0,1], and messages."""
     count = _COLOURS[PHOTOMETRIC(page.photometric)]
     first = samples[..., :count]
     if page.colormap is not None:
+        if first.dtype.kind != "u" or int(first.max()) >= page.colormap.shape[1]:
+            raise PictureError(f"{name} has colours that are not in its palette; save it as PNG")
         colour = np.moveaxis(page.colormap[:, first[..., 0]], 0, 2) / np.float32(65535)
     else:
         colour = _unit(first)
