@@ -61,7 +61,7 @@ def test_folder_called_hr_is_named_after_the_one_it_is_in(tmp_path: Path) -> Non
         ({"metrics": " , "}, "metrics is empty"),
         (
             {"degradation": "blur"},
-            "degradation must be of real-esrgan, bsrgan, bicubic, got",
+            "degradation must be of real-esrgan, bsrgan, camera, bicubic, got",
         ),
         ({"baselines": "best"}, "baselines must be of none, bicubic"),
         ({"baselines": "none"}, "there is no method"),
