@@ -294,8 +294,8 @@ class EvaluationConfig(Config):
     degradation: str = Field(
         default="bicubic",
         title="Degradations",
-        description="How LR is made of HR where no folder of LR is given: bicubic, real-esrgan or "
-        "bsrgan, or several with commas between, each a test set of its own.",
+        description="How LR is made of HR where no folder of LR is given: bicubic, camera, "
+        "real-esrgan or bsrgan, or several with commas between, each a test set of its own.",
     )
     baselines: str = Field(
         default="bicubic",
