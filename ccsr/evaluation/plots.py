@@ -34,6 +34,7 @@ TRADEOFF_PLOT = "tradeoff.png"
 TEXT_COLOR = "#010203"
 """Stands for the colour of the text, and is replaced by `currentColor` in SVGs."""
 ACCENT = "#7c3aed"
+HALO = (0.5, 0.5, 0.5)
 SIZE_INCHES = (6.4, 4.2)
 SVG_DPI = 72
 PNG_DPI = 160
@@ -41,6 +42,12 @@ LABEL_OFFSETS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 3), (1, -3), (-1, 3), (
 """Where a label may stand about its dot, in steps to the right and upwards; the preferred first."""
 DOT_RADIUS = 5
 """Of the dots, in points."""
+HALO_RADIUS = 18
+"""Of what can be touched about a dot, in points: 24 pixels across on a phone, which draws it
+smaller."""
+SAME_PLACE = 0.012
+"""Share of the width and height of a plot within which two dots cover each other."""
+BICUBIC = "bicubic"
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class PlotAxis:
 
     score: str
     label: str
+    is_turned: bool = False
+    """Whether lower values, which are better, are drawn further up."""
 
 
 SCORE_LABELS = {
@@ -66,8 +75,8 @@ DISTORTION = {
 }
 """Horizontal axes; the first that was measured is taken."""
 PERCEPTION = {
-    "lpips": PlotAxis("lpips", "LPIPS (lower looks more alike)"),
-    "niqe": PlotAxis("niqe", "NIQE (lower is more natural)"),
+    "lpips": PlotAxis("lpips", "LPIPS, axis turned (upwards looks more alike)", is_turned=True),
+    "niqe": PlotAxis("niqe", "NIQE, axis turned (upwards is more natural)", is_turned=True),
     "sharpness": PlotAxis("sharpness", "Sharpness in grey levels (mean absolute Laplacian)"),
 }
 """Vertical axes; the first that was measured is taken."""
@@ -88,34 +97,79 @@ def preset_label(point: Point) -> str | None:
     return None
 
 
-def tradeoff_figure(points: Sequence[Point]) -> Figure:
+def tradeoff_figure(points: Sequence[Point], bicubic: Mapping[str, float] | None = None) -> Figure:
     """Perception against distortion: one dot per setting, coloured by its L-STD.
 
-    The dot of points[i] has the group id "point-i" in the SVG, for clicks on a page.
+    Up and right is better on both axes. Error bars are one G-STD over the seeds to each side. The
+    dot of points[i] has the group id "point-i" in the SVG, and what can be touched about it
+    "halo-i", for clicks on a page.
+
+    Args:
+        points: The settings.
+        bicubic: Scores of the bicubic enlargement, to be drawn, too.
     """
     horizontal, vertical = tradeoff_axes(points)
     l_stds = [GREY_LEVELS * (point.l_std or 0.0) for point in points]
     shades = ScalarMappable(Normalize(0, max(l_stds) or 1), COLORMAP)
     figure = page_figure()
     axes = styled(figure.add_subplot())
-    labels: list[Annotation] = []
-    for index, (point, l_std) in enumerate(zip(points, l_stds, strict=True)):
-        x, y = point.scores[horizontal.score], point.scores[vertical.score]
-        color = shades.to_rgba(np.array(l_std))
-        dot = axes.scatter([x], [y], s=90, color=color, edgecolors=TEXT_COLOR)
+    places = [(p.scores[horizontal.score], p.scores[vertical.score]) for p in points]
+    for index, (point, place) in enumerate(zip(points, places, strict=True)):
+        _draw_spread(axes, place, [point.g_std.get(a.score) for a in (horizontal, vertical)])
+        halo = axes.scatter(*place, s=(2 * HALO_RADIUS) ** 2, color=(*HALO, 0.004), linewidths=0)
+        halo.set_gid(f"halo-{index}")
+    labels = [
+        _annotation(axes, preset_label(p) or f"{p.config.t_max:g}, {p.config.t_min:g}", place)
+        for p, place in zip(points, places, strict=True)
+    ]
+    colors = [shades.to_rgba(np.array(l_std)) for l_std in l_stds]
+    for index, (place, size, color) in enumerate(
+        zip(places, _dot_sizes(places), colors, strict=True)
+    ):
+        dot = axes.scatter(*place, s=size, color=color, edgecolors=TEXT_COLOR, zorder=3)
         dot.set_gid(f"point-{index}")
-        text = preset_label(point) or f"{point.config.t_max:g}, {point.config.t_min:g}"
-        labels.append(_annotation(axes, text, (x, y)))
+    if bicubic is not None:
+        place = bicubic[horizontal.score], bicubic[vertical.score]
+        axes.scatter(*place, s=60, color=TEXT_COLOR, marker="x")
+        labels.append(_annotation(axes, BICUBIC, place))
     axes.set_xlabel(horizontal.label, color=TEXT_COLOR)
     axes.set_ylabel(vertical.label, color=TEXT_COLOR)
     axes.margins(0.12)
+    if vertical.is_turned:
+        axes.invert_yaxis()
     if any(point.l_std is not None for point in points):
-        bar = figure.colorbar(shades, ax=axes, fraction=0.05)
-        bar.set_label("L-STD in grey levels", color=TEXT_COLOR)
-        bar.outline.set_edgecolor(TEXT_COLOR)
-        bar.ax.tick_params(colors=TEXT_COLOR)
+        _add_color_bar(figure, axes, shades)
     separate_labels(figure, labels)
     return figure
+
+
+def _draw_spread(axes: Axes, place: tuple[float, float], g_std: Sequence[float | None]) -> None:
+    """Error bars of one G-STD to each side; none for a single seed."""
+    across, upwards = g_std
+    axes.errorbar(*place, yerr=upwards, xerr=across, color=TEXT_COLOR, alpha=0.45, linewidth=1)
+
+
+def _dot_sizes(places: Sequence[tuple[float, float]]) -> list[float]:
+    """Areas of dots: smaller above those at the same place, so that each is seen."""
+    spans = [max(max(values) - min(values), 1e-12) for values in zip(*places, strict=True)]
+    sizes: list[float] = []
+    for index, place in enumerate(places):
+        covered = sum(
+            all(
+                abs(a - b) <= SAME_PLACE * span
+                for a, b, span in zip(place, other, spans, strict=True)
+            )
+            for other in places[:index]
+        )
+        sizes.append(90 * 0.4**covered)
+    return sizes
+
+
+def _add_color_bar(figure: Figure, axes: Axes, shades: ScalarMappable) -> None:
+    bar = figure.colorbar(shades, ax=axes, fraction=0.05)
+    bar.set_label("L-STD in grey levels", color=TEXT_COLOR)
+    bar.outline.set_edgecolor(TEXT_COLOR)
+    bar.ax.tick_params(colors=TEXT_COLOR)
 
 
 def separate_labels(figure: Figure, labels: Sequence[Annotation]) -> None:

@@ -9,7 +9,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ccsr.config import SamplingConfig
@@ -42,6 +42,8 @@ class Point:
     """Means over the seeds."""
     l_std: float | None
     """L-STD, CCSR Eq. (5); None for a single seed."""
+    g_std: dict[str, float] = field(default_factory=dict[str, float])
+    """G-STD of each score, CCSR Eq. (4); empty for a single seed."""
 
     def row(self) -> dict[str, float | None]:
         """The numbers of the point by column, for tables and files; None where there is none."""
@@ -51,6 +53,7 @@ class Point:
             "num_steps": self.config.num_steps,
             "network_evaluations": self.network_evaluations,
             **self.scores,
+            **{f"{name}_g_std": value for name, value in self.g_std.items()},
             "l_std": self.l_std,
         }
 
@@ -157,8 +160,9 @@ def sweep(
                     firsts.append(dataclasses.replace(picture, rgb=spill_to_disk(picture.rgb)))
                 decoded += 1
                 yield Decoded(decoded, len(configs) * len(seeds))
-        for report, picture in zip(reports, firsts, strict=True):
-            yield PointResult(_point(report, loop_start), picture)
+                if seed == seeds[-1]:
+                    first = firsts[group.index(config)]
+                    yield PointResult(_point(report, loop_start), first)
 
 
 def longest_of(group: Sequence[SamplingConfig]) -> SamplingConfig:
@@ -212,10 +216,12 @@ def _missing(
 
 
 def _point(report: StabilityReport, loop_start: LoopStart) -> Point:
+    statistics, several = report.score_statistics(), len(report.seeds) > 1
     return Point(
         report.config,
         timestep_plan(report.config, loop_start).num_evaluations,
         tuple(report.seeds),
-        {name: score.mean for name, score in report.score_statistics().items()},
-        report.pixels.l_std if len(report.seeds) > 1 else None,
+        {name: score.mean for name, score in statistics.items()},
+        report.pixels.l_std if several else None,
+        {name: score.g_std for name, score in statistics.items()} if several else {},
     )

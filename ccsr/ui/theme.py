@@ -130,7 +130,7 @@ CSS = """
 .curve circle { fill: var(--color-accent); }
 
 svg.plot { width: 100%; height: auto; color: var(--body-text-color); }
-svg.plot [id^=point-] { cursor: pointer; }
+svg.plot :is([id^=point-], [id^=halo-]) { cursor: pointer; }
 svg.plot [id^=mark-] { cursor: ew-resize; touch-action: none; }
 #trajectory-plot { max-width: 720px; }
 .examples { display: grid; grid-template-columns: repeat(6, minmax(48px, 72px)); gap: 6px; }

@@ -61,9 +61,10 @@ HINT = snippets.hint(
     "fidelity across, perception upwards, colour for how much the seeds differ.",
 )
 HELP = (
-    "Across: fidelity, measured against the reference picture, or against the input without one. "
-    "Upwards: perception, LPIPS with a reference and NIQE without. Click a point to see its "
-    "picture; A1 to A4 and CCSR are settings of the paper."
+    "Further up and further right is better. Across: fidelity, measured against the reference "
+    "picture, or against the input without one. Upwards: perception, LPIPS with a reference and "
+    "NIQE without. Bars: one G-STD over the seeds; differences within them are none. Click a point "
+    "to see its picture; A1 to A4 and CCSR are settings of the paper."
 )
 WIDEST = {"t_max": 1.0, "t_min": 0.0}
 """Values of the swept settings while the others are read."""
@@ -81,10 +82,10 @@ Clicks = tuple[int, str | None]
 
 CLICKS = """
 const choose = (event) => {
-    const point = event.target.closest("[id^=point-]");
+    const point = event.target.closest("[id^=point-], [id^=halo-]");
     if (!point) return;
     event.preventDefault();
-    trigger("click", { index: Number(point.id.slice("point-".length)) });
+    trigger("click", { index: Number(point.id.split("-")[1]) });
 };
 element.addEventListener("click", choose);
 element.addEventListener("keydown", (event) => {

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import re
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -6,6 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from ccsr.config import SamplingConfig
@@ -34,6 +36,46 @@ def test_every_point_can_be_clicked_and_those_of_the_paper_are_named() -> None:
     assert re.findall(r'id="(point-\d+)"', text) == ["point-0", "point-1"]
     assert ">CCSR<" in text
     assert ">0.9, 0.3333<" in text
+
+
+def drawn(points: list[Point], bicubic: dict[str, float] | None = None) -> Figure:
+    figure = tradeoff_figure(points, bicubic)
+    figure.draw_without_rendering()
+    return figure
+
+
+def test_up_and_right_is_better_and_the_enlargement_is_a_point() -> None:
+    axes = drawn(POINTS, {"psnr": 26.5, "lpips": 0.5}).axes[0]
+    better, worse = axes.transData.transform([(27, 0.2), (25, 0.4)])
+    assert (better > worse).all()
+    assert "turned" in axes.get_ylabel()
+    (label,) = (text for text in axes.texts if text.get_text() == "bicubic")
+    assert label.xy == (26.5, 0.5)
+    sharpness = Point(SamplingConfig(), 16, (0,), {"consistency": 40.0, "sharpness": 4.0}, None)
+    assert not drawn([sharpness]).axes[0].yaxis_inverted()
+
+
+def test_error_bars_are_one_g_std_to_each_side() -> None:
+    point = dataclasses.replace(POINTS[0], g_std={"psnr": 0.2, "lpips": 0.01})
+    axes = drawn([point]).axes[0]
+    ends = [line.get_segments()[0] for line in axes.collections if hasattr(line, "get_segments")]
+    across, upwards = (np.ptp(end, axis=0) for end in ends)
+    assert across == pytest.approx((0.4, 0))
+    assert upwards == pytest.approx((0, 0.02))
+    assert not any(hasattr(line, "get_segments") for line in drawn(POINTS).axes[0].collections)
+
+
+def test_dots_at_the_same_place_are_both_seen_and_can_be_touched() -> None:
+    same = [POINTS[0], dataclasses.replace(POINTS[0], config=CONFIGS[1]), POINTS[1]]
+    axes = drawn(same).axes[0]
+    size = {dot.get_gid(): float(np.sqrt(dot.get_sizes()[0])) for dot in axes.collections}
+    assert size["point-1"] < 0.7 * size["point-0"] == 0.7 * size["point-2"]
+    # 460 points are drawn as 330 pixels on a phone.
+    assert all(size[f"halo-{index}"] * 330 / 460 >= 24 for index in range(3))
+    assert [dot.get_gid() for dot in axes.collections if dot.get_gid()] == [
+        *(f"halo-{index}" for index in range(3)),
+        *(f"point-{index}" for index in range(3)),
+    ]
 
 
 def test_plot_says_what_it_shows_and_takes_the_colour_of_the_text() -> None:

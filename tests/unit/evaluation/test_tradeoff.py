@@ -51,6 +51,24 @@ def test_more_settings_than_memory_is_meant_for_are_refused() -> None:
         grid(BASE, fractions, fractions)
 
 
+def test_a_point_is_told_as_soon_as_its_last_seed_is_decoded() -> None:
+    pipeline = tiny_pipeline()
+    session, configs = PictureSession(lambda _: pipeline, PICTURE), grid(BASE, [0.6], [0.5, 0.2])
+    events = sweep(session, configs, (0, 1), brightness, "paper")
+    order = [type(e) for e in events if not isinstance(e, Progress)]
+    assert order == [Decoded, Decoded, Decoded, PointResult, Decoded, PointResult]
+
+
+def test_points_have_the_g_std_of_their_scores() -> None:
+    pipeline = tiny_pipeline()
+    session, configs = PictureSession(lambda _: pipeline, PICTURE), grid(BASE, [0.6], [0.5])
+    _, (several,) = swept(session, configs, (0, 1))
+    assert several.point.g_std["brightness"] > 0
+    assert several.point.row()["brightness_g_std"] == several.point.g_std["brightness"]
+    _, (single,) = swept(session, configs, (0,))
+    assert single.point.g_std == {}
+
+
 def test_every_decoding_is_an_event_at_which_a_sweep_can_be_stopped() -> None:
     pipeline = tiny_pipeline()
     session, configs = PictureSession(lambda _: pipeline, PICTURE), grid(BASE, [0.6], [0.5, 0.2])
