@@ -14,7 +14,9 @@ from ccsr.ui.inputs import blank, read_facts
 
 def longest_side_box() -> gr.Number:
     """Make the box, empty while there is no picture."""
-    return NumberBox(None, label="Longest side, pixels", step=1, min_width=130, scale=0)
+    return NumberBox(
+        None, label="Longest side, pixels", step=1, min_width=180, scale=0, elem_classes="inline"
+    )
 
 
 def wire_longest_side(
@@ -32,8 +34,8 @@ def wire_longest_side(
         longest_side, [picture, scale], box, trigger_mode="always_last", **LIGHT
     )
     # In the queue: only there do changes of a state start further events.
-    gr.on(
-        [box.submit, box.blur],
+    # Not when the box loses the focus: the answer would undo what is meanwhile typed elsewhere.
+    box.submit(
         _chosen,
         [picture, box, scale, settled],
         [scale, settled],

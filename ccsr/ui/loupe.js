@@ -219,12 +219,18 @@ window.ccsrLoupe = (() => {
             };
         }
 
+        // Height between what stands above on the page and a line of facts at the foot of the window.
+        inSight() {
+            const above = this.cells.getBoundingClientRect().top + scrollY;
+            return Math.max(innerHeight * 0.4, innerHeight - above - 110);
+        }
+
         fitting(width) {
             const isFull = document.fullscreenElement === this.element;
             const rest = isFull ? this.element.clientHeight - this.cells.clientHeight + 24 : 0;
             const rows = this.mode === "all" ? 2 : 1;
             const most = isFull ? innerHeight - this.bar.offsetHeight - this.scale.offsetHeight - 80
-                : Math.max(innerHeight * 0.55, Math.min(this.height / devicePixelRatio, 640)) / rows;
+                : Math.max(this.inSight(), Math.min(this.height / devicePixelRatio, 640)) / rows;
             return Math.min(width / this.width, most / this.height) * devicePixelRatio;
         }
 

@@ -59,13 +59,15 @@ CSS = """
 /* A slider in one line. */
 .sizing { max-width: 660px; align-items: stretch; }
 .sizing .wrap:has(> .slider_input_container) {
-    display: flex; flex-direction: row-reverse; align-items: center; gap: 16px;
+    display: flex; flex-flow: row wrap; align-items: center; gap: 4px 16px;
 }
 .sizing .head {
     flex: 0 0 auto; width: auto !important; margin: 0; gap: 12px;
     flex-direction: row; align-items: center;
 }
-.sizing .slider_input_container { flex: 1 1 100px; min-width: 0; }
+.sizing .slider_input_container { flex: 1 1 160px; min-width: 0; }
+.sizing .inline label { display: flex; align-items: center; gap: 8px; white-space: nowrap; }
+.sizing .inline input { flex: 0 0 5.5em; min-width: 5.5em; }
 
 .drawer-handle { display: none; }
 @media (max-width: 900px) {

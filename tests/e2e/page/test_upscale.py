@@ -147,6 +147,10 @@ def test_keys_move_the_border_between_the_pictures(ui: CCSRPage, picture_file: P
     places = [x_of(border)]
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
         ui.page.keyboard.press(key)
+        # Drawn with the next frame.
+        ui.page.evaluate(
+            "new Promise(requestAnimationFrame).then(() => new Promise(requestAnimationFrame))"
+        )
         places.append(x_of(border))
     first, second, third, fourth = places
     assert first + 5 < second < third - 5
