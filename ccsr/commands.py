@@ -133,13 +133,7 @@ def seeds(options: argparse.Namespace) -> int:
         AGREEMENT.validate(options.agreement)
     names = [*(picture_name(seed) for seed in chosen), *REPORT_FILES]
     names += [blended_name(seed) for seed in chosen if blended]
-    _check_outputs(options, names)
-    picture = READERS.picture(options.input)
-    _print_notes(options.input, picture)
-    reference = _reference(options, picture, config)
-    check_writable(options.output)
-    engine = load_engine(options.model, config_of(LoadingConfig, options), config.variant)
-    options.output.mkdir(parents=True, exist_ok=True)
+    picture, reference, engine = _opened(options, config, names)
     size = target_size(picture, config)
     check_cost(cost_of(config, len(chosen), size, engine.info.loop_start))
     report = StabilityReport(config)
@@ -156,11 +150,23 @@ def seeds(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_outputs(options: argparse.Namespace, names: Sequence[str]) -> None:
-    """Refuse before any work what would replace a file, or could not be written."""
+def _opened(
+    options: argparse.Namespace, config: SamplingConfig, names: Sequence[str]
+) -> tuple[Picture, Picture | None, Engine]:
+    """The picture, its reference if there is one, and the model; outputs will have these names.
+
+    What would replace a file, or could not be read or written, is refused before the model loads.
+    """
     outputs = [options.output / name for name in names]
     refuse_originals([options.input, options.reference], outputs)
     refuse_existing(outputs, options.overwrite)
+    picture = READERS.picture(options.input)
+    _print_notes(options.input, picture)
+    reference = _reference(options, picture, config)
+    check_writable(options.output)
+    engine = load_engine(options.model, config_of(LoadingConfig, options), config.variant)
+    options.output.mkdir(parents=True, exist_ok=True)
+    return picture, reference, engine
 
 
 def _write_blended(
@@ -183,13 +189,7 @@ def sweep(options: argparse.Namespace) -> int:
     chosen = parse_seeds(options.seeds)
     configs = grid(config, options.t_maxs, options.t_mins)
     names = [*(point_name(c, chosen[0]) for c in configs), *TRADEOFF_FILES, TRADEOFF_PLOT]
-    _check_outputs(options, names)
-    picture = READERS.picture(options.input)
-    _print_notes(options.input, picture)
-    reference = _reference(options, picture, config)
-    check_writable(options.output)
-    engine = load_engine(options.model, config_of(LoadingConfig, options), config.variant)
-    options.output.mkdir(parents=True, exist_ok=True)
+    picture, reference, engine = _opened(options, config, names)
     size = target_size(picture, config)
     check_cost(tradeoff.cost_of_sweep(configs, len(chosen), size, engine.info.loop_start))
     scorer = make_scorer(picture, reference)

@@ -152,6 +152,9 @@ def test_v1_recipe_makes_a_model_of_v1_alone(inputs: Path, tmp_path: Path) -> No
     run = tmp_path / "run"
     assert train(inputs, small("sd21_v1", tmp_path), run, "all") == 0
     assert load_engine(str(run / "model")).info.variants == ("v1",)
+    trained = run / "uniform" / "export"
+    assert changed(run / "start" / "unet", trained / "unet") == set()
+    assert changed(run / "start" / "controlnet", trained / "controlnet")
 
 
 def test_recipe_without_networks_asks_for_a_model(

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -19,42 +19,10 @@ from ccsr.ui.compute_thread import compute
 from ccsr.ui.event_options import IN_ORDER
 from ccsr.ui.inputs import number_slider
 from ccsr.ui.loupe import Loupe, View, Views
+from ccsr.ui.tabs.seed_run import SeedRun
 
 KEPT_PICTURES = 4
 """Blended pictures of a run that stay on disk; a browser may still be loading the last."""
-
-
-class SeedResults(Protocol):
-    """The results of a run over seeds, as far as blending needs them."""
-
-    @property
-    def folder(self) -> Path:
-        """Where files of the run go."""
-        ...
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds that are done."""
-        ...
-
-    @property
-    def mean(self) -> Path:
-        """Mean picture of the seeds."""
-        ...
-
-    @property
-    def l_std_numbers(self) -> Path:
-        """Their L-STD map as an array."""
-        ...
-
-    @property
-    def reference(self) -> Path | None:
-        """The true picture."""
-        ...
-
-    def picture_of(self, choice: str | None) -> Path:
-        """The picture of a seed by its name on the page; the first for any other."""
-        ...
 
 
 def build_agreement(results: gr.State, chosen: gr.State) -> None:
@@ -75,7 +43,7 @@ def build_agreement(results: gr.State, chosen: gr.State) -> None:
     )
 
 
-def _show(run: SeedResults | None, choice: str | None, threshold: float) -> tuple[Any, ...]:
+def _show(run: SeedRun | None, choice: str | None, threshold: float) -> tuple[Any, ...]:
     if run is None or len(run.seeds) < 2:
         return gr.update(visible=False), None, "", None
     source = run.picture_of(choice)
@@ -87,7 +55,7 @@ def _show(run: SeedResults | None, choice: str | None, threshold: float) -> tupl
     return (gr.skip(),) * 4
 
 
-def blend(run: SeedResults, source: Path, threshold: float) -> tuple[Path, str]:
+def blend(run: SeedRun, source: Path, threshold: float) -> tuple[Path, str]:
     """Write the result in `source`, blended with the mean.
 
     Returns:

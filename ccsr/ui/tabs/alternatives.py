@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -18,6 +18,7 @@ from ccsr.ui import snippets
 from ccsr.ui.event_options import IN_ORDER
 from ccsr.ui.files import write_preview
 from ccsr.ui.loupe import Loupe, View, Views
+from ccsr.ui.tabs.seed_run import SeedRun
 
 COUNT = 3
 """Most components that have a slider."""
@@ -29,30 +30,6 @@ HELP = (
     "themselves. The pictures are blends of the pixels of the results; nothing is computed anew by "
     "the model."
 )
-
-
-class SeedResults(Protocol):
-    """The results of a run over seeds, as far as their components need them."""
-
-    @property
-    def folder(self) -> Path:
-        """Where files of the run go."""
-        ...
-
-    @property
-    def pictures(self) -> tuple[Path, ...]:
-        """One for each seed."""
-        ...
-
-    @property
-    def mean(self) -> Path:
-        """Mean picture of the seeds."""
-        ...
-
-    @property
-    def archive(self) -> Path | None:
-        """There once the run has ended."""
-        ...
 
 
 def build_alternatives(results: gr.State) -> None:
@@ -81,7 +58,7 @@ def _slider(number: int) -> gr.Slider:
     )  # fmt: skip
 
 
-def _show(run: SeedResults | None) -> tuple[Any, ...]:
+def _show(run: SeedRun | None) -> tuple[Any, ...]:
     """Updates of the panel, the sliders and the loupe."""
     if run is None or run.archive is None or len(run.pictures) < 3:
         return gr.update(visible=False), *[gr.skip()] * COUNT, None
@@ -95,7 +72,7 @@ def _show(run: SeedResults | None) -> tuple[Any, ...]:
     return gr.update(visible=True), *sliders, _moved(run, *[0.0] * COUNT)
 
 
-def _moved(run: SeedResults | None, *deviations: float) -> Views | None:
+def _moved(run: SeedRun | None, *deviations: float) -> Views | None:
     """The picture at these deviations, beside the mean."""
     if run is None or run.archive is None:
         return None
@@ -103,13 +80,13 @@ def _moved(run: SeedResults | None, *deviations: float) -> Views | None:
     return Views((View("Mean", run.mean), View("Could also be there", moved)))
 
 
-def _file(run: SeedResults, deviations: Sequence[float]) -> Path:
+def _file(run: SeedRun, deviations: Sequence[float]) -> Path:
     """The file of a picture at some deviations: a browser caches files by name."""
     name = "_".join(f"{deviation:.1f}" for deviation in deviations)
     return run.folder / f"components-{len(run.pictures)}_{name}.png"
 
 
-def components_of(run: SeedResults) -> PrincipalComponents:
+def components_of(run: SeedRun) -> PrincipalComponents:
     """The components of a run, computed once and kept as files beside its results."""
     folder = run.folder / f"components-of-{len(run.pictures)}"
     if not folder.exists():

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -17,6 +17,7 @@ from ccsr.images.reading import load_picture
 from ccsr.ui import snippets
 from ccsr.ui.event_options import IN_ORDER
 from ccsr.ui.loupe import Loupe, View, Views, map_view
+from ccsr.ui.tabs.seed_run import SeedRun
 
 TRUE_ERROR, EXPECTED_ERROR = "Error of the mean", "Expected error"
 MEASURED_HELP = (
@@ -37,44 +38,6 @@ OTHER_SETTINGS = (
 )
 
 
-class SeedResults(Protocol):
-    """The results of a run over seeds, as far as their errors need them."""
-
-    @property
-    def folder(self) -> Path:
-        """Where files of the run go."""
-        ...
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds that are done."""
-        ...
-
-    @property
-    def mean(self) -> Path:
-        """Mean picture of the seeds."""
-        ...
-
-    @property
-    def reference(self) -> Path | None:
-        """The true picture."""
-        ...
-
-    @property
-    def archive(self) -> Path | None:
-        """There once the run has ended."""
-        ...
-
-    @property
-    def maps(self) -> tuple[View, ...]:
-        """The L-STD map first."""
-        ...
-
-    def report_file(self, name: str) -> Path:
-        """The file of the report that has this name."""
-        ...
-
-
 @dataclasses.dataclass(frozen=True)
 class Errors:
     """A map of errors, and what to read of it as HTML."""
@@ -89,7 +52,7 @@ def build_errors(results: gr.State, calibration: Calibration | None) -> None:
         loupe = Loupe(elem_id="errors-loupe")
         text = gr.HTML(elem_id="errors-text")
 
-    def show(run: SeedResults | None) -> tuple[Any, ...]:
+    def show(run: SeedRun | None) -> tuple[Any, ...]:
         if run is None or run.archive is None or len(run.seeds) < 2:
             return gr.update(visible=False), None, ""
         errors = errors_of(run, calibration)
@@ -98,7 +61,7 @@ def build_errors(results: gr.State, calibration: Calibration | None) -> None:
     results.change(show, results, [panel, loupe, text], trigger_mode="always_last", **IN_ORDER)
 
 
-def errors_of(run: SeedResults, calibration: Calibration | None) -> Errors:
+def errors_of(run: SeedRun, calibration: Calibration | None) -> Errors:
     """The errors of a run that has ended."""
     mean, l_std_map = _read(run.mean), np.load(run.report_file("l_std.npy"))
     if run.reference is not None:
@@ -114,7 +77,7 @@ def _read(path: Path) -> np.ndarray:
     return load_picture(path, max_pixels=MAX_RESULT_PIXELS).rgb
 
 
-def _views(run: SeedResults, name: str, error: np.ndarray) -> Views:
+def _views(run: SeedRun, name: str, error: np.ndarray) -> Views:
     """The map of the error, beside L-STD, mean and reference."""
     path = run.folder / f"errors-{len(run.seeds)}.png"
     pictures = [map_view(name, path, error, nice_maximum(error)), *run.maps, View("Mean", run.mean)]
@@ -122,7 +85,7 @@ def _views(run: SeedResults, name: str, error: np.ndarray) -> Views:
     return Views(tuple(pictures), mode="pair")
 
 
-def _measured(run: SeedResults, mean: np.ndarray, l_std_map: np.ndarray, hr: np.ndarray) -> Errors:
+def _measured(run: SeedRun, mean: np.ndarray, l_std_map: np.ndarray, hr: np.ndarray) -> Errors:
     error = np.abs(mean - hr).mean(2)
     found = uncertainty(l_std_map, mean, hr)
     facts = {
@@ -137,7 +100,7 @@ def _measured(run: SeedResults, mean: np.ndarray, l_std_map: np.ndarray, hr: np.
     return Errors(_views(run, TRUE_ERROR, error), text + figure)
 
 
-def _expected(run: SeedResults, l_std_map: np.ndarray, calibration: Calibration) -> Errors:
+def _expected(run: SeedRun, l_std_map: np.ndarray, calibration: Calibration) -> Errors:
     expected = calibration.expected_error(l_std_map, len(run.seeds))
     facts = {"Expected error on average": f"{GREY_LEVELS * expected.mean():.2f} grey levels"}
     rests_on = (
