@@ -15,7 +15,7 @@ from ccsr.ui.inputs import blank, read_facts
 def longest_side_box() -> gr.Number:
     """Make the box, empty while there is no picture."""
     return NumberBox(
-        None, label="Longest side, pixels", step=1, min_width=180, scale=0, elem_classes="inline"
+        None, label="Longest side, pixels", step=1, min_width=250, scale=0, elem_classes="inline"
     )
 
 

@@ -57,7 +57,7 @@ CSS = """
 .workspace > .tabs-side { grid-area: tabs; min-width: 0 !important; }
 
 /* A slider in one line. */
-.sizing { max-width: 660px; align-items: stretch; }
+.sizing { max-width: 720px; align-items: stretch; }
 .sizing .wrap:has(> .slider_input_container) {
     display: flex; flex-flow: row wrap; align-items: center; gap: 4px 16px;
 }
@@ -68,6 +68,7 @@ CSS = """
 .sizing .slider_input_container { flex: 1 1 160px; min-width: 0; }
 .sizing .inline label { display: flex; align-items: center; gap: 8px; white-space: nowrap; }
 .sizing .inline input { flex: 0 0 5.5em; min-width: 5.5em; }
+@media (max-width: 640px) { .sizing .form > * { flex-grow: 1 !important; } }
 
 .drawer-handle { display: none; }
 @media (max-width: 900px) {
