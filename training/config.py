@@ -51,6 +51,10 @@ class LoopConfig(Config):
     """Examples of a step, shared by all processes and micro-steps: results do not depend on how."""
     learning_rate: PositiveFloat
     crop_px: CropSize
+    least_crop_px: CropSize | None = None
+    """If given, each step of stage 1, stage 2 and uniform training draws the side of its crops
+    between this and `crop_px`. Zero padding and GroupNorm make what a network predicts depend on
+    the size of the picture: what is trained on one size has the contrast wrong at others."""
     warmup_steps: NonNegativeInt = 50
     schedule: Literal["cosine", "constant"] = "cosine"
     """Of the learning rate after the warm-up: down to zero along a cosine, or constant."""
@@ -72,6 +76,15 @@ class LoopConfig(Config):
     log_every: PositiveInt = 20
     seed: NonNegativeInt = 231
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+
+    @validator(mode="after")
+    def _crops_ordered(self) -> Self:
+        if self.least_crop_px is not None and self.least_crop_px > self.crop_px:
+            raise ValueError(
+                f"least_crop_px must not be above crop_px, got least_crop_px={self.least_crop_px} "
+                f"and crop_px={self.crop_px}; lower least_crop_px"
+            )
+        return self
 
     @validator(mode="after")
     def _warm_up_ends(self) -> Self:

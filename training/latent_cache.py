@@ -7,9 +7,10 @@ renamed, so a stopped job continues after the last finished shard.
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from accelerate.utils import send_to_device
@@ -25,7 +26,7 @@ from ccsr.inference.device import choose_dtype
 from ccsr.models.autoencoder import Autoencoder, encode
 from ccsr.models.denoiser import Denoiser
 from ccsr.whole_file import write_whole
-from training.config import PairsConfig, Stage2Config
+from training.config import COMPRESSION, LoopConfig, PairsConfig, Stage2Config
 from training.data import Example, enlarged
 from training.processes import join_processes, own_device
 
@@ -157,6 +158,40 @@ def reused_in_jump(noise: Noise) -> Noise:
     return drawn
 
 
+WINDOW_STEP = 4
+"""Sides of windows that are drawn differ by multiples of it, in latents: the UNet halves them
+twice."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Sides of the windows of a latent cache, in latents: one, or one drawn for each batch."""
+
+    greatest: int
+    least: int | None = None
+    """None: all have the greatest."""
+    batch_size: int = 1
+    """So many examples after one another have windows of the same side."""
+
+    @classmethod
+    def of(cls, loop: LoopConfig) -> Self:
+        """Those of the crops of a training loop."""
+        least = None if loop.least_crop_px is None else loop.least_crop_px // COMPRESSION
+        return cls(loop.crop_px // COMPRESSION, least, loop.batch_size)
+
+    def side(self, seed: int, index: int) -> int:
+        """Side of the window of example `index`."""
+        if self.least is None:
+            return self.greatest
+        generator = generator_for(seed, index // self.batch_size, _OF_WINDOWS)
+        steps = (self.greatest - self.least) // WINDOW_STEP
+        return self.greatest - WINDOW_STEP * random_int(generator, 0, steps)
+
+
+_OF_WINDOWS = 4
+"""Sets their draws apart from the others of the same seed."""
+
+
 class LatentCache(Dataset[Example]):
     """Random square windows of cached tensors, at the same place of latents and pixels.
 
@@ -166,7 +201,7 @@ class LatentCache(Dataset[Example]):
     Args:
         folder: Shards of tensors [N,C,h,w], square; each side is a multiple of the smallest one.
         keys: The tensors to read; uint8 becomes float32 in [0,1], the others float32.
-        window: Side of a window in elements of the smallest tensor (latents).
+        windows: Sides of the windows, in elements of the smallest tensor (latents).
         seed: Example `index` is a pure function of (seed, index).
         length: Number of examples; windows are drawn with replacement.
 
@@ -175,7 +210,7 @@ class LatentCache(Dataset[Example]):
     """
 
     def __init__(
-        self, folder: Path, keys: Collection[str], window: int, seed: int, length: int
+        self, folder: Path, keys: Collection[str], windows: Windows, seed: int, length: int
     ) -> None:
         self.paths = sorted(folder.glob("*.safetensors"))
         if not self.paths:
@@ -186,11 +221,12 @@ class LatentCache(Dataset[Example]):
         self.ends = list(accumulate(next(iter(shape.values()))[0] for shape in shapes))
         self.sides = {key: shape[-1] for key, shape in shapes[0].items()}
         self.side = min(self.sides.values())
-        if window > self.side:
+        if windows.greatest > self.side:
             raise ValueError(
-                f"{folder} holds squares of side {self.side}, smaller than the window of {window}"
+                f"{folder} holds squares of side {self.side}, smaller than the window of "
+                f"{windows.greatest}"
             )
-        self.window, self.seed, self.length = window, seed, length
+        self.windows, self.seed, self.length = windows, seed, length
         self._files: dict[Path, Any] = {}
 
     def __len__(self) -> int:
@@ -199,17 +235,17 @@ class LatentCache(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         generator = generator_for(self.seed, index)
         item = random_int(generator, 0, self.ends[-1] - 1)
-        top = random_int(generator, 0, self.side - self.window)
-        left = random_int(generator, 0, self.side - self.window)
-        return {key: self._cut(key, item, top, left) for key in self.sides}
+        window = self.windows.side(self.seed, index)
+        top, left = (random_int(generator, 0, self.side - window) for _ in range(2))
+        return {key: self._cut(key, item, (top, left), window) for key in self.sides}
 
-    def _cut(self, key: str, item: int, top: int, left: int) -> torch.Tensor:
+    def _cut(self, key: str, item: int, corner: tuple[int, int], window: int) -> torch.Tensor:
         k = self.sides[key] // self.side
         shard = bisect_right(self.ends, item)
         path, first = self.paths[shard], self.ends[shard - 1] if shard else 0
         if path not in self._files:
             self._files[path] = safe_open(path, "pt").__enter__()
-        rows, columns = (slice(start * k, (start + self.window) * k) for start in (top, left))
+        rows, columns = (slice(start * k, (start + window) * k) for start in corner)
         cut = self._files[path].get_slice(key)[item - first, :, rows, columns]
         return cut.float() / 255 if cut.dtype == torch.uint8 else cut.float()
 

@@ -18,7 +18,7 @@ from ccsr.models.denoiser import Denoiser
 from training.config import COMPRESSION, Stage1Config, UniformConfig
 from training.data import Example
 from training.draws import Draws
-from training.latent_cache import LatentCache
+from training.latent_cache import LatentCache, Windows
 from training.losses import jump_losses, l_diff, noised_estimate
 from training.network import freeze_untrained, save_denoiser
 from training.perceptual import PerceptualLoss
@@ -182,8 +182,7 @@ class DenoiserObjective:
         self.denoiser, self.modules, self.config = denoiser, modules, config
         loop = config.loop
         keys = tuple(dict.fromkeys(key for losses in modules.values() for key in losses.keys))
-        window = loop.crop_px // COMPRESSION
-        self.dataset = LatentCache(pairs, keys, window, loop.seed, length=2**62)
+        self.dataset = LatentCache(pairs, keys, Windows.of(loop), loop.seed, length=2**62)
 
     def learning_rate(self, module: str) -> float:
         """Peak learning rate."""

@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL
 from torch import nn
 
 from ccsr.models.autoencoder import Autoencoder, decode, reads_lr
-from training.config import COMPRESSION, Stage2Config
+from training.config import Stage2Config
 from training.data import Example, enlarged
 from training.discriminators import (
     DiscriminatorNorm,
@@ -15,7 +15,7 @@ from training.discriminators import (
     PatchDiscriminator,
 )
 from training.draws import Draws
-from training.latent_cache import LatentCache
+from training.latent_cache import LatentCache, Windows
 from training.losses import adaptive_weight, hinge_loss
 from training.perceptual import PerceptualLoss, load_lpips
 from training.processes import mean_over_processes
@@ -128,10 +128,8 @@ class DecoderObjective:
         if config.adversarial_weight > 0:
             self.modules["discriminator"] = DiscriminatorLosses(discriminator, decoder)
         loop = config.loop
-        window = loop.crop_px // COMPRESSION
-        self.dataset = LatentCache(
-            rollouts, ("x0_hat", "hr_latent", "hr", "lr"), window, loop.seed, length=2**62
-        )
+        keys = ("x0_hat", "hr_latent", "hr", "lr")
+        self.dataset = LatentCache(rollouts, keys, Windows.of(loop), loop.seed, length=2**62)
 
     def learning_rate(self, module: str) -> float:
         """Peak learning rate of "decoder" or "discriminator"."""

@@ -6,14 +6,15 @@ import torch
 from safetensors.torch import save_file
 
 from ccsr.diffusion.sampler import SeededNoise
-from training.latent_cache import LatentCache, reused_in_jump, write_latent_cache
+from training.config import LoopConfig
+from training.latent_cache import LatentCache, Windows, reused_in_jump, write_latent_cache
 
 
 def test_windows_of_latents_and_pixels_are_of_the_same_place(tmp_path: Path) -> None:
     latent = torch.arange(36.0).view(1, 1, 6, 6)
     pixels = latent.repeat_interleave(8, 2).repeat_interleave(8, 3).byte()
     save_file({"x0_hat": latent.half(), "hr": pixels}, tmp_path / "shard-0.safetensors")
-    cache = LatentCache(tmp_path, ("x0_hat", "hr"), window=3, seed=0, length=20)
+    cache = LatentCache(tmp_path, ("x0_hat", "hr"), Windows(3), seed=0, length=20)
     seen = set()
     for example in (cache[i] for i in range(20)):
         assert example["x0_hat"].shape == (1, 3, 3)
@@ -22,15 +23,28 @@ def test_windows_of_latents_and_pixels_are_of_the_same_place(tmp_path: Path) -> 
     assert len(seen) > 5
 
 
+def test_windows_of_a_batch_have_one_side_and_those_of_batches_all_sides(tmp_path: Path) -> None:
+    tensors = {"x": torch.zeros(2, 1, 16, 16), "hr": torch.zeros(2, 3, 128, 128).byte()}
+    save_file(tensors, tmp_path / "shard-0.safetensors")
+    loop = LoopConfig(
+        max_steps=60, batch_size=3, learning_rate=1e-3, crop_px=128, least_crop_px=64, seed=5
+    )
+    cache = LatentCache(tmp_path, ("x", "hr"), Windows.of(loop), loop.seed, length=180)
+    sides = [{cache[3 * batch + place]["x"].shape[-1] for place in range(3)} for batch in range(60)]
+    assert all(len(side) == 1 for side in sides)
+    assert set.union(*sides) == {8, 12, 16}
+    assert cache[0]["hr"].shape[-1] == 8 * cache[0]["x"].shape[-1]
+
+
 def test_cache_without_the_tensors_asked_for_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no cached examples"):
-        LatentCache(tmp_path, "x", 3, 0, 1)
+        LatentCache(tmp_path, "x", Windows(3), 0, 1)
     save_file({"x": torch.zeros(1, 1, 6, 6)}, tmp_path / "shard-0.safetensors")
     with pytest.raises(ValueError, match="smaller than the window of 7"):
-        LatentCache(tmp_path, "x", 7, 0, 1)
+        LatentCache(tmp_path, "x", Windows(7), 0, 1)
     with pytest.raises(ValueError, match="holds x but no 'y'; delete the folder"):
-        LatentCache(tmp_path, "y", 3, 0, 1)
-    assert LatentCache(tmp_path, "x", 3, 0, 1)[0].keys() == {"x"}
+        LatentCache(tmp_path, "y", Windows(3), 0, 1)
+    assert LatentCache(tmp_path, "x", Windows(3), 0, 1)[0].keys() == {"x"}
 
 
 def test_stopped_cache_continues_after_its_last_finished_shard(tmp_path: Path) -> None:
@@ -54,7 +68,7 @@ def test_stopped_cache_continues_after_its_last_finished_shard(tmp_path: Path) -
     asked.clear()
     assert list(write())[-1] == 100
     assert asked == list(range(64, 100))
-    cache = LatentCache(tmp_path, "x", 2, 0, 1000)
+    cache = LatentCache(tmp_path, "x", Windows(2), 0, 1000)
     assert {float(cache[i]["x"].mean()) for i in range(1000)} == set(range(100))
 
 
