@@ -81,10 +81,11 @@ class Option:
 
     @property
     def value_type(self) -> Any:  # noqa: ANN401 - a type or a special form of one
-        """The type of the values, without None."""
-        kinds = [kind for kind in get_args(self.field.annotation) if kind is not NoneType]
-        optional = NoneType in get_args(self.field.annotation)
-        return kinds[0] if optional else self.field.annotation
+        """The type of the values, without None and without limits."""
+        kind: Any = self.field.annotation
+        if NoneType in get_args(kind):
+            kind = next(part for part in get_args(kind) if part is not NoneType)
+        return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
     @property
     def minimum(self) -> float | None:

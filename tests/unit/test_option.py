@@ -8,6 +8,7 @@ import pytest
 from pydantic import Field, model_validator
 
 from ccsr.option import Config, Step, field_names, option
+from training.config import LoopConfig, MachineConfig
 
 
 class Brush(Config):
@@ -152,3 +153,14 @@ def test_texts_of_the_command_line_become_numbers_where_those_are_meant(
     found = option(Brush, name).from_text(text)
     assert found == value
     assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "text"),
+    [(MachineConfig, "threads", "1"), (LoopConfig, "least_crop_px", "64")],
+)
+def test_limits_of_a_type_do_not_hide_that_it_is_a_number(
+    config: type[Config], name: str, text: str
+) -> None:
+    about = option(config, name)
+    assert about.validate(about.from_text(text)) == int(text)
