@@ -11,7 +11,7 @@ from ccsr.evaluation.report import SETTINGS_KEY
 from ccsr.images.picture import PictureError
 from ccsr.images.reader_pool import READERS
 from ccsr.inference.estimate_cache import digest
-from ccsr.whole_file import UNFINISHED, WriteError
+from ccsr.whole_file import UNFINISHED, WriteError, remove_unfinished
 
 INPUT_KEY = "ccsr-input"
 """Keyword of the PNG text that says which picture a result was made of."""
@@ -107,11 +107,15 @@ def refuse_originals(inputs: Sequence[Path | None], outputs: Sequence[Path]) -> 
 
 
 def check_writable(folder: Path) -> None:
-    """Raise WriteError if no file can be made in a folder, which need not be there yet."""
+    """Raise WriteError if no file can be made in a folder, which need not be there yet.
+
+    Parts of files that a killed process left there are removed.
+    """
     there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=there, suffix=UNFINISHED) as file:
             file.write(b"\0")
+        remove_unfinished(folder)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise WriteError(

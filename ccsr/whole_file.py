@@ -7,6 +7,7 @@ own name once all of it is on the disk.
 import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from typing import BinaryIO
 
 UNFINISHED = ".part"
 """Ending of files and folders that are being written; their names are hidden ones."""
+ABANDONED_SECONDS = 60 * 60
+"""Parts that were not written to for so long belong to no process that is still at work."""
 _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
 """What file systems without hard links answer, such as FAT."""
 _CAUSES = {
@@ -37,10 +40,12 @@ class WriteError(OSError):
 
 
 def lacks_space(error: BaseException) -> bool:
-    """Whether an error of a writing library says that the disk is full."""
+    """Whether an error of a writing library, or its cause, says that the disk is full."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    return any(text in str(error) for text in _FULL)
+    if any(text in str(error) for text in _FULL):
+        return True
+    return error.__cause__ is not None and lacks_space(error.__cause__)
 
 
 @contextmanager
@@ -102,6 +107,21 @@ def whole_folder(path: Path) -> Generator[Path]:
             part.rename(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left in a folder and its subfolders.
+
+    Parts that were written to within `ABANDONED_SECONDS` may be those of another process, and stay.
+    """
+    for part in folder.rglob(f".*{UNFINISHED}"):
+        with suppress(OSError):  # another process removes it, too
+            if time.time() - part.stat().st_mtime < ABANDONED_SECONDS:
+                continue
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink()
 
 
 def refuse_filled(folder: Path) -> None:

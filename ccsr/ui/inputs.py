@@ -28,6 +28,7 @@ from ccsr.option import Option, field_names, option, shown
 from ccsr.ui.components import NumberBox, NumberSlider, PictureFile
 from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
 from ccsr.ui.files import use
+from ccsr.whole_file import lacks_space
 
 logger = getLogger(__name__)
 
@@ -358,7 +359,7 @@ def errors_shown(as_shown: Callable[[str], str] = escape) -> Generator[None]:
     The browser takes a message for HTML, and values that a visitor has written may be part of it.
 
     A ValueError is about the picture or the settings, and its text is for the person. Anything
-    else is logged, and the message only says that the run failed.
+    else is logged, and the message only says that the run failed, or that the disk is full.
 
     Args:
         as_shown: Makes the message of a text; programs get the text as it is.
@@ -372,4 +373,6 @@ def errors_shown(as_shown: Callable[[str], str] = escape) -> Generator[None]:
     except Exception as error:
         logger.exception("a run failed")
         message = "The run failed, and the log of the server says why. Try a smaller picture."
+        if lacks_space(error):
+            message = "The disk of the server is full. Try again later."
         raise gr.Error(message, print_exception=False) from error

@@ -18,6 +18,7 @@ from ccsr.ui.job_log import memory
 from ccsr.ui.model_queue import ModelQueue
 from ccsr.ui.presence import Presence
 from ccsr.ui.states import BoundedStates
+from ccsr.whole_file import lacks_space
 
 STREAM = re.compile(r"/(?:heartbeat|call/(?:v2/)?[^/]+)/(?P<name>[^/]+)$|/queue/data$")
 """Addresses of connections that are open as long as a visitor is here."""
@@ -28,6 +29,7 @@ UNUSED = re.compile(
 )
 """Addresses of Gradio that this page has no use for; some let a visitor choose what is fetched."""
 UPLOAD = re.compile(r"/upload/?$")
+NO_ROOM = PlainTextResponse("The server has no room for files now; try again later.", 507)
 MAX_BODY = 2**20
 """Bytes of a request that is no upload."""
 
@@ -55,11 +57,23 @@ class Gate:
             answer = self._check_connections(request, presence)
         if answer is not None:
             await answer(scope, receive, send)
+        elif UPLOAD.search(request.url.path):
+            await self._answer_if_full(scope, receive, send)
         elif name is None or presence is None:
             await self.app(scope, receive, send)
         else:
             with presence.connection(name, address_of(request)):
                 await self.app(scope, receive, send)
+
+    async def _answer_if_full(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take an upload, and say so if the disk becomes full."""
+        try:
+            await self.app(scope, receive, send)
+        except OSError as error:
+            # Gradio answers once the file is written, so nothing was sent yet.
+            if not lacks_space(error):
+                raise
+            await NO_ROOM(scope, receive, send)
 
     def _check_connections(self, request: Request, presence: Presence) -> Response | None:
         limits = self.queue.limits
@@ -78,7 +92,7 @@ class Gate:
             return PlainTextResponse(f"A file may have {limits.max_upload_bytes:,} bytes.", 413)
         room = limits.max_stored_bytes, limits.keep_seconds
         if not await run_in_threadpool(make_room, length, *room):
-            return PlainTextResponse("The server has no room for files now; try again later.", 507)
+            return NO_ROOM
         return None
 
     def _answer(self, request: Request) -> Response | None:

@@ -1,6 +1,7 @@
 """Which files a command means, and where their results go."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,10 @@ def test_a_folder_without_pictures_is_named(tmp_path: Path, recursive: bool, mes
 
 def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "folder")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".left by a kill.part").write_text("half")
+    os.utime(tmp_path / ".left by a kill.part", (0, 0))
+    check_writable(tmp_path)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("in the way")
     for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):

@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 import training.__main__
-from ccsr.whole_file import WriteError, lacks_space, whole_file, whole_folder, write_whole
+from ccsr.whole_file import (
+    ABANDONED_SECONDS,
+    WriteError,
+    lacks_space,
+    remove_unfinished,
+    whole_file,
+    whole_folder,
+    write_whole,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITERS = {
@@ -162,6 +170,21 @@ class TestWholeFolder:
             with pytest.raises(FileExistsError, match="not empty"), whole_folder(path):
                 pass
         assert (tmp_path / "a").read_text() == "precious"
+
+
+def test_abandoned_parts_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    now, below = time.time(), tmp_path / "below"
+    (below / ".old.part").mkdir(parents=True)
+    (below / ".old.part" / "weights").write_text("half")
+    for name in (".old2.part", ".new.part", "photo.part", ".hidden", "result.png"):
+        (tmp_path / name).write_text("half")
+    for path in tmp_path.rglob("*"):
+        age = 30 if path.name == ".new.part" else ABANDONED_SECONDS + 30
+        os.utime(path, (now - age, now - age))
+    remove_unfinished(tmp_path)
+    names = {path.name for path in tmp_path.rglob("*")}
+    assert names == {"below", ".new.part", "photo.part", ".hidden", "result.png"}
+    remove_unfinished(tmp_path / "not there")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are killed in another way")

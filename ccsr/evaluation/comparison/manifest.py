@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ccsr.whole_file import WriteError
+from ccsr.whole_file import WriteError, remove_unfinished
 
 Row = dict[str, Any]
 PictureKey = tuple[str, str]
@@ -86,6 +86,7 @@ class Manifest:
 
     def __init__(self, folder: Path, process: int, config: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder)
         self.path = manifest_file(folder, process)
         _cut_torn_row(self.path)
         self._file = self.path.open("a", encoding="utf-8")
