@@ -41,7 +41,11 @@ window.ccsrLoupe = (() => {
             this.scale = made(element, "div", "loupe-scale");
             this.reading = made(element, "p", "loupe-reading");
             this.buildBar();
-            new ResizeObserver(() => this.draw()).observe(element);
+            const sizes = new ResizeObserver(() => this.draw());
+            sizes.observe(element);
+            // What fits depends on what stands above, which comes and goes with the lines of a run.
+            const around = element.closest("[role=tabpanel]");
+            if (around) sizes.observe(around);
             document.addEventListener("fullscreenchange", () => this.draw());
             loupes.add(this);
         }

@@ -4,7 +4,7 @@ import re
 import time
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, TimeoutError, expect
+from playwright.sync_api import FloatRect, Locator, Page, TimeoutError, expect
 
 WAIT = 60_000
 """Milliseconds a page may take before a test calls it broken."""
@@ -36,11 +36,32 @@ def wait_until_filled(page: Page) -> None:
     )
 
 
-def x_of(element: Locator) -> float:
-    """Where an element begins, in pixels from the left."""
-    box = element.bounding_box()
-    assert box is not None
-    return box["x"]
+STILL = 150
+"""Milliseconds in which what has come to rest does not move."""
+WHEEL_LATCH = 600
+"""Milliseconds after which a turn of the wheel is a new one: for 500 it goes to what scrolled."""
+
+
+def box_at_rest(element: Locator, still: float = STILL) -> FloatRect:
+    """Where an element is in the window, once it has stayed there for so many milliseconds.
+
+    What scrolls smoothly, or grows as pictures arrive, is elsewhere by the time a mouse gets there.
+    """
+    box: FloatRect = element.evaluate(
+        """(node, still) => new Promise((resolve) => {
+            let last = "", since = 0, frames = 0;
+            const look = () => {
+                const { x, y, width, height } = node.getBoundingClientRect();
+                const now = performance.now(), place = [x, y, width, height].join();
+                if (place !== last) [last, since, frames] = [place, now, 0];
+                if (now - since >= still && ++frames > 3) resolve({ x, y, width, height });
+                else requestAnimationFrame(look);
+            };
+            look();
+        })""",
+        still,
+    )
+    return box
 
 
 class LoupePart:
@@ -73,11 +94,10 @@ class LoupePart:
         )
         return style
 
-    def middle(self) -> tuple[float, float]:
-        """The middle of its first stage on the screen."""
+    def middle(self, still: float = STILL) -> tuple[float, float]:
+        """The middle of its first stage on the screen, once it has come to rest there."""
         self.stage.scroll_into_view_if_needed()
-        box = self.stage.bounding_box()
-        assert box is not None
+        box = box_at_rest(self.stage, still)
         return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
@@ -130,9 +150,11 @@ class UpscaleTab(Tab):
         self.code = self.page.locator("#code textarea")
 
     def finish(self, text: str) -> None:
-        """Run, and wait for this text among the facts."""
+        """Run, and wait for this text among the facts, and for all that is said of the result."""
         self.run()
         expect(self.facts).to_contain_text(text)
+        self.expect_ready()
+        expect(self.origin).not_to_be_empty()
 
     def download(self, path: Path) -> str:
         """Save the result; its suggested name."""
@@ -203,8 +225,7 @@ class TrajectoryTab(Tab):
     def drag_t_min(self, pixels: float) -> float:
         """Drag the mark of t_min to the right; where it was, in pixels from the left."""
         self.t_min_mark.scroll_into_view_if_needed()
-        box = self.t_min_mark.bounding_box()
-        assert box is not None
+        box = box_at_rest(self.t_min_mark)
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         mouse = self.page.mouse
         mouse.move(x, y)
@@ -312,8 +333,7 @@ class CCSRPage:
         """Press the mouse on a slider from 0 to 1 where `value` is, and let go."""
         slider = self.slider(label)
         slider.scroll_into_view_if_needed()
-        box = slider.bounding_box()
-        assert box is not None
+        box = box_at_rest(slider)
         self.page.mouse.click(box["x"] + box["width"] * value, box["y"] + box["height"] / 2)
 
     def choose_preset(self, name: str) -> None:

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from skimage import data
 
 from ccsr.images.picture import MAX_INPUT_PIXELS
-from tests.e2e.page.page_objects import CCSRPage
+from tests.e2e.page.page_objects import CCSRPage, box_at_rest
 
 pytestmark = pytest.mark.e2e
 
@@ -45,21 +45,18 @@ def test_a_part_is_cut_out_by_a_frame(ui: CCSRPage, photograph_file: Path) -> No
     frame = ui.page.locator("#cut-frame .cut-box")
     expect(frame).to_be_visible()
     corner = ui.page.locator("#cut-frame .cut-corner")
-    box, whole = corner.bounding_box(), ui.page.locator("#cut-frame img").bounding_box()
-    assert box is not None
-    assert whole is not None
+    whole = box_at_rest(ui.page.locator("#cut-frame img"))
+    box = box_at_rest(corner)
     mouse = ui.page.mouse
     mouse.move(box["x"] + 12, box["y"] + 12)
     mouse.down()
     mouse.move(box["x"] + 12 - whole["width"] / 8, box["y"] + 12 - whole["height"] / 8, steps=4)
     mouse.up()
     said = ui.page.locator("#cut-frame .cut-actions span").inner_text()
-    before = frame.bounding_box()
+    before = box_at_rest(frame)
     frame.focus()
     ui.page.keyboard.press("ArrowLeft")
-    after = frame.bounding_box()
-    assert before is not None
-    assert after is not None
+    after = box_at_rest(frame)
     assert after["x"] < before["x"]
     ui.page.locator("#cut-frame").get_by_role("button", name="Cut out").click()
     expect(ui.about).to_contain_text(f"{said}, result")

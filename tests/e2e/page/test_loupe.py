@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Locator, expect
 from skimage import data
 
 from tests.e2e.page.conftest import Server
-from tests.e2e.page.page_objects import CCSRPage, LoupePart
+from tests.e2e.page.page_objects import WHEEL_LATCH, CCSRPage, LoupePart, box_at_rest
 from tests.fakes import FakeEngine
 
 pytestmark = pytest.mark.e2e
@@ -39,16 +39,14 @@ def test_all_pictures_share_zoom_and_place(ui: CCSRPage, picture_file: Path) -> 
     boxes = [loupe.box(loupe.image(name)) for name in names]
     assert boxes[0]["width"] == 4 * 240
     assert all(box == boxes[0] for box in boxes)
-    stage = loupe.stage.bounding_box()
-    assert stage is not None
+    stage = box_at_rest(loupe.stage)
     middle = (stage["width"] / 2 - boxes[0]["left"]) / boxes[0]["width"]
     assert middle == pytest.approx(0.5 - 90 / 960, abs=0.01)
     # The other loupes of the page look at the same place.
     ui.upscale.open()
     ui.upscale.finish("240x160")
     box = ui.upscale.loupe.box(ui.upscale.after)
-    stage = ui.upscale.loupe.stage.bounding_box()
-    assert stage is not None
+    stage = box_at_rest(ui.upscale.loupe.stage)
     assert box["width"] == 4 * 240
     if stage["width"] < box["width"]:
         assert (stage["width"] / 2 - box["left"]) / box["width"] == pytest.approx(middle, abs=0.05)
@@ -108,8 +106,7 @@ def test_a_result_uses_the_width_there_is(
     ui.choose_picture(path)
     ui.upscale.finish("x".join(str(4 * side) for side in size))
     loupe = ui.upscale.loupe
-    stage = loupe.stage.bounding_box()
-    assert stage is not None
+    stage = box_at_rest(loupe.stage)
     scale = scale_of(loupe, ui.upscale.after)
     # As wide as the page has room for it, and never below 1:1 where that fits.
     assert scale >= 1 or loupe.box(ui.upscale.after)["width"] == pytest.approx(
@@ -129,8 +126,8 @@ def test_the_wheel_zooms_after_a_click_or_with_ctrl_only(ui: CCSRPage, picture_f
     page.mouse.move(x, y)
     page.mouse.wheel(0, 60)
     page.wait_for_function("scrollY > 0")
+    x, y = loupe.middle(WHEEL_LATCH)
     assert scale_of(loupe, ui.upscale.after) == before
-    x, y = loupe.middle()
     at = scrolled(ui)
     page.mouse.move(x + 30, y)
     page.keyboard.down("Control")
@@ -148,6 +145,21 @@ def test_the_wheel_zooms_after_a_click_or_with_ctrl_only(ui: CCSRPage, picture_f
         arg=[ui.upscale.after.element_handle(), 3.9 * before * 240],
     )
     assert scrolled(ui) == at
+
+
+def test_what_fits_follows_what_stands_above(ui: CCSRPage, picture_file: Path) -> None:
+    ui.choose_picture(picture_file)
+    ui.upscale.finish("240x160")
+    loupe = ui.upscale.loupe
+    loupe.middle()
+    before = scale_of(loupe, ui.upscale.after)
+    ui.upscale.origin.evaluate("(node) => { node.style.height = '90px'; }")
+    box_at_rest(loupe.stage)
+    smaller = scale_of(loupe, ui.upscale.after)
+    assert smaller < before - 0.1
+    loupe.stage.focus()
+    ui.page.keyboard.press("+")
+    assert scale_of(loupe, ui.upscale.after) == pytest.approx(2 * smaller, rel=0.01)
 
 
 def test_keys_zoom_and_move(ui: CCSRPage, picture_file: Path) -> None:
@@ -194,7 +206,8 @@ def test_one_finger_scrolls_the_page_and_two_zoom(
     swipe(ui, [(x - 60, y + 30, x - 60, y - 70)])
     ui.page.wait_for_function("(at) => scrollY > at + 50", arg=at)
     assert scale_of(loupe, ui.upscale.after) == before
-    x, y = loupe.middle()
+    # The page glides on after the finger has left it.
+    x, y = loupe.middle(WHEEL_LATCH)
     at = scrolled(ui)
     swipe(ui, [(x - 20, y, x - 60, y), (x + 20, y, x + 60, y)])
     assert scale_of(loupe, ui.upscale.after) == pytest.approx(3 * before, rel=0.1)

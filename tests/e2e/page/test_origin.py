@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.page.conftest import Server
-from tests.e2e.page.page_objects import CCSRPage, Tab
+from tests.e2e.page.page_objects import CCSRPage, Tab, box_at_rest
 from tests.fakes import FakeEngine
 
 pytestmark = pytest.mark.e2e
@@ -87,9 +87,8 @@ def test_settings_are_in_sight_beside_the_result(
         expect(ui.slider("t_max")).to_be_hidden()
         page.get_by_role("button", name="Settings", expanded=False).first.click()
         ui.upscale.result.evaluate("element => element.scrollIntoView(true)")
-        box, drawer = ui.upscale.result.bounding_box(), page.locator("div.settings").bounding_box()
-        assert box is not None
-        assert drawer is not None
+        drawer = box_at_rest(page.locator("div.settings"))
+        box = box_at_rest(ui.upscale.result)
         assert box["y"] + box["height"] < drawer["y"]
     for name in ("t_max", "t_min", "Steps of the grid (S)"):
         expect(ui.slider(name)).to_be_in_viewport()

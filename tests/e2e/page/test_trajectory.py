@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from ccsr.config import SamplingConfig
 from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.evaluation.report import read_settings
-from tests.e2e.page.page_objects import CCSRPage, x_of
+from tests.e2e.page.page_objects import CCSRPage, box_at_rest
 from tests.fakes import FakeEngine
 
 pytestmark = pytest.mark.e2e
@@ -62,12 +62,12 @@ def test_mark_at_its_limit_stays_there(ui: CCSRPage, picture_file: Path) -> None
     ui.choose_number("t_min", "0")
     expect(mark).to_have_attribute("aria-valuenow", "0")
     mark.focus()
-    place = x_of(mark)
+    place = box_at_rest(mark)["x"]
     for _ in range(5):
         ui.page.keyboard.press("ArrowRight")
     ui.page.keyboard.press("ArrowLeft")
     expect(value).not_to_have_value("0")
-    assert x_of(mark) < place
+    assert box_at_rest(mark)["x"] < place
 
 
 def test_estimate_of_a_trajectory_carries_the_settings_that_end_there(

@@ -20,7 +20,7 @@ from ccsr.inference.engine import load_engine
 from ccsr.inference.estimate_cache import EstimateCache
 from ccsr.ui.compute_thread import compute
 from tests.e2e.page.conftest import Serve, Server
-from tests.e2e.page.page_objects import WAIT, CCSRPage, expect_size, x_of
+from tests.e2e.page.page_objects import WAIT, CCSRPage, box_at_rest, expect_size
 from tests.fakes import FakeEngine, FakeSession
 
 pytestmark = pytest.mark.e2e
@@ -145,14 +145,10 @@ def test_keys_move_the_border_between_the_pictures(ui: CCSRPage, picture_file: P
     # The last frame of a run sets the pictures again, and with them the border.
     expect(ui.upscale.facts).to_contain_text("Network evaluations")
     border.focus()
-    places = [x_of(border)]
+    places = [box_at_rest(border)["x"]]
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
         ui.page.keyboard.press(key)
-        # Drawn with the next frame.
-        ui.page.evaluate(
-            "new Promise(requestAnimationFrame).then(() => new Promise(requestAnimationFrame))"
-        )
-        places.append(x_of(border))
+        places.append(box_at_rest(border)["x"])
     first, second, third, fourth = places
     assert first + 5 < second < third - 5
     assert fourth == pytest.approx(second, abs=4)
