@@ -135,7 +135,8 @@ class PictureSession:
                 for number, step in enumerate(islice(steps, len(made), None), 1):
                     record([step])
                     previewed = preview and is_previewed(number, total)
-                    pixels = pipeline.preview(step.x0_hat, self.picture) if previewed else None
+                    estimate = step.x0_hat, self.picture, config
+                    pixels = pipeline.preview(*estimate) if previewed else None
                     yield Progress(number, total, step.timestep, (seed,), pixels)
 
     def steps(self, config: SamplingConfig, seed: int) -> Sequence[Step]:

@@ -41,11 +41,14 @@ from ccsr.models.denoiser import Denoiser, Features
 from ccsr.models.lr_adapter import LRAdapter
 from ccsr.models.prompt_embeds import EmptyPrompt, PromptEmbeds, embed_prompt
 
-PREVIEWS = 4
+PREVIEWS = 2
 """Most previews of a run, spread over its evaluations."""
-PREVIEW_LATENTS = 24
-"""Longest side of a previewed latent; larger ones are averaged down, or previews would take longer
-than the run."""
+QUICK_PARAMETERS = 10**8
+"""A UNet with fewer takes less time for all its evaluations than its decoder: a preview must be
+small, and pays in results above `QUICK_LATENTS` only."""
+QUICK_LATENTS = 64
+PREVIEW_LATENTS = 128
+"""Longest side of a latent that a larger UNet's runs preview."""
 PROBE_SIDE = 64
 """Of the picture that tests a number format."""
 DEFAULTS = SamplingConfig()
@@ -206,7 +209,7 @@ class SuperResolutionStages(DiffusionPipeline):
             for step in self.steps(condition, plan, batch, on_step_end=on_step_end):
                 evaluation = number * plan.num_evaluations + step.evaluation
                 previewed = preview and is_previewed(step.evaluation, step.total)
-                pixels = self.preview(step.x0_hat, picture) if previewed else None
+                pixels = self.preview(step.x0_hat, picture, config) if previewed else None
                 yield Progress(evaluation, total, step.timestep, names, pixels)
                 if self._interrupt:
                     break
@@ -384,10 +387,18 @@ class SuperResolutionStages(DiffusionPipeline):
         return replace(picture, rgb=rgb, alpha=flat)
 
     @torch.no_grad()
-    def preview(self, x0_hat: torch.Tensor, picture: Picture) -> np.ndarray:
-        """The first estimate of a batch, of `picture`, decoded at reduced size: [h,w,3] uint8."""
+    def preview(
+        self, x0_hat: torch.Tensor, picture: Picture, config: SamplingConfig
+    ) -> np.ndarray | None:
+        """The first estimate of a batch, of `picture`, decoded at reduced size: [h,w,3] uint8.
+
+        None where it would take too long, or have no more detail than the input.
+        """
         first = x0_hat[:1]
-        shrink = -(-max(first.shape[2:]) // PREVIEW_LATENTS)
+        is_quick = self.unet.num_parameters() < QUICK_PARAMETERS
+        shrink = preview_shrink(max(first.shape[2:]), config.scale, is_quick=is_quick)
+        if not shrink:
+            return None
         if shrink > 1:
             first = functional.avg_pool2d(first, shrink, ceil_mode=True)
         height, width = (compression(self.vae) * side for side in first.shape[2:])
@@ -402,6 +413,19 @@ class SuperResolutionStages(DiffusionPipeline):
         except NotFiniteError:
             return False
         return True
+
+
+def preview_shrink(side: int, scale: float, *, is_quick: bool) -> int:
+    """How many times smaller than the result a preview is on each side; 0 for none.
+
+    Args:
+        side: The longest of the latent.
+        scale: Of the run: a preview is larger than the input.
+        is_quick: Whether the evaluations of a run take less time than its decoding.
+    """
+    shrink = 2 if is_quick else -(-side // PREVIEW_LATENTS)
+    pays = side > QUICK_LATENTS or not is_quick
+    return shrink if pays and shrink < scale else 0
 
 
 def is_previewed(evaluation: int, total: int) -> bool:

@@ -122,7 +122,8 @@ window.ccsrLoupe = (() => {
             const cells = { pair: both.map((name) => [name]), all: this.views.map(({ name }) => [name]) };
             this.cells.replaceChildren();
             this.cells.dataset.mode = this.mode;
-            this.stages = (cells[this.mode] ?? [both]).map((names) => this.stage(names));
+            const shown = this.views.length === 1 ? [[this.left]] : cells[this.mode] ?? [both];
+            this.stages = shown.map((names) => this.stage(names));
             this.isFirst = false;
             const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
             if (this.mode === "flicker" && !isStill) {
@@ -142,7 +143,7 @@ window.ccsrLoupe = (() => {
             this.choices.hidden = isPair || this.mode === "all";
             for (const [mode, node] of this.modes) {
                 node.setAttribute("aria-pressed", mode === this.mode);
-                node.hidden = mode === "all" && isPair;
+                node.hidden = mode === "all" ? isPair : this.views.length === 1;
             }
         }
 
@@ -183,7 +184,7 @@ window.ccsrLoupe = (() => {
                 return caption;
             });
             const all = { cell, stage, names, panes, captions };
-            if (this.mode === "slide") this.addBorder(all);
+            if (this.mode === "slide" && names.length === 2) this.addBorder(all);
             this.listen(all);
             return all;
         }
@@ -258,7 +259,7 @@ window.ccsrLoupe = (() => {
             all.panes.forEach((pane, index) => {
                 const style = { left: `${left}px`, top: `${top}px`, width: `${across}px`, height: `${down}px` };
                 Object.assign(pane.firstChild.style, style, { imageRendering: zoom >= 2 ? "pixelated" : "auto" });
-                pane.style.visibility = this.mode === "flicker" && this.isFirst === (index === 1) ? "hidden" : "";
+                pane.style.visibility = this.mode === "flicker" && all.panes[1] && this.isFirst === (index === 1) ? "hidden" : "";
                 all.captions[index].style.visibility = pane.style.visibility;
             });
             if (!all.border) return;

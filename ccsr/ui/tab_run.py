@@ -34,10 +34,7 @@ FILES_FAILED = (
     "The results are there, but not the files to download: they could not be written, and the log "
     "of the server says why."
 )
-PREVIEW_LEFT = (
-    "This is a small preview of the estimate so far; another run of this picture goes on "
-    "from there."
-)
+GOES_ON = "Another run of this picture goes on from where this one was."
 
 
 class Results(Protocol):
@@ -100,7 +97,7 @@ class Job(Generic[Query, Made]):
 
 @dataclass(frozen=True)
 class Preview:
-    """The estimate of a run so far, beside the bicubic enlargement."""
+    """What there is of a result so far: the bicubic enlargement, and an estimate beside it."""
 
     views: Views
 
@@ -222,7 +219,7 @@ class RunView(Generic[Query, Made]):
     """Says why the run was stopped."""
 
     def frames(self, events: Generator[RunEvent | Made]) -> Generator[Frame[Made]]:
-        """A frame for each event but a preview, which is in the next one.
+        """A frame for each event.
 
         Raises:
             gr.Error: If the work fails.
@@ -231,8 +228,7 @@ class RunView(Generic[Query, Made]):
             for event in events:
                 if isinstance(event, Preview):
                     self.preview = event.views
-                    continue
-                if isinstance(event, Progress | Decoded):
+                elif isinstance(event, Progress | Decoded):
                     self.progress = event
                 else:
                     if self.made is None and self.before is not None:
@@ -267,7 +263,10 @@ class RunView(Generic[Query, Made]):
             return f"{self.stop.reason} {self._count(self.made)} kept."
         if self.before is not None:
             return f"{self.stop.reason} The earlier result is shown."
-        return f"{self.stop.reason} {PREVIEW_LEFT}" if self.preview else self.stop.reason
+        if self.preview is not None:
+            best = self.preview.views[-1].name
+            return f"{self.stop.reason} Shown is what there is: {best}. {GOES_ON}"
+        return self.stop.reason
 
     def _progress_line(self) -> str:
         several = bool(self.tab_run.noun)

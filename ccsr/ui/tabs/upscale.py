@@ -53,6 +53,8 @@ HINT = snippets.hint(
 
 RESULT = "CCSR"
 """Name of the result among the pictures."""
+ENLARGED = "Bicubic"
+"""Of the bicubic enlargement, which is all there is at first."""
 MAX_EARLIER = 8
 """Results that stay to be compared with."""
 SOMETIMES_NAMED = ("num_steps", "variant", "color", "guidance_scale")
@@ -131,8 +133,8 @@ class Upscaled:
 
 
 def views_of(bicubic: Path, result: Path) -> Views:
-    """A result, or a preview of it, beside the enlargement."""
-    return Views((View("Bicubic", bicubic), View(RESULT, result)))
+    """A result beside the enlargement."""
+    return Views((View(ENLARGED, bicubic), View(RESULT, result)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,6 +304,7 @@ def upscale(job: Job[Query, Upscaled]) -> Iterator[Preview | Progress | Upscaled
         bicubic = before.bicubic
     else:
         bicubic = write_bicubic(folder, job.source.picture, target_size(job.source.picture, config))
+    yield Preview(Views((View(ENLARGED, bicubic),)))
     evaluations = 0
     with closed_at_end(job.source.session.run(config, seed, preview=True)) as events:
         for event in events:
@@ -309,7 +312,9 @@ def upscale(job: Job[Query, Upscaled]) -> Iterator[Preview | Progress | Upscaled
                 evaluations += 1
                 if event.preview is not None:
                     path = folder / f"preview-{event.evaluation}.png"
-                    yield Preview(views_of(bicubic, write_preview(path, event.preview)))
+                    name = f"Estimate after step {event.evaluation} of {event.total}"
+                    look = View(name, write_preview(path, event.preview))
+                    yield Preview(Views((View(ENLARGED, bicubic), look)))
                 yield event
             else:
                 result = folder / result_name(job.source.path, config.scale, seed)

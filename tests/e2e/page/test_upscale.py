@@ -49,13 +49,19 @@ def test_progress_and_a_preview_are_seen_while_it_works(
     engine.delay = 60
     ui.choose_picture(picture_file)
     ui.upscale.run()
-    expect(ui.upscale.status).to_contain_text("Waiting")
+    # Until there is something better, the enlargement is shown, and called so.
+    expect(ui.upscale.images).to_have_count(1)
+    expect_size(ui.upscale.before, 240, 160)
+    expect(ui.upscale.loupe.cells.locator("figcaption")).to_have_text("Bicubic")
     engine.delay = 0.3
     engine.released.set()
     engine.released.clear()
     expect(ui.upscale.status).to_contain_text(f"of {EVALUATIONS} · t = ")
-    # The preview has half the size of the input.
-    expect_size(ui.upscale.after, 30, 20)
+    # The preview is smaller than the result, and drawn in its size.
+    expect_size(ui.upscale.after, 120, 80)
+    expect(ui.upscale.loupe.cells.locator("figcaption").last).to_contain_text("Estimate after step")
+    boxes = [ui.upscale.loupe.box(image) for image in (ui.upscale.before, ui.upscale.after)]
+    assert boxes[0] == boxes[1]
     engine.released.set()
     expect(ui.upscale.facts).to_contain_text("240x160")
 
@@ -94,8 +100,8 @@ def test_stop_stops_the_work_and_keeps_what_is_there(
     ui.upscale.run()
     expect(ui.upscale.status).to_contain_text("evaluation 2 of")
     ui.upscale.stop.click()
-    expect(ui.upscale.status).to_contain_text("a small preview of the estimate")
-    expect_size(ui.upscale.after, 30, 20)
+    expect(ui.upscale.status).to_contain_text("Shown is what there is: Estimate after step")
+    expect_size(ui.upscale.after, 120, 80)
     ui.upscale.expect_ready()
     assert engine.closed.wait(10)
     assert engine.evaluations < EVALUATIONS

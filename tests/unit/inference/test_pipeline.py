@@ -17,7 +17,7 @@ from ccsr.inference.events import Progress, Restored
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.inference.seeds import seeds_at_once
 from ccsr.inference.sizes import target_size, working_size
-from ccsr.inference.stages import PREVIEWS, is_previewed
+from ccsr.inference.stages import PREVIEWS, is_previewed, preview_shrink
 from tests.tiny import save_tiny_model, tiny_pipeline
 
 FAST = SamplingConfig(num_steps=6)
@@ -117,6 +117,7 @@ def test_every_evaluation_is_told_of_and_every_seed_given(
     pipeline: CCSRPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ccsr.inference.stages.seeds_at_once", lambda *_: 2)
+    monkeypatch.setattr("ccsr.inference.stages.QUICK_PARAMETERS", 0)
     events = list(pipeline.run(noise_picture(16, 16), FAST, (3, 4, 5), preview=True))
     progress = [event for event in events if isinstance(event, Progress)]
     restored = [event for event in events if isinstance(event, Restored)]
@@ -277,8 +278,25 @@ def test_seeds_of_large_networks_are_batched_on_gpus_only() -> None:
 def test_a_run_is_previewed_a_few_times_and_first_at_its_beginning(total: int) -> None:
     looks = [n for n in range(1, total + 1) if is_previewed(n, total)]
     assert looks[:1] == [1][: total - 1]
-    assert min(total - 1, 2) <= len(looks) <= PREVIEWS
+    assert min(total - 1, 1) <= len(looks) <= PREVIEWS
     assert total not in looks
+
+
+@pytest.mark.parametrize(
+    ("side", "scale", "is_quick", "shrink"),
+    [
+        (64, 4.0, True, 0),  # the result follows sooner
+        (65, 4.0, True, 2),
+        (300, 2.0, True, 0),  # no larger than the input
+        (64, 4.0, False, 1),
+        (300, 4.0, False, 3),
+        (300, 3.0, False, 0),
+    ],
+)
+def test_a_preview_is_larger_than_the_input_or_not_made(
+    side: int, scale: float, is_quick: bool, shrink: int
+) -> None:
+    assert preview_shrink(side, scale, is_quick=is_quick) == shrink
 
 
 @pytest.mark.parametrize("vae", ["kl", "dc"])

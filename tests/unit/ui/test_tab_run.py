@@ -8,10 +8,11 @@ import pytest
 from ccsr.images.picture import Size
 from ccsr.inference.cost import Cost
 from ccsr.inference.events import Decoded, Progress
+from ccsr.ui.loupe import View, Views
 from ccsr.ui.run_controller import RunState
 from ccsr.ui.tab_run import Preview, RunEvent, RunView, TabRun
 
-PAIR = Path("bicubic.png"), Path("preview.png")
+PAIR = Views((View("Bicubic", Path("bicubic.png")), View("Estimate", Path("preview.png"))))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,10 +70,10 @@ def test_status_follows_the_progress(tmp_path: Path) -> None:
     assert "2 of 3 seeds done" in statuses[2]
 
 
-def test_preview_is_shown_with_the_progress_that_follows() -> None:
+def test_preview_is_shown_at_once_and_with_the_progress_that_follows() -> None:
     view = RunView(tab_run(""), None)
     frames = list(view.frames(events(progress(1), Preview(PAIR), progress(2))))
-    assert [frame.preview for frame in frames] == [None, PAIR]
+    assert [frame.preview for frame in frames] == [None, PAIR, PAIR]
 
 
 def test_finished_run_has_its_results_and_no_status(tmp_path: Path) -> None:
@@ -87,13 +88,13 @@ def test_finished_run_has_its_results_and_no_status(tmp_path: Path) -> None:
     ("before", "made", "preview", "status"),
     [
         (None, None, None, "Stopped.<"),
-        (None, None, PAIR, "small preview of the estimate"),
+        (None, None, PAIR, "Shown is what there is: Estimate."),
         (3, None, None, "The earlier result is shown."),
         (3, 1, None, "Stopped. 1 of 3 seeds kept."),
     ],
 )
 def test_stopped_run_says_what_is_shown(
-    before: int | None, made: int | None, preview: tuple[Path, Path] | None, status: str
+    before: int | None, made: int | None, preview: Views | None, status: str
 ) -> None:
     earlier, new = (Made(Path(), n) if n else None for n in (before, made))
     frame = RunView(tab_run(), earlier, new, preview=preview).ending(RunState.IDLE)

@@ -29,10 +29,21 @@ def test_network_evaluations_are_counted_from_where_the_model_starts(picture_fil
     assert result.facts["Network evaluations"] == str(engine.evaluations) == "8"
 
 
-def test_each_preview_comes_before_the_progress_it_belongs_to(picture_file: Path) -> None:
+def test_the_enlargement_comes_first_and_each_preview_before_its_progress(
+    picture_file: Path,
+) -> None:
     engine = FakeEngine()
     events = list(upscale(Job(engine, open_picture(engine, str(picture_file)), (A1, 0))))
-    assert [type(event) for event in events] == [Preview, Progress] * 9 + [Upscaled]
+    assert [type(event) for event in events] == [
+        Preview,
+        *[Preview, Progress] * 9,
+        Upscaled,
+    ]
+    first, second = events[:2]
+    assert isinstance(first, Preview)
+    assert isinstance(second, Preview)
+    assert [view.name for view in first.views.views] == ["Bicubic"]
+    assert second.views.views[-1].name == "Estimate after step 1 of 9"
 
 
 def test_enlargement_is_shared_by_results_of_one_scale(picture_file: Path) -> None:
