@@ -18,6 +18,8 @@ from ccsr.config import COMPACT, LoadingConfig
 from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Engine
 from ccsr.inference.memory import keep_freed
+from ccsr.inference.pace import warm_up
+from ccsr.inference.stages import QUICK_PARAMETERS
 from ccsr.ui import zerogpu
 from ccsr.ui.compute_thread import compute
 from ccsr.ui.files import check_upload_folder
@@ -71,6 +73,8 @@ def serve(engine: Engine, options: argparse.Namespace) -> None:
     """
     queue = ModelQueue(PUBLIC if options.public else DEFAULT_LIMITS, Presence())
     sessions = Sessions(engine)
+    if engine.info.parameters < QUICK_PARAMETERS and zerogpu.spaces_gpu() is None:
+        compute(warm_up, engine, sessions.pace)
     build_page(engine, queue, sessions).launch(
         server_name=options.host,
         server_port=options.port,

@@ -8,6 +8,8 @@ from ccsr.images.picture import PictureError, Size
 
 MAX_WORK = 2000.0
 """Most megapixels of a run: two and a half hours of the compact model on two CPU cores."""
+ENCODING, DECODING = 5.0, 10.0
+"""Times of an encoding and a decoding in network evaluations of the compact model."""
 BYTES_PER_PIXEL = 6
 """Of a result as a file, 16 bits a channel, not compressed."""
 
@@ -31,6 +33,23 @@ class Cost:
     def work(self) -> float:
         """Megapixels that go through a network; a decode counts as an evaluation."""
         return (self.evaluations + self.decodes) * self.size.height * self.size.width / 1e6
+
+    @property
+    def megapixels(self) -> float:
+        """Of one result."""
+        return self.size.height * self.size.width / 1e6
+
+    @property
+    def effort(self) -> float:
+        """What the time of the run grows with: evaluations, encoding and decodes by megapixels."""
+        return self._units(1, self.decodes) * self.megapixels
+
+    def share_done(self, evaluated: float, decoded: float) -> float:
+        """Share of the time that has passed after a share of the evaluations and some decodes."""
+        return self._units(evaluated, decoded) / self._units(1, self.decodes)
+
+    def _units(self, evaluated: float, decoded: float) -> float:
+        return ENCODING + evaluated * self.evaluations + DECODING * decoded
 
     @property
     def num_bytes(self) -> int:

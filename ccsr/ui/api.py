@@ -14,6 +14,7 @@ from gradio.components.base import Component
 from gradio.context import LocalContext
 
 from ccsr.inference.stopping import StopFlag
+from ccsr.ui.compute_thread import Computing
 from ccsr.ui.event_options import Block
 from ccsr.ui.inputs import errors_shown
 from ccsr.ui.model_queue import About, ModelQueue, Waiting
@@ -76,7 +77,8 @@ async def _in_turn(
     owner = queue.owner(request)
     async with aclosing(queue.run(owner, work, stop, about)) as items:
         async for item in items:
-            yield item
+            if not isinstance(item, Computing):
+                yield item
     if stop.is_set():
         raise ValueError(stop.reason)
 

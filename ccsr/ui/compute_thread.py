@@ -9,6 +9,7 @@ this one.
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -23,6 +24,14 @@ WATCH_SECONDS = 0.2
 
 _NAME = "computing"
 _thread = ThreadPoolExecutor(1, thread_name_prefix=_NAME)
+
+
+class Computing:
+    """A step is still being computed; told again and again."""
+
+
+TOLD_SECONDS = 1.0
+"""How often that is told, at first after `WATCH_SECONDS`."""
 
 
 class _End:
@@ -45,8 +54,10 @@ def compute(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 async def compute_steps(
     work: Generator[T], stop: StopFlag, watch: Callable[[], None]
-) -> AsyncGenerator[T]:
+) -> AsyncGenerator[T | Computing]:
     """Run each step of a generator in the computing thread; other work may run between two.
+
+    Yields the steps, and `Computing` while one of them takes longer.
 
     Args:
         work: It is closed at the end, however that comes.
@@ -62,9 +73,14 @@ async def compute_steps(
             telling, told = stop.is_set() and not told, told or stop.is_set()
             context = contextvars.copy_context()
             step_made = asyncio.wrap_future(_thread.submit(context.run, _step, work, stop, telling))
+            when = 0.0
             while not step_made.done():
                 await asyncio.wait([step_made], timeout=WATCH_SECONDS)
                 watch()
+                is_going_on = not (step_made.done() or stop.is_set())
+                if is_going_on and time.monotonic() - when >= TOLD_SECONDS:
+                    when = time.monotonic()
+                    yield Computing()
             step = step_made.result()
             if isinstance(step, _End):
                 return

@@ -17,7 +17,7 @@ import gradio as gr
 from gradio.context import LocalContext
 
 from ccsr.inference.stopping import StopFlag
-from ccsr.ui.compute_thread import WATCH_SECONDS, compute_steps
+from ccsr.ui.compute_thread import WATCH_SECONDS, Computing, compute_steps
 from ccsr.ui.job_log import JobLog
 from ccsr.ui.limits import DEFAULT_LIMITS, Limits
 from ccsr.ui.presence import Owner, Presence
@@ -102,7 +102,7 @@ class ModelQueue:
 
     async def run(
         self, owner: Owner, work: Callable[[], Generator[T]], stop: StopFlag, about: About
-    ) -> AsyncGenerator[Waiting | T]:
+    ) -> AsyncGenerator[Waiting | Computing | T]:
         """Wait for the model, then yield what the work yields.
 
         The work does not begin if it is stopped before, and is stopped if its owner leaves or it

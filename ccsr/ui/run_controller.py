@@ -104,6 +104,10 @@ class RunController:
         with _lock:
             return self._press is press and self._act(Action.START)
 
+    def is_running(self, press: Press) -> bool:
+        """Whether the run of a press is under way and not to stop."""
+        return self._press is press and self.state is RunState.RUNNING
+
     def stop(self) -> bool:
         """Stop the run; False if there is none."""
         with _lock:

@@ -1,6 +1,7 @@
 """The events of the page that start, follow and stop the run of a tab."""
 
 import functools
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ import gradio as gr
 from gradio.components.base import Component
 
 from ccsr.ui import snippets
+from ccsr.ui.compute_thread import Computing
 from ccsr.ui.event_options import LIGHT, PRIVATE, Block, Chosen
-from ccsr.ui.inputs import Settings, errors_shown
+from ccsr.ui.inputs import Settings, errors_shown, read_facts
 from ccsr.ui.loupe import Loupe, loupe_update
 from ccsr.ui.model_queue import QueueFull, Waiting
 from ccsr.ui.run_controller import NOT_BEGUN, Action, Press, RunController, RunState
@@ -38,6 +40,8 @@ class RunComponents:
     start: gr.Button
     stop: gr.Button
     status: gr.HTML
+    expected: gr.HTML
+    """Says before the press how long it will take."""
     origin: gr.HTML
     """Says of what the results are; everything after it in the tab shows them."""
     results: gr.State
@@ -64,14 +68,16 @@ def run_buttons(label: str) -> tuple[gr.Button, gr.Button]:
     return start, stop
 
 
-def status_lines(prefix: str, hint: str) -> tuple[gr.HTML, gr.HTML]:
-    """Lay out the state of a run, and of what its results are.
+def status_lines(prefix: str, hint: str) -> tuple[gr.HTML, gr.HTML, gr.HTML]:
+    """Lay out the state of a run, how long it will take, and of what its results are.
 
     Args:
         prefix: Of the ids of the tab's elements.
         hint: Shown before the first run.
     """
-    return gr.HTML(hint, elem_id=f"{prefix}-status"), gr.HTML(elem_id=f"{prefix}-origin")
+    expected = gr.HTML(elem_id=f"{prefix}-expected")
+    status = gr.HTML(hint, elem_id=f"{prefix}-status")
+    return status, expected, gr.HTML(elem_id=f"{prefix}-origin")
 
 
 def button_updates(state: RunState) -> tuple[Any, Any]:
@@ -146,7 +152,8 @@ class _Handlers(Generic[Query, Made]):
             # Without any values Gradio would empty all outputs.
             yield self._outputs(controller.state, None)
             return
-        work = functools.partial(self._frames, controller, press, now)
+        view = self._view(press, now)
+        work = functools.partial(self._frames, controller, press, view)
         queue, begun = self.inputs.queue, False
         try:
             about = about_run(self.tab_run, press.values[1], self.tab_run.read(press.values[3:]))
@@ -155,6 +162,9 @@ class _Handlers(Generic[Query, Made]):
                 async for item in items:
                     begun = not isinstance(item, Waiting)
                     frame = self._waiting(item, now) if isinstance(item, Waiting) else item
+                    if isinstance(frame, Computing):
+                        runs = controller.is_running(press)
+                        frame = view.now() if runs else None
                     yield self._outputs(controller.state, frame)
         except QueueFull as error:
             press.stop.set(str(error))
@@ -166,18 +176,29 @@ class _Handlers(Generic[Query, Made]):
     def _waiting(waiting: Waiting, now: Made | None) -> Frame[Made]:
         return Frame(snippets.waiting(waiting.ahead), now)
 
+    def _view(self, press: Press, now: Made | None) -> RunView[Query, Made]:
+        """The view of a run that has not begun."""
+        sessions, query = self.inputs.sessions, self.tab_run.read(press.values[3:])
+        facts = read_facts(press.values[1])
+        cost = self.tab_run.cost(query, facts, sessions.engine.info.loop_start)
+        pace = sessions.pace
+        known = pace.seconds(cost)
+        expected = None if known is None else known.middle
+        return RunView(self.tab_run, now, cost=cost, expected=expected, pace=pace, stop=press.stop)
+
     def _frames(
-        self, controller: RunController, press: Press, now: Made | None
+        self, controller: RunController, press: Press, view: RunView[Query, Made]
     ) -> Generator[Frame[Made] | None]:
         """The frames of a run whose turn it is."""
+        view.started = time.perf_counter()
         if not controller.start(press):
             return
         path = press.values[1]
-        if now is not None and not self.tab_run.stays(now, path):
-            self.tab_run.release(now, None)
-            now = None
-        view = RunView(self.tab_run, now, stop=press.stop)
-        yield from controller.follow(press, view.frames(self._events(press, now)), view.ending)
+        if view.before is not None and not self.tab_run.stays(view.before, path):
+            self.tab_run.release(view.before, None)
+            view.before = None
+        events = view.frames(self._events(press, view.before))
+        yield from controller.follow(press, events, view.ending)
 
     def stop(self, controller: RunController) -> tuple[Any, ...]:
         """Start and stop button, and the status."""
@@ -260,7 +281,9 @@ def wire_tab_run(
         _wire_press([*values, rerun.is_seen], pressed, handlers.press_if_wanted, rerun.triggers)
     _wire_follow(handlers.follow, presses, values, components)
     _wire_stop(handlers.stop, controller, components)
-    return ShownRun(tab_run, components.results, chosen, own, components.origin)
+    return ShownRun(
+        tab_run, components.results, chosen, own, components.origin, components.expected
+    )
 
 
 def _wire_press(

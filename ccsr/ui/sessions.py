@@ -11,6 +11,7 @@ import gradio as gr
 from ccsr.images.picture import Picture
 from ccsr.inference.estimate_cache import EstimateCache
 from ccsr.inference.events import Engine, Session
+from ccsr.inference.pace import Pace
 from ccsr.ui.inputs import read_picture
 
 MAX_OPEN_BYTES = 512 * 1024**2
@@ -65,6 +66,8 @@ class Sessions:
         self.engine = engine
         self.cache = EstimateCache() if cache is None else cache
         self.max_bytes = max_bytes
+        self.pace = Pace()
+        """How fast runs of all visitors are."""
         # The most recently used last.
         self._opened: dict[str, OpenPicture] = {}
         self._used: Counter[OpenPicture] = Counter()

@@ -7,10 +7,12 @@ from typing import Any
 
 import gradio as gr
 
+from ccsr.inference.pace import Seconds
 from ccsr.ui import snippets
 from ccsr.ui.event_options import PRIVATE, Block, Chosen, changes_of
-from ccsr.ui.inputs import Settings
+from ccsr.ui.inputs import Settings, read_facts
 from ccsr.ui.origin import difference, present_origin
+from ccsr.ui.sessions import Sessions
 from ccsr.ui.tab_run import Inputs, Results, TabRun
 
 PRESENT: dict[str, Any] = {**PRIVATE, "concurrency_id": "present", "concurrency_limit": 1}
@@ -29,6 +31,8 @@ class ShownRun:
     """Those of them that are the tab's own."""
     origin: gr.HTML
     """Says of what the results are."""
+    expected: gr.HTML
+    """Says how long a run of what is chosen will take."""
 
 
 @dataclass(frozen=True)
@@ -46,33 +50,51 @@ def wire_shown_runs(inputs: Inputs, settings: Settings, runs: Sequence[ShownRun]
     for listen in (settings.changed, changes_of([inputs.picture, inputs.reference, *own])):
         listen(*_event(inputs, runs), trigger_mode="always_last", **PRESENT)
     for run in runs:
-        run.results.change(*_event(inputs, [run]), **PRESENT)
+        # Of all: how long the others will take is told from how long this one took.
+        run.results.change(*_event(inputs, runs), **PRESENT)
 
 
 def _event(inputs: Inputs, runs: Sequence[ShownRun]) -> tuple[Any, list[Block], list[gr.HTML]]:
     """Handler, inputs and outputs of an event that tells of these runs."""
     values = [component for run in runs for component in (run.results, *run.chosen)]
-    outputs = [run.origin for run in runs]
-    return functools.partial(_told, runs), [inputs.picture, inputs.reference, *values], outputs
+    outputs = [line for run in runs for line in (run.origin, run.expected)]
+    return (
+        functools.partial(_told, inputs.sessions, runs),
+        [inputs.picture, inputs.reference, *values],
+        outputs,
+    )
 
 
 def _told(
+    sessions: Sessions,
     runs: Sequence[ShownRun],
     picture: str | None,
     reference: str | None,
     *values: Any,  # noqa: ANN401
 ) -> list[str]:
-    """For each run what its results are of."""
+    """For each run what its results are of, and how long the next one will take."""
     rest = iter(values)
     told = []
     for run in runs:
         results, chosen = next(rest), list(_taken(rest, len(run.chosen)))
         told.append(origin_line(run.tab_run, results, chosen, picture, reference))
+        told.append(snippets.expected(expected_seconds(run.tab_run, chosen, picture, sessions)))
     return told
 
 
 def _taken(values: Iterator[Any], count: int) -> Iterable[Any]:
     return (next(values) for _ in range(count))
+
+
+def expected_seconds(
+    tab_run: TabRun[Any, Any], chosen: Sequence[Any], picture: str | None, sessions: Sessions
+) -> Seconds | None:
+    """How long a run of what is chosen will take; None if that is not known, or it is refused."""
+    try:
+        facts, loop_start = read_facts(picture), sessions.engine.info.loop_start
+        return sessions.pace.seconds(tab_run.cost(tab_run.read(chosen), facts, loop_start))
+    except ValueError:
+        return None
 
 
 def origin_line(

@@ -10,7 +10,8 @@ from ccsr.config import COMPACT, DEFAULT_SEED, SamplingConfig
 from ccsr.diffusion.timesteps import LoopStart, timestep_plan
 from ccsr.images.picture import Size
 from ccsr.images.reader_pool import PictureFacts
-from ccsr.inference.events import Decoded, ModelInfo, Progress
+from ccsr.inference.events import ModelInfo, Progress
+from ccsr.inference.pace import Seconds
 
 
 def counted(number: int, noun: str) -> str:
@@ -63,37 +64,47 @@ def model_line(info: ModelInfo) -> str:
     return " · ".join(escape(part) for part in parts)
 
 
-def progress(
-    event: Progress, elapsed: float, done: str = "", share_done: float | None = None
-) -> str:
-    """A bar and a line for a run that has come to `event` after `elapsed` seconds.
+STAGES = {"encoding": "Reading the picture", "refining": "Sharpening", "decoding": "Finishing"}
+"""What a run does, in words for visitors."""
+
+
+def progress(stage: str, share: float, left: float | None, figures: Sequence[str]) -> str:
+    """A bar and a line for a run that is under way.
 
     Args:
-        event: The last network evaluation.
-        elapsed: Seconds.
-        done: The results so far, in words.
-        share_done: Share of the work that is done, by which the time left is estimated: several
-            results take more than network evaluations. None for a run with one result.
+        stage: One of `STAGES`.
+        share: Share of its time that has passed.
+        left: Seconds that are left; None if that is not known.
+        figures: What else is told, for those who know the method.
     """
-    share = event.evaluation / event.total if share_done is None else share_done
-    # The first one includes what is done once only, so it gives no estimate.
-    known = share * (event.evaluation > 1 or share_done is not None)
+    known = "" if left is None else f", {rough(left)} left"
+    return _bar(share, " · ".join([STAGES[stage] + known, *filter(None, figures)]))
+
+
+def evaluation(event: Progress) -> str:
+    """Number, timestep and seeds of a network evaluation."""
     seeds = ", ".join(map(str, event.seeds))
-    words = [
-        f"Network evaluation {event.evaluation} of {event.total}",
-        f"t = {event.timestep}",
-        f"seed {seeds}",
-    ]
-    if 0 < known < 1:
-        words.append(f"about {duration(elapsed * (1 - known) / known)} left")
-    text = " · ".join(words) + (f" · {done}" if done else "")
-    return _bar(share, text)
+    return (
+        f"Network evaluation {event.evaluation} of {event.total} · t = {event.timestep} · "
+        f"seed {seeds}"
+    )
 
 
-def decoding(event: Decoded, done: str) -> str:
-    """A bar and a line for a run that has come to `event`, with its results so far in words."""
-    text = f"Decoded {event.number} of {event.total}"
-    return _bar(event.number / event.total, f"{text} · {done}" if done else text)
+def rough(seconds: float) -> str:
+    """An estimated time: "less than 1 s", "about 5 s", "about 3 min"."""
+    if seconds < 1:
+        return "less than 1 s"
+    return f"about {seconds:.0f} s" if seconds < 100 else f"about {duration(seconds)}"
+
+
+def expected(seconds: Seconds | None) -> str:
+    """A line of how long a run will take; empty if that is not known."""
+    if seconds is None:
+        return ""
+    low, high = round(seconds.low), math.ceil(seconds.high)
+    is_wide = high > 1.5 * seconds.middle and high - low > 1
+    time = f"{max(low, 1)} to {rough(high)[6:]}" if is_wide else rough(seconds.middle)
+    return line(f"Takes {time} on this machine.", "quiet")
 
 
 def waiting(ahead: int = 0) -> str:

@@ -12,8 +12,10 @@ import gradio as gr
 
 from ccsr.config import MAX_RESULT_PIXELS, SamplingConfig
 from ccsr.diffusion.timesteps import LoopStart
+from ccsr.images.picture import Size
 from ccsr.inference.cost import Cost
 from ccsr.inference.events import Decoded, Engine, Progress
+from ccsr.inference.pace import Pace
 from ccsr.inference.sizes import HasSize
 from ccsr.inference.stopping import StopFlag
 from ccsr.ui import snippets
@@ -28,6 +30,8 @@ from ccsr.ui.sessions import OpenPicture, Sessions, open_picture
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+NO_COST = Cost(0, 0, Size(0, 0))
 
 NO_ROOM = "The server has no room for these results now; make fewer at once, or try again later"
 FILES_FAILED = (
@@ -212,7 +216,16 @@ class RunView(Generic[Query, Made]):
     before: Made | None
     """Results of the run before; they stay until there are new ones."""
     made: Made | None = None
-    progress: Progress | Decoded | None = None
+    cost: Cost = NO_COST
+    """What the run costs if nothing of it is there."""
+    expected: float | None = None
+    """Seconds that it takes then; None if that is not known."""
+    pace: Pace = field(default_factory=Pace)
+    """Where its time is recorded."""
+    progress: Progress | None = None
+    """The last network evaluation."""
+    decoded: Decoded | None = None
+    """The last estimate that was decoded, of a run that tells of it."""
     preview: Views | None = None
     started: float = field(default_factory=time.perf_counter)
     stop: StopFlag = field(default_factory=StopFlag)
@@ -228,13 +241,21 @@ class RunView(Generic[Query, Made]):
             for event in events:
                 if isinstance(event, Preview):
                     self.preview = event.views
-                elif isinstance(event, Progress | Decoded):
+                elif isinstance(event, Progress):
                     self.progress = event
+                elif isinstance(event, Decoded):
+                    self.decoded = event
                 else:
                     if self.made is None and self.before is not None:
                         self.tab_run.release(self.before, event)
                     self.made = event
-                yield Frame(self._progress_line(), self._results(), self.preview)
+                    if self._is_whole():
+                        self.pace.record(self.cost, time.perf_counter() - self.started)
+                yield self.now()
+
+    def now(self) -> Frame[Made]:
+        """The frame of a run that is under way."""
+        return Frame(self._progress_line(), self._results(), self.preview)
 
     def ending(self, state: RunState) -> Frame[Made]:
         """The last frame of a run that ends in this state.
@@ -268,21 +289,39 @@ class RunView(Generic[Query, Made]):
             return f"{self.stop.reason} Shown is what there is: {best}. {GOES_ON}"
         return self.stop.reason
 
+    def _is_whole(self) -> bool:
+        """Whether the run has made everything that `cost` counts."""
+        complete = self.made is not None and len(self.made) == self.made.total
+        # Fewer are left where estimates were kept; with guidance each takes two passes.
+        total = 0 if self.progress is None else self.progress.total
+        return complete and self.cost.evaluations in (total, 2 * total)
+
     def _progress_line(self) -> str:
-        several = bool(self.tab_run.noun)
-        done = f"{self._count(self.made)} done" if several and self.made is not None else ""
-        if self.progress is None:
-            return snippets.line(done, "quiet")
-        if isinstance(self.progress, Decoded):
-            return snippets.decoding(self.progress, done)
         elapsed = time.perf_counter() - self.started
-        return snippets.progress(self.progress, elapsed, done, self._share() if several else None)
+        share = self._share()
+        figures = [
+            snippets.evaluation(self.progress) if self.progress and not self.decoded else "",
+            f"Decoded {self.decoded.number} of {self.decoded.total}" if self.decoded else "",
+            f"{self._count(self.made)} done" if self.tab_run.noun and self.made else "",
+        ]
+        left = seconds_left(share, elapsed, self.expected) if self.progress else self.expected
+        return snippets.progress(self._stage(), share, left, figures)
+
+    def _stage(self) -> str:
+        if self.progress is None and self.decoded is None and self.made is None:
+            return "encoding"
+        evaluated = self.progress is None or self.progress.evaluation == self.progress.total
+        return "decoding" if evaluated else "refining"
 
     def _share(self) -> float:
-        """The share of the work that is done; results of a batch of seeds come at its end."""
-        assert isinstance(self.progress, Progress)
-        results = 0 if self.made is None else len(self.made) / self.made.total
-        return (self.progress.evaluation / self.progress.total + results) / 2
+        """The share of the time of the run that has passed."""
+        if self.progress is None and self.made is None:
+            return 0.0
+        evaluated = 1.0 if self.progress is None else self.progress.evaluation / self.progress.total
+        decoded = 0.0 if self.made is None else len(self.made) / self.made.total
+        if self.decoded is not None:
+            decoded = max(decoded, self.decoded.number / self.decoded.total)
+        return self.cost.share_done(evaluated, decoded * self.cost.decodes)
 
     def _count(self, made: Made) -> str:
         return f"{len(made)} of {snippets.counted(made.total, self.tab_run.noun)}"
@@ -296,6 +335,19 @@ def closed_at_end(events: Iterator[T]) -> Generator[Iterator[T]]:
     finally:
         if isinstance(events, Generator):
             events.close()
+
+
+def seconds_left(share: float, elapsed: float, expected: float | None) -> float | None:
+    """Seconds that are left of a run.
+
+    Args:
+        share: Share of its time that has passed, in (0,1].
+        elapsed: Seconds so far.
+        expected: Of the whole run, as known before; it counts the less the more has passed.
+    """
+    if expected is None:
+        return elapsed * (1 - share) / share
+    return (1 - share) * ((1 - share) * expected + elapsed)
 
 
 def results_state(remove: Callable[[Any], None] = release) -> gr.State:

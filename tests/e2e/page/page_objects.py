@@ -118,6 +118,7 @@ class Tab:
         self.panel = self.page.get_by_role("tabpanel").filter(has=self.start)
         self.stop = self.panel.get_by_role("button", name="Stop")
         self.status, self.origin = self.part("status"), self.part("origin")
+        self.expected = self.part("expected")
 
     def part(self, name: str) -> Locator:
         """The element of an id."""

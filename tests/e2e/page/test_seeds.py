@@ -78,7 +78,7 @@ def test_results_stay_while_new_ones_are_made(
     engine.delay = 60
     engine.begun.clear()
     ui.seeds.run()
-    expect(ui.seeds.status).to_contain_text("Waiting")
+    expect(ui.seeds.status).to_contain_text("Reading the picture")
     assert engine.begun.wait(30)
     expect(ui.seeds.gallery).to_have_count(3)
     expect(ui.seeds.facts).to_contain_text("3 of 3")
@@ -100,14 +100,14 @@ def test_blending_follows_the_slider_and_the_chosen_seed(
     expect(facts).to_contain_text("Share of the mean")
     expect(facts).to_contain_text("PSNR")
     evaluations = engine.evaluations
-    ui.set_number("Allowed deviation", "0")
+    ui.set_number("Allowed deviation, grey levels", "0")
     expect(facts).to_contain_text("Share of the mean100.0%")
     ui.seeds.gallery.nth(2).click()
     expect_file(ui.seeds.blended, "agreed-3-0-seed-2.png")
     path = tmp_path / "blended.png"
     ui.seeds.download_blended(path)
     assert load_picture(path).size == (160, 240)
-    ui.set_number("Allowed deviation", "0.1")
+    ui.set_number("Allowed deviation, grey levels", "25")
     expect(facts).to_contain_text("Share of the mean0.0%")
     assert engine.evaluations == evaluations
 

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import re
 import shlex
 import threading
 import time
@@ -64,6 +65,31 @@ def test_progress_and_a_preview_are_seen_while_it_works(
     assert boxes[0] == boxes[1]
     engine.released.set()
     expect(ui.upscale.facts).to_contain_text("240x160")
+
+
+def test_waiting_can_be_read_before_and_during_a_run(
+    ui: CCSRPage, engine: FakeEngine, picture_file: Path
+) -> None:
+    engine.delay = 0.1
+    ui.choose_picture(picture_file)
+    ui.upscale.finish("240x160")
+    # Measured by the run before, for this picture, and for another tab.
+    expect(ui.upscale.expected).to_have_text(re.compile(r"Takes about [1-9]\d? s on this machine"))
+    ui.seeds.open()
+    expect(ui.seeds.expected).to_contain_text("on this machine")
+    ui.upscale.open()
+    engine.delay = 60
+    engine.begun.clear()
+    ui.upscale.seed.fill("1")
+    ui.upscale.run()
+    assert engine.begun.wait(30)
+    expect(ui.upscale.status).to_contain_text(re.compile(r"Reading the picture, about \d+ s left"))
+    engine.delay = 0.3
+    engine.released.set()
+    engine.released.clear()
+    expect(ui.upscale.status).to_contain_text("Sharpening, ")
+    engine.released.set()
+    ui.upscale.expect_ready()
 
 
 def test_estimates_are_freed_when_the_visitor_leaves(

@@ -2,6 +2,7 @@
 
 import contextvars
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -9,7 +10,7 @@ from contextlib import aclosing
 import pytest
 
 from ccsr.inference.stopping import StopFlag, Stopped, check_stop
-from ccsr.ui.compute_thread import compute, compute_steps
+from ccsr.ui.compute_thread import Computing, compute, compute_steps
 from tests.fakes import run_coroutine
 
 asking: contextvars.ContextVar[str] = contextvars.ContextVar("asking", default="nobody")
@@ -81,6 +82,15 @@ def test_others_have_their_turn_between_two_steps() -> None:
 def test_the_work_knows_who_asks() -> None:
     asking.set("a visitor")
     assert compute(asking.get) == "a visitor"
+
+
+def test_a_long_step_is_told_of_while_it_is_computed() -> None:
+    def work() -> Generator[int]:
+        time.sleep(0.5)
+        yield 1
+
+    told = run_coroutine(all_of(steps_of(work())))
+    assert [type(item) for item in told] == [Computing, int]
 
 
 def test_stop_ends_a_step_that_looks_at_it() -> None:

@@ -1,13 +1,18 @@
 import shlex
 from pathlib import Path
 
+import pytest
+
 from ccsr.cli import parser
 from ccsr.config import SamplingConfig
 from ccsr.inference.events import Progress
+from ccsr.inference.pace import Seconds
 from ccsr.ui import snippets
 from ccsr.ui.inputs import (
     FIELDS,
 )
+
+EVALUATION = Progress(8, 16, 500, (3,), None)
 
 
 def test_the_cost_of_a_setting_is_told() -> None:
@@ -23,23 +28,29 @@ def test_the_cost_counts_from_where_the_model_starts() -> None:
     assert "7 refinement steps, 8 network" in snippets.cost_line(a1, "official")
 
 
-def test_progress_tells_what_is_left_once_it_is_known() -> None:
-    first = Progress(1, 16, 999, (3,), None)
-    assert "left" not in snippets.progress(first, 4.0)
-    middle = Progress(8, 16, 500, (3,), None)
-    assert "about 4.0 s left" in snippets.progress(middle, 4.0)
-    assert 'aria-valuenow="50.0"' in snippets.progress(middle, 4.0)
-    # With many results, those that are there foretell the rest.
-    assert "left" not in snippets.progress(middle, 4.0, share_done=0)
-    assert "about 12 s left" in snippets.progress(middle, 4.0, share_done=0.25)
+def test_progress_says_in_words_first_what_is_done_and_left() -> None:
+    told = snippets.progress("refining", 0.25, 4.6, [snippets.evaluation(EVALUATION), ""])
+    assert "Sharpening, about 5 s left · Network evaluation 8 of 16 · t = 500 · seed 3" in told
+    assert 'aria-valuenow="25.0"' in told
+    assert ">Reading the picture<" in snippets.progress("encoding", 0, None, [])
+    assert "Finishing, less than 1 s left<" in snippets.progress("decoding", 0.9, 0.3, [])
 
 
-def test_the_bar_shows_the_share_by_which_the_time_is_told() -> None:
-    last = Progress(16, 16, 333, (3,), None)
-    assert 'aria-valuenow="100.0"' in snippets.progress(last, 4.0)
-    half = snippets.progress(last, 4.0, share_done=0.5)
-    assert 'aria-valuenow="50.0"' in half
-    assert "about 4.0 s left" in half
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (Seconds(1.9, 2.2), "about 2 s"),
+        (Seconds(4, 16), "4 to 16 s"),
+        (Seconds(0.2, 0.4), "less than 1 s"),
+        (Seconds(150, 170), "about 3 min"),
+    ],
+)
+def test_an_estimate_is_a_range_where_it_is_not_sure(seconds: Seconds, text: str) -> None:
+    assert f"Takes {text} on this machine" in snippets.expected(seconds)
+
+
+def test_no_time_is_told_before_any_is_known() -> None:
+    assert snippets.expected(None) == ""
 
 
 def test_small_scores_keep_their_digits() -> None:

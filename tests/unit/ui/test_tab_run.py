@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from collections.abc import Generator
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import pytest
 from ccsr.images.picture import Size
 from ccsr.inference.cost import Cost
 from ccsr.inference.events import Decoded, Progress
+from ccsr.inference.pace import Pace
 from ccsr.ui.loupe import View, Views
 from ccsr.ui.run_controller import RunState
-from ccsr.ui.tab_run import Preview, RunEvent, RunView, TabRun
+from ccsr.ui.tab_run import Preview, RunEvent, RunView, TabRun, seconds_left
 
+COST = Cost(5, 1, Size(100, 100))
 PAIR = Views((View("Bicubic", Path("bicubic.png")), View("Estimate", Path("preview.png"))))
 
 
@@ -26,15 +29,15 @@ class Made:
         return self.count
 
 
-def no_cost(*_: object) -> Cost:
-    return Cost(0, 0, Size(0, 0))
+def cost(*_: object) -> Cost:
+    return COST
 
 
 def tab_run(noun: str = "seed") -> TabRun[None, Made]:
     def finish(made: Made) -> Made:
         return dataclasses.replace(made, finished=True)
 
-    return TabRun(lambda _: None, lambda _: iter(()), no_cost, "test", noun=noun, finish=finish)
+    return TabRun(lambda _: None, lambda _: iter(()), cost, "test", noun=noun, finish=finish)
 
 
 def progress(evaluation: int) -> Progress:
@@ -63,11 +66,50 @@ def test_earlier_results_stay_until_there_are_new_ones(tmp_path: Path) -> None:
 
 def test_status_follows_the_progress(tmp_path: Path) -> None:
     view = RunView(tab_run(), None)
+    assert "Reading the picture" in view.now().status
     given = progress(2), Decoded(5, 6), Made(tmp_path, 2)
     statuses = [frame.status for frame in view.frames(events(*given))]
+    assert "Sharpening" in statuses[0]
     assert "Network evaluation 2 of 4" in statuses[0]
     assert "Decoded 5 of 6" in statuses[1]
     assert "2 of 3 seeds done" in statuses[2]
+
+
+def test_every_stage_has_its_share_of_the_bar() -> None:
+    view = RunView(tab_run(""), None, cost=COST, expected=20.0)
+    assert "Reading the picture, about 20 s left" in view.now().status
+    assert 'aria-valuenow="0.0"' in view.now().status
+    stages = [
+        re.search(r'valuenow="([0-9.]+)".*>(\w+), ', frame.status)
+        for frame in view.frames(events(progress(2), progress(4)))
+    ]
+    # Of 5 for the encoding, 5 for the evaluations and 10 for the decoding.
+    assert [found.groups() for found in stages if found] == [
+        ("37.5", "Sharpening"),
+        ("50.0", "Finishing"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("share", "elapsed", "expected", "left"),
+    [(0.5, 4.0, None, 4.0), (0.25, 1.0, None, 3.0), (0.5, 4.0, 20.0, 7.0), (1.0, 4.0, 20.0, 0.0)],
+)
+def test_what_is_known_before_counts_the_less_the_more_has_passed(
+    share: float, elapsed: float, expected: float | None, left: float
+) -> None:
+    assert seconds_left(share, elapsed, expected) == pytest.approx(left)
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "is_measured"), [(5, 3, True), (4, 3, False), (5, 2, False)]
+)
+def test_only_a_run_that_made_everything_is_measured(
+    total: int, count: int, is_measured: bool
+) -> None:
+    last, pace = Progress(total, total, 0, (0,), None), Pace()
+    view = RunView(tab_run(), None, cost=COST, pace=pace)
+    list(view.frames(events(last, Made(Path(), count))))
+    assert (pace.seconds(COST) is not None) is is_measured
 
 
 def test_preview_is_shown_at_once_and_with_the_progress_that_follows() -> None:

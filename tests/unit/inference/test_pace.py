@@ -1,0 +1,57 @@
+"""How long a run takes, told from earlier ones."""
+
+import pytest
+
+from ccsr.images.picture import Size
+from ccsr.inference.cost import Cost
+from ccsr.inference.pace import Pace, warm_up
+from tests.fakes import FakeEngine
+
+
+def cost(side: int, evaluations: int = 16) -> Cost:
+    return Cost(evaluations, 1, Size(side, side))
+
+
+def test_nothing_is_known_before_the_first_run() -> None:
+    pace = Pace()
+    assert pace.seconds(cost(512)) is None
+    pace.record(cost(512), 2.0)
+    assert pace.seconds(Cost(0, 0, Size(0, 0))) is None
+
+
+def test_a_run_like_an_earlier_one_takes_as_long() -> None:
+    pace = Pace()
+    pace.record(cost(512), 2.0)
+    found = pace.seconds(cost(512))
+    assert found is not None
+    assert (found.low, found.middle, found.high) == pytest.approx((2, 2, 2))
+
+
+def test_times_grow_with_pixels_and_become_less_certain() -> None:
+    pace = Pace()
+    pace.record(cost(512), 2.0)
+    found = pace.seconds(cost(1024))
+    assert found is not None
+    assert found.middle == pytest.approx(8)
+    assert found.low < 6 < 10 < found.high
+
+
+def test_the_most_similar_runs_count() -> None:
+    pace = Pace()
+    for _ in range(5):
+        pace.record(cost(256), 3.0)
+        pace.record(cost(1024), 16.0)
+    found = pace.seconds(cost(1024))
+    assert found is not None
+    assert found.middle == pytest.approx(16)
+    pace.record(cost(1024), 32.0)
+    found = pace.seconds(cost(1024))
+    assert found is not None
+    assert found.high == pytest.approx(32)
+
+
+def test_times_are_known_after_warming_up() -> None:
+    pace, engine = Pace(), FakeEngine()
+    warm_up(engine, pace)
+    assert engine.evaluations == 3 * 16
+    assert pace.seconds(cost(512)) is not None
