@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     seeds_parser = commands.add_parser("seeds", help="measure how much results vary over seeds")
     _add_seeds(seeds_parser, DEFAULT_NUM_SEEDS)
     _add_common(seeds_parser)
-    seeds_parser.add_argument("--agreement", type=AGREEMENT.from_text, metavar="STD",
+    seeds_parser.add_argument("--agreement", type=AGREEMENT.from_text, metavar="LEVELS",
                               help=_text(AGREEMENT.help, None))  # fmt: skip
     seeds_parser.set_defaults(command="seeds")
 

@@ -29,6 +29,7 @@ from ccsr.config import (
     parse_seeds,
 )
 from ccsr.evaluation import tradeoff
+from ccsr.evaluation.heatmap import GREY_LEVELS
 from ccsr.evaluation.metrics import check_measurable, make_scorer, measure
 from ccsr.evaluation.plots import TRADEOFF_PLOT, tradeoff_figure, write_png
 from ccsr.evaluation.report import (
@@ -175,7 +176,9 @@ def _write_blended(
     """Write the result of a seed, blended with the mean where the seeds disagree; its summary."""
     result = READERS.picture(options.output / picture_name(seed), MAX_RESULT_PIXELS)
     pixels = report.pixels
-    blended = blend_with_mean(result.rgb, pixels.mean, pixels.l_std_map, options.agreement)
+    blended = blend_with_mean(
+        result.rgb, pixels.mean, pixels.l_std_map, options.agreement / GREY_LEVELS
+    )
     picture = dataclasses.replace(result, rgb=blended.rgb)
     save_png(options.output / blended_name(seed), picture, overwrite=options.overwrite)
     scores = {} if reference is None else measure(blended.rgb, reference.rgb)

@@ -244,14 +244,14 @@ class RunConfig(Config):
         description="With how many seeds each variant is run, to show its best, its worst and "
         "their standard deviation.",
     )
-    agreement: Annotated[float, Step(0.0005)] = Field(
-        default=0.02,
+    agreement: Annotated[float, Step(0.1)] = Field(
+        default=5.0,
         ge=0,
-        le=0.1,
-        title="Allowed deviation",
-        description="Blend a result with the mean of the seeds where their standard deviation, of "
-        "pixels in [0, 1], exceeds this, softly: keeps the detail that the seeds agree on. 0 gives "
-        "the mean everywhere.",
+        le=25,
+        title="Allowed deviation, grey levels",
+        description="Blend a result with the mean of the seeds where their standard deviation, in "
+        "grey levels of 255 as in the map, exceeds this, softly: keeps the detail that the seeds "
+        "agree on. 0 gives the mean everywhere.",
     )
 
 

@@ -38,8 +38,10 @@ HALO = (0.5, 0.5, 0.5)
 SIZE_INCHES = (6.4, 4.2)
 SVG_DPI = 72
 PNG_DPI = 160
-LABEL_OFFSETS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 3), (1, -3), (-1, 3), (-1, -3))
+LABEL_OFFSETS = tuple((x, y * up) for up in (1, 3, 5, 7) for x in (1, -1) for y in (1, -1))
 """Where a label may stand about its dot, in steps to the right and upwards; the preferred first."""
+LABEL_MARGIN = 2
+"""Between a label and dots or other labels, in points."""
 DOT_RADIUS = 5
 """Of the dots, in points."""
 HALO_RADIUS = 18
@@ -179,10 +181,7 @@ def separate_labels(figure: Figure, labels: Sequence[Annotation]) -> None:
     """
     figure.draw_without_rendering()
     dots = [label.axes.transData.transform(label.xy) for label in labels if label.axes]
-    taken = [
-        Bbox.from_bounds(x - DOT_RADIUS, y - DOT_RADIUS, 2 * DOT_RADIUS, 2 * DOT_RADIUS)
-        for x, y in dots
-    ]
+    taken = [Bbox([dot, dot]).padded(DOT_RADIUS) for dot in dots]
     for label, dot in zip(labels, dots, strict=True):
 
         def faults(offset: tuple[int, int], label: Annotation = label, dot: Any = dot) -> Any:  # noqa: ANN401
@@ -190,7 +189,7 @@ def separate_labels(figure: Figure, labels: Sequence[Annotation]) -> None:
             nearest = min(_distance(box, other) for other in dots)
             return any(box.overlaps(other) for other in taken), _distance(box, dot) > nearest
 
-        taken.append(_moved(label, min(LABEL_OFFSETS, key=faults)))
+        taken.append(_moved(label, min(LABEL_OFFSETS, key=faults)).padded(LABEL_MARGIN))
 
 
 def _moved(label: Annotation, offset: tuple[int, int]) -> Bbox:

@@ -85,7 +85,7 @@ window.ccsrLoupe = (() => {
                 this[side] = names.includes(chosen) ? chosen : value[side];
             }
             if (isOther || value.asked !== this.asked) this.mode = value.mode;
-            this.asked = value.asked;
+            Object.assign(this, { asked: value.asked, opens: value.opens });
             this.element.style.setProperty("--columns", value.columns || "auto-fill");
             this.element.style.setProperty("--least", value.columns ? "0px" : "min(180px, 47%)");
             const size = `${value.width}x${value.height}`;
@@ -348,7 +348,7 @@ window.ccsrLoupe = (() => {
 
         open(all) {
             this.mode = "slide";
-            this.choose("right", all.names[0]);
+            this.choose(this.opens, all.names[0]);
         }
 
         listenToMouse(all, at) {

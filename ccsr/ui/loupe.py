@@ -15,6 +15,7 @@ from PIL import Image
 from ccsr.evaluation import heatmap
 from ccsr.whole_file import whole_file
 
+Side = Literal["left", "right"]
 Mode = Literal["slide", "flicker", "pair", "all"]
 """Two pictures with a border between them, in turn, side by side; or all pictures."""
 
@@ -42,6 +43,8 @@ class Views:
     """Of what it is compared with; by default the second. A visitor's choice stays."""
     mode: Mode = "slide"
     """At first; a visitor's choice stays."""
+    opens: Side = "right"
+    """Where a picture is shown that is clicked among all of them, in the place of another."""
     columns: int = 0
     """Of all pictures; 0: as many as fit."""
     asked: int = 0
@@ -80,6 +83,7 @@ class Loupe(gr.HTML):
             "left": value.left or names[0],
             "right": value.right or names[min(1, len(names) - 1)],
             "mode": value.mode,
+            "opens": value.opens,
             "columns": value.columns,
             "asked": value.asked,
             "palette": [bytes(color).hex() for color in palette()],

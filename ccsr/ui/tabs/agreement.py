@@ -10,6 +10,7 @@ import gradio as gr
 import numpy as np
 
 from ccsr.config import AGREEMENT, DEFAULT_AGREEMENT, MAX_RESULT_PIXELS
+from ccsr.evaluation.heatmap import GREY_LEVELS
 from ccsr.evaluation.metrics import METRICS, measure
 from ccsr.evaluation.stability import blend_with_mean
 from ccsr.images.reading import load_picture
@@ -58,6 +59,11 @@ def _show(run: SeedRun | None, choice: str | None, threshold: float) -> tuple[An
 def blend(run: SeedRun, source: Path, threshold: float) -> tuple[Path, str]:
     """Write the result in `source`, blended with the mean.
 
+    Args:
+        run: The results.
+        source: One of its pictures.
+        threshold: The deviation that is allowed, in grey levels.
+
     Returns:
         Path of the blended picture, and its facts as HTML.
 
@@ -66,7 +72,9 @@ def blend(run: SeedRun, source: Path, threshold: float) -> tuple[Path, str]:
     """
     AGREEMENT.validate(threshold, AGREEMENT.label)
     picture, mean = (load_picture(p, max_pixels=MAX_RESULT_PIXELS) for p in (source, run.mean))
-    result = blend_with_mean(picture.rgb, mean.rgb, np.load(run.l_std_numbers), threshold)
+    result = blend_with_mean(
+        picture.rgb, mean.rgb, np.load(run.l_std_numbers), threshold / GREY_LEVELS
+    )
     for old in sorted(run.folder.glob("agreed-*"), key=_age)[:-KEPT_PICTURES]:
         old.unlink(missing_ok=True)
     name = f"agreed-{len(run.seeds)}-{threshold:g}-{source.name}"

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,12 @@ from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
 from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
-from ccsr.ui.files import new_folder
+from ccsr.ui.files import bicubic, new_folder
 from ccsr.ui.inputs import (
     MAX_FRACTIONS_LENGTH,
+    STEPS,
     Settings,
+    blank,
     number_slider,
     read_config,
     read_fractions,
@@ -66,6 +68,8 @@ HELP = (
     "NIQE without. Bars: one G-STD over the seeds; differences within them are none. Click a point "
     "to see its picture; A1 to A4 and CCSR are settings of the paper."
 )
+ENLARGED = "Bicubic"
+"""Name of the bicubic enlargement among the pictures."""
 WIDEST = {"t_max": 1.0, "t_min": 0.0}
 """Values of the swept settings while the others are read."""
 CHOICES: dict[str, Any] = {
@@ -101,6 +105,10 @@ class Sweep:
     origin: Origin
     folder: Path
     total: int
+    bicubic: Path
+    """The picture enlarged bicubically."""
+    baseline: dict[str, float]
+    """Its scores."""
     points: tuple[Point, ...] = ()
     pictures: tuple[Path, ...] = ()
     """One for each point."""
@@ -119,6 +127,8 @@ class _SweepView:
     panel: gr.Column
     plot: gr.HTML
     loupe: Loupe
+    use: gr.Button
+    """Sets t_max and t_min of the point that is looked at."""
     table: gr.HTML
     files: gr.Files
 
@@ -140,7 +150,7 @@ def build_tradeoff_tab(engine: Engine, inputs: Inputs, settings: Settings) -> Bu
     lines = status_lines("sweep", HINT)
     view = _sweep_view()
     results = results_state()
-    _wire_view(view, results)
+    _wire_view(view, results, settings)
     _wire_cost(cost, swept, settings, engine.info.loop_start)
     components = RunComponents(*buttons, *lines, results)
     run = wire_tab_run(TAB_RUN, inputs, components, swept, settings)
@@ -157,19 +167,24 @@ def _sweep_view() -> _SweepView:
                 gr.HTML(snippets.line(HELP, "quiet"))
             with gr.Column(min_width=280):
                 loupe = Loupe(elem_id="sweep-loupe")
+                use = gr.Button("Use this setting", size="md", elem_id="sweep-use")
         table = gr.HTML(elem_id="sweep-table")
         files = gr.Files(label="CSV, JSON, PNG", interactive=False, elem_id="sweep-files")
-    return _SweepView(panel, plot, loupe, table, files)
+    return _SweepView(panel, plot, loupe, use, table, files)
 
 
-def _wire_view(view: _SweepView, results: gr.State) -> None:
-    """Show the points, and the picture of a point that is clicked."""
+def _wire_view(view: _SweepView, results: gr.State, settings: Settings) -> None:
+    """Show the points and the picture of a point that is clicked, whose setting can be used."""
     # How often a point was clicked, and the last one.
     clicks = gr.State((0, None))
     results.change(
         _show, [results, clicks], view.components(), trigger_mode="always_last", **CHOICES
     )
-    view.plot.click(_clicked, [results, clicks], [view.loupe, clicks], **CHOICES)
+    looking = [results, clicks]
+    view.plot.click(_clicked, looking, [view.loupe, view.use, clicks], **CHOICES)
+    view.loupe.select(_looked_at, looking, [view.use, clicks], **CHOICES)
+    set_values = [*(settings.components[step] for step in STEPS), settings.settled]
+    view.use.click(_use, [*looking, *set_values], set_values, concurrency_limit=None, **PRIVATE)
 
 
 def _wire_cost(
@@ -212,29 +227,57 @@ def cost_line(loop_start: LoopStart, *values: Any) -> str:  # noqa: ANN401
 
 def _show(sweep: Sweep | None, clicks: Clicks) -> tuple[Any, ...]:
     if sweep is None or not sweep.points:
-        return gr.update(visible=False), *[gr.skip()] * 4
+        return gr.update(visible=False), *[gr.skip()] * 5
     names = [name_of(point) for point in sweep.points]
     alt = f"Fidelity against perception of {len(names)} settings"
-    drawing = svg(tradeoff_figure(sweep.points), alt)
+    drawing = svg(tradeoff_figure(sweep.points, sweep.baseline), alt)
     for index, name in enumerate(names):
         drawing = focusable(drawing, f"point-{index}", "button", name)
     return (
         gr.update(visible=True),
         drawing,
         views_of(sweep, clicks),
-        points_table(sweep.points),
+        _use_update(sweep, clicks),
+        points_table(sweep.points, sweep.baseline),
         [str(path) for path in sweep.files] or None,
     )
 
 
 def views_of(sweep: Sweep, clicks: Clicks) -> Views:
     """The pictures of all points: that of CCSR, and the last, or that of the last click."""
-    number, clicked = clicks
+    number, _ = clicks
     names = [name_of(point) for point in sweep.points]
     labels = [preset_label(point) for point in sweep.points]
     first = names[labels.index("CCSR")] if "CCSR" in labels else names[0]
-    views = tuple(map(View, names, sweep.pictures))
-    return Views(views, first, clicked if clicked in names else names[-1], asked=number)
+    views = (*map(View, names, sweep.pictures), View(ENLARGED, sweep.bicubic))
+    return Views(views, first, name_of(looked_at(sweep, clicks)), asked=number)
+
+
+def looked_at(sweep: Sweep, clicks: Clicks) -> Point:
+    """The point that was clicked last; that of CCSR, or the last, before any was."""
+    named = {name_of(point): point for point in sweep.points}
+    return named.get(clicks[1] or "", sweep.points[-1])
+
+
+def _use_update(sweep: Sweep, clicks: Clicks) -> Any:  # noqa: ANN401
+    return gr.update(value=f"Use {name_of(looked_at(sweep, clicks))}")
+
+
+def _use(sweep: Sweep | None, clicks: Clicks, *values: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    """Values of t_max, t_min and S of the point, and the count of values received at once."""
+    *steps, count = values
+    if sweep is None or not sweep.points:
+        return *map(blank, steps), count
+    config = looked_at(sweep, clicks).config
+    return *(getattr(config, step) for step in STEPS), count + 1
+
+
+def _looked_at(sweep: Sweep | None, clicks: Clicks, event: gr.EventData) -> tuple[Any, Any]:
+    """The button and the last click, after a picture was chosen in the loupe."""
+    if sweep is None or event.right not in map(name_of, sweep.points):
+        return gr.skip(), gr.skip()
+    clicks = clicks[0], str(event.right)
+    return _use_update(sweep, clicks), clicks
 
 
 def name_of(point: Point) -> str:
@@ -244,23 +287,26 @@ def name_of(point: Point) -> str:
     return f"{preset}: {pair}" if preset else pair
 
 
-def _clicked(sweep: Sweep | None, clicks: Clicks, event: gr.EventData) -> tuple[Any, Any]:
+def _clicked(sweep: Sweep | None, clicks: Clicks, event: gr.EventData) -> tuple[Any, ...]:
     if sweep is None or not 0 <= event.index < len(sweep.points):
-        return gr.skip(), gr.skip()
+        return (gr.skip(),) * 3
     clicks = clicks[0] + 1, name_of(sweep.points[event.index])
-    return views_of(sweep, clicks), clicks
+    return views_of(sweep, clicks), _use_update(sweep, clicks), clicks
 
 
-def points_table(points: Sequence[Point]) -> str:
-    """The numbers of all points."""
+def points_table(points: Sequence[Point], baseline: Mapping[str, float]) -> str:
+    """The numbers of all points, and of the bicubic enlargement."""
     across, upwards = tradeoff_axes(points)
-    rows = [
-        (name_of(point), [point.scores[name] for name in points[0].scores]
-         + ([] if point.l_std is None else [point.l_std]))
-        for point in points
-    ]  # fmt: skip
-    scores = [SCORE_LABELS[name] for name in points[0].scores]
-    heads = ["", *scores, *([] if points[0].l_std is None else ["L-STD"])]
+    has_l_std = points[0].l_std is not None
+    rows: list[tuple[str, Sequence[float | None]]] = []
+    for name, scores, l_std in (
+        *((name_of(point), point.scores, point.l_std) for point in points),
+        (ENLARGED, baseline, None),
+    ):
+        row: list[float | None] = [scores[score] for score in points[0].scores]
+        rows.append((name, [*row, l_std] if has_l_std else row))
+    heads = ["", *(SCORE_LABELS[name] for name in points[0].scores)]
+    heads += ["L-STD"] if has_l_std else []
     return snippets.table(heads, rows) + snippets.line(f"{across.label}. {upwards.label}.", "quiet")
 
 
@@ -285,7 +331,10 @@ def sweep_settings(job: Job[Query, Sweep]) -> Iterator[Progress | Decoded | Swee
     configs, seeds = job.query
     picture = job.source.picture
     scorer = make_scorer(picture, read_reference(job.reference, picture, configs[0]))
-    sweep, loop_start = Sweep(job.origin, new_folder(), len(configs)), job.engine.info.loop_start
+    enlarged, folder = bicubic(picture, target_size(picture, configs[0])), new_folder()
+    save_png(folder / "bicubic.png", enlarged)
+    baseline, loop_start = scorer(enlarged.rgb), job.engine.info.loop_start
+    sweep = Sweep(job.origin, folder, len(configs), folder / "bicubic.png", baseline)
     work = tradeoff.sweep(job.source.session, configs, seeds, scorer, loop_start)
     with closed_at_end(work) as events:
         for event in events:
@@ -306,7 +355,7 @@ def sweep_settings(job: Job[Query, Sweep]) -> Iterator[Progress | Decoded | Swee
 def with_files(sweep: Sweep) -> Sweep:
     """The sweep with its files."""
     files = write_points(sweep.folder, sweep.points)
-    plot = write_png(tradeoff_figure(sweep.points), sweep.folder / TRADEOFF_PLOT)
+    plot = write_png(tradeoff_figure(sweep.points, sweep.baseline), sweep.folder / TRADEOFF_PLOT)
     return dataclasses.replace(sweep, files=(*files, plot))
 
 

@@ -41,7 +41,8 @@ HINT = snippets.hint(
     "from pure noise at T over t_max to t_min, decoded one by one.",
 )
 HELP = (
-    "Each picture is the estimate of the clean result at one timestep. With a reference the plot "
+    "Each picture is the estimate of the clean result at one timestep; click one to see it beside "
+    "the last. With a reference the plot "
     "shows how PSNR and LPIPS change; without one, PSNR to the input and sharpness. Drag t_max or "
     "t_min in the plot, or move them with the arrow keys, to change the setting."
 )
@@ -209,7 +210,9 @@ def _show(trajectory: Trajectory | None, t_max: float, t_min: float) -> tuple[An
     if trajectory is None or not trajectory.pictures:
         return gr.update(visible=False), gr.skip(), gr.skip()
     names = [f"t = {timestep}" for timestep in trajectory.timesteps]
-    strip = Views(tuple(map(View, names, trajectory.pictures)), names[0], names[-1], "all")
+    strip = Views(
+        tuple(map(View, names, trajectory.pictures)), names[0], names[-1], "all", opens="left"
+    )
     return gr.update(visible=True), strip, plot_of(trajectory, t_max, t_min)
 
 

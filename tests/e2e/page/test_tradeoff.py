@@ -34,8 +34,34 @@ def test_sweep_draws_its_points_and_shows_the_one_that_is_clicked(
     ui.tradeoff.points.nth(0).focus()
     ui.page.keyboard.press("Enter")
     expect_file(ui.tradeoff.right, "t_max-0.5_t_min-0.3333_seed-0.png")
-    row = ui.tradeoff.table.get_by_role("rowheader", name="A1: t_max 0.5, t_min 0.3333")
-    expect(row).to_be_visible()
+    for name in ("A1: t_max 0.5, t_min 0.3333", "Bicubic"):
+        expect(ui.tradeoff.table.get_by_role("rowheader", name=name)).to_be_visible()
+    expect(ui.tradeoff.loupe.image("Bicubic")).to_have_count(0)
+    ui.tradeoff.loupe.choose("Left", "Bicubic")
+    expect_file(ui.tradeoff.left, "bicubic.png")
+
+
+def test_the_setting_of_a_point_is_used_on_the_other_tabs(
+    ui: CCSRPage, engine: FakeEngine, picture_file: Path
+) -> None:
+    ui.choose_picture(picture_file)
+    ui.choose_number("Steps of the grid (S)", "30")
+    ui.tradeoff.run_sweep("0.5, 0.6667", "0.3333, 0.5", 2)
+    expect(ui.tradeoff.points).to_have_count(4)
+    ui.tradeoff.expect_ready()
+    ui.tradeoff.points.nth(1).focus()
+    ui.page.keyboard.press("Enter")
+    use = ui.page.locator("#sweep-use")
+    expect(use).to_have_text("Use t_max 0.5, t_min 0.5")
+    use.click()
+    expect(ui.number("t_max")).to_have_value("0.5")
+    expect(ui.number("t_min")).to_have_value("0.5")
+    expect(ui.number("Steps of the grid (S)")).to_have_value("30")
+    # What is chosen in the loupe is used as well.
+    ui.tradeoff.loupe.choose("Right", "t_max 0.6667, t_min 0.3333")
+    expect(use).to_have_text("Use t_max 0.6667, t_min 0.3333")
+    use.click()
+    expect(ui.number("t_max")).to_have_value("0.6667")
 
 
 def test_sweep_without_settings_in_order_is_refused(

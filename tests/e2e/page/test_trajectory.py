@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from ccsr.config import SamplingConfig
 from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.evaluation.report import read_settings
-from tests.e2e.page.page_objects import CCSRPage, box_at_rest
+from tests.e2e.page.page_objects import CCSRPage, LoupePart, box_at_rest
 from tests.fakes import FakeEngine
 
 pytestmark = pytest.mark.e2e
@@ -20,6 +20,21 @@ def show_trajectory(ui: CCSRPage) -> None:
     ui.trajectory.open()
     ui.trajectory.run()
     expect(ui.trajectory.strip).to_have_count(EVALUATIONS)
+
+
+def test_a_frame_that_is_clicked_is_shown_large_beside_the_last(
+    ui: CCSRPage, picture_file: Path
+) -> None:
+    ui.choose_picture(picture_file)
+    show_trajectory(ui)
+    ui.trajectory.expect_ready()
+    loupe = LoupePart(ui.trajectory.part("strip"))
+    small = box_at_rest(ui.trajectory.strip.nth(3))["width"]
+    ui.trajectory.strip.nth(3).click()
+    expect(ui.trajectory.strip).to_have_count(2)
+    captions = loupe.cells.locator("figcaption")
+    expect(captions).to_have_text(["t = 613", "t = 341"])
+    assert box_at_rest(ui.trajectory.strip.first)["width"] > 2 * small
 
 
 def test_the_run_that_was_made_before_is_not_made_again(

@@ -138,6 +138,22 @@ def test_labels_of_points_that_lie_close_do_not_cover_each_other() -> None:
     assert all(figure.bbox.x0 < box.x0 and box.x1 < figure.bbox.x1 for box in boxes)
 
 
+def test_labels_touch_neither_each_other_nor_a_dot() -> None:
+    """With six settings at nearly one place, as A3 and A4 are."""
+    points = [
+        Point(CONFIGS[1].replace(t_max=0.9 - 0.01 * i), 16, (0, 1), scores, 0.01)
+        for i, scores in enumerate(
+            {"psnr": 25 + 0.03 * (i % 3), "lpips": 0.3 + 0.002 * (i // 3)} for i in range(6)
+        )
+    ]
+    far = Point(SamplingConfig(), 16, (0, 1), {"psnr": 27.0, "lpips": 0.4}, 0.01)
+    figure = drawn([*points, far])
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    dots = [figure.axes[0].transData.transform(text.xy) for text in figure.axes[0].texts]
+    assert not any(a.padded(1).overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert all(np.hypot(*(d - np.clip(d, b.min, b.max))) >= 4 for d in dots for b in boxes)
+
+
 def drawings() -> list[str]:
     """Everything that a page draws."""
     trajectory = trajectory_figure([999, 658, 341], {"PSNR": [25, 26, 27]}, {"t_max": 658})
