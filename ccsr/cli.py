@@ -125,7 +125,7 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
     ):  # fmt: skip
         command.add_argument(flag, action="append", default=[], metavar=value,
                              help=f"{help}; can be given several times")  # fmt: skip
-    _add_fields(command, EvaluationConfig)
+    add_fields(command, EvaluationConfig)
     add_model(command, COMPACT)
 
 
@@ -143,7 +143,7 @@ def _add_common(command: argparse.ArgumentParser, without: Sequence[str] = ()) -
                          help="folder to write into; made if it is not there")  # fmt: skip
     command.add_argument("--overwrite", action="store_true", help="replace files that are there")
     add_model(command, COMPACT)
-    _add_fields(command, SamplingConfig, without)
+    add_fields(command, SamplingConfig, without)
 
 
 def add_model(command: argparse.ArgumentParser, default: str) -> None:
@@ -152,7 +152,7 @@ def add_model(command: argparse.ArgumentParser, default: str) -> None:
                          help=_text(f"{COMPACT} (ships with the product), a model folder, or "
                                     "owner/name on the Hugging Face hub, or owner/name@revision.",
                                     default))  # fmt: skip
-    _add_fields(command, LoadingConfig)
+    add_fields(command, LoadingConfig)
 
 
 def config_of(config_type: type[C], options: argparse.Namespace) -> C:
@@ -165,7 +165,7 @@ def config_of(config_type: type[C], options: argparse.Namespace) -> C:
     return config_type(**{n: given[n] for n in field_names(config_type) if n in given})
 
 
-def _add_fields(
+def add_fields(
     command: argparse.ArgumentParser, config_type: type[Config], without: Sequence[str] = ()
 ) -> None:
     """An option for every field of a config class."""

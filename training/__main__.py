@@ -4,12 +4,12 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from tqdm import tqdm
 
-from ccsr.option import field_names, option
+from ccsr.cli import add_fields, config_of
 from ccsr.whole_file import lacks_space
 from training.config import RECIPES, MachineConfig, load_recipe, recipe_path
 from training.loop import TrainStep
@@ -51,12 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
                         help="say in tables what the run needs: pictures, judges, disk, memory, "
                         "time; a few optimiser steps are tried out in a folder of their "
                         "own")  # fmt: skip
-    for name in field_names(MachineConfig):
-        about = option(MachineConfig, name)
-        kind: dict[str, Any] = {"type": about.from_text}
-        if about.value_type is bool:
-            kind = {"action": argparse.BooleanOptionalAction}
-        parser.add_argument(about.flag, default=about.default, help=about.help, **kind)
+    add_fields(parser, MachineConfig)
     options = parser.parse_args(arguments)
     try:
         run_steps(options)
@@ -84,7 +79,7 @@ def run_steps(options: argparse.Namespace) -> None:
     recipe = load_recipe(options.recipe)
     steps = steps_of(recipe) if "all" in options.steps else options.steps
     require_steps(recipe, steps)
-    machine = MachineConfig(**{n: getattr(options, n) for n in field_names(MachineConfig)})
+    machine = config_of(MachineConfig, options)
     if machine.threads is not None:
         torch.set_num_threads(machine.threads)
     paired = [Source(hr, lr=lr) for hr, lr in options.paired]

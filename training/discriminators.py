@@ -65,7 +65,8 @@ class FeatureDiscriminator(nn.Module):
 
     def __init__(self, trunk: LPIPS, channels: int = 64) -> None:
         super().__init__()
-        self.trunk = trunk
+        # The layout that convolutions compute in.
+        self.trunk = trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.heads = nn.ModuleList(
             _patch_head(inputs, channels, halvings) for inputs, halvings in self.STAGES
         )
@@ -73,6 +74,7 @@ class FeatureDiscriminator(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits [B,3,H/8,W/8] of x [B,3,H,W] in [0,1], one channel a stage."""
         # `stages` is a generator: zip asks the heads first, so later stages are not computed.
+        x = x.contiguous(memory_format=torch.channels_last)
         logits = [
             head(f / (f.square().mean((1, 2, 3), keepdim=True) + 1e-6).sqrt())
             for head, f in zip(self.heads, self.trunk.stages(x), strict=False)

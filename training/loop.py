@@ -6,9 +6,9 @@ have one loss module; adversarial training has two, which are stepped in turn on
 
 import dataclasses
 import time
-from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from math import cos, pi
 from pathlib import Path
@@ -33,7 +33,9 @@ from training.config import LoopConfig, MachineConfig
 from training.data import Example
 from training.draws import Draws
 from training.log import JsonLog, TensorBoardLog
+from training.perceptual import set_number_format
 from training.processes import make_accelerator, mean_over_processes
+from training.stopwatch import Stopwatch
 from training.validation import Validation
 
 LOG_FILE = "log.jsonl"
@@ -81,7 +83,7 @@ class TrainStep:
     """By module."""
     seconds: float
     parts: Mapping[str, float]
-    """Seconds of them in data, forward, backward and optimiser."""
+    """Seconds of them in data, forward, judges, backward and optimiser, by `Stopwatch`."""
     branch_shares: Mapping[str, float] = field(default_factory=dict)
     """At a checkpoint, of every residual block as "module/block": RMS of what it adds over RMS of
     the stream that it is added to. A block near 0 does nothing."""
@@ -151,11 +153,13 @@ class _Run:
         self.step = self.saved_step = 0
         self.between_steps = True
         self.validation: Validation | None = None
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.watch = Stopwatch()
         self.modules: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.averages: dict[str, EMAModel] = {}
         for name, module in objective.modules.items():
+            self.watch.watch_judges(module)
+            set_number_format(module, machine.judges)
             if config.gradient_checkpointing:
                 checkpoint_gradients(module)
             trained = [p for p in module.parameters() if p.requires_grad]
@@ -194,7 +198,7 @@ class _Run:
             self.validation.start(self.step)
         while self.step < self.config.max_steps:
             started = time.perf_counter()
-            self.seconds.clear()
+            self.watch.seconds.clear()
             rates = self.set_learning_rates()
             checkpoint = (self.step + 1) % self.config.checkpoint_every == 0
             self.between_steps = False
@@ -216,7 +220,7 @@ class _Run:
                 losses=losses,
                 learning_rates=rates,
                 seconds=seconds,
-                parts=dict(self.seconds),
+                parts=dict(self.watch.seconds),
                 branch_shares=shares_of(branches),
                 scores=scores,
             )
@@ -266,7 +270,7 @@ class _Run:
         micros = self.config.gradient_accumulation_steps
         total: Counter[str] = Counter()
         for micro in range(micros):
-            with self.timed("data"):
+            with self.watch.timed("data"):
                 batch = next(batches)
             total.update(self.micro_step(batch, micro))
         means = torch.tensor(list(total.values()), device=self.accelerator.device) / micros
@@ -279,14 +283,14 @@ class _Run:
         logged: dict[str, float] = {}
         with self.accelerator.accumulate(*self.modules.values()):
             for name, module in self.modules.items():
-                with self.timed("forward"), self.accelerator.autocast():
+                with self.watch.timed("forward"), self.accelerator.autocast():
                     losses = module(batch, progress, draws)
                 logged |= {f"{name}/{key}": float(value.detach()) for key, value in losses.items()}
                 if "loss" not in losses:
                     continue
-                with self.timed("backward"):
+                with self.watch.timed("backward"):
                     self.accelerator.backward(losses["loss"])
-                with self.timed("optimiser"):
+                with self.watch.timed("optimiser"):
                     self.update(name)
         return logged
 
@@ -298,13 +302,6 @@ class _Run:
         self.optimizers[name].zero_grad()
         if self.accelerator.sync_gradients:
             self.averages[name].step(self.trained(name))
-
-    @contextmanager
-    def timed(self, part: str) -> Generator[None]:
-        """Add the seconds in this context to those of a part of the step."""
-        started = now()
-        yield
-        self.seconds[part] += now() - started
 
     @property
     def is_main(self) -> bool:
@@ -391,13 +388,6 @@ def checkpoint_gradients(module: nn.Module) -> None:
     if networks and not able:
         names = ", ".join(sorted({type(m).__name__ for m in networks}))
         raise ValueError(f"gradient_checkpointing: {names} cannot; leave it out")
-
-
-def now() -> float:
-    """The time in seconds, once the GPU has done what it was given."""
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def shares_of(branches: Mapping[str, Mapping[str, BranchStatistics]]) -> dict[str, float]:

@@ -23,7 +23,7 @@ from ccsr.evaluation.perceptual import (
     load_lpips,
 )
 from ccsr.whole_file import write_whole
-from training.config import COMPRESSION, Perceptual
+from training.config import COMPRESSION, JudgeFormat, Perceptual
 
 
 class PerceptualLoss(nn.Module):
@@ -31,11 +31,20 @@ class PerceptualLoss(nn.Module):
 
     The gradient of several distances in turn costs that of one, and artefacts to which one distance
     is blind are penalised by another.
+
+    Args:
+        kind: The distances.
+        number_format: Which their networks compute in; "auto": that of `torch.autocast` around
+            them.
     """
 
-    def __init__(self, kind: Perceptual) -> None:
+    def __init__(self, kind: Perceptual, number_format: JudgeFormat = "auto") -> None:
         super().__init__()
+        self.number_format: JudgeFormat = number_format
         self.distances = nn.ModuleDict({name: _distance(name) for name in distance_names(kind)})
+        for distance in self.distances.values():
+            # The layout that convolutions compute in: nothing is to be rearranged between them.
+            distance.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(
         self, sr: torch.Tensor, hr: torch.Tensor, generator: torch.Generator
@@ -48,8 +57,16 @@ class PerceptualLoss(nn.Module):
         names = list(self.distances)
         name = names[int(torch.randint(len(names), (1,), generator=generator))]
         top, left = torch.randint(COMPRESSION, (2,), generator=generator).tolist()
-        with _finite_gradient(name, sr.device.type):
-            return self.distances[name](sr[..., top:, left:], hr[..., top:, left:]).mean()
+        a, b = (x[..., top:, left:].contiguous(memory_format=torch.channels_last) for x in (sr, hr))
+        with _computing(self.number_format, name, sr.device.type):
+            return self.distances[name](a, b).mean()
+
+
+def set_number_format(module: nn.Module, number_format: JudgeFormat) -> None:
+    """Let all perceptual losses in a module compute in a number format."""
+    for part in module.modules():
+        if isinstance(part, PerceptualLoss):
+            part.number_format = number_format
 
 
 def distance_names(kind: Perceptual) -> tuple[str, ...]:
@@ -77,9 +94,15 @@ def _distance(name: str) -> LPIPS | DISTS:
     return LPIPS.alex() if name == "alex" else load_lpips(name)
 
 
-def _finite_gradient(name: str, device_type: str) -> AbstractContextManager[Any]:
-    """Float32 for DISTS where autocast is to float16, in which its gradient is not finite."""
-    if name == "dists" and torch.get_autocast_dtype(device_type) == torch.float16:
+def _computing(
+    number_format: JudgeFormat, name: str, device_type: str
+) -> AbstractContextManager[Any]:
+    """What a distance is computed in."""
+    if number_format == "bfloat16":
+        return torch.autocast(device_type, torch.bfloat16)
+    # The gradient of DISTS is not finite in float16.
+    halved = torch.get_autocast_dtype(device_type) == torch.float16
+    if number_format == "float32" or (name == "dists" and halved):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()
 

@@ -3,29 +3,21 @@
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Generator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
 
 from training.checkpoints import checkpoints
 from training.config import Recipe
-from training.discriminators import FeatureDiscriminator, PatchDiscriminator
 from training.latent_cache import BATCH
-from training.loop import TrainStep, now
-from training.perceptual import PerceptualLoss
+from training.loop import TrainStep
 from training.processes import own_device
 from training.run import Run
 from training.steps import compute_of, pairs_of, run_step
+from training.stopwatch import Stopwatch
 
-JUDGES = (PerceptualLoss, PatchDiscriminator, FeatureDiscriminator)
 TRAINED = ("autoencoder", "uniform", "stage1", "stage2")
 WARM_UP = 1
 """Optimiser steps, and examples of a cache, before those that are measured."""
@@ -95,17 +87,10 @@ def _trained(run: Run, step: str, recipe: Recipe) -> Trial:
     table = getattr(recipe, step)
     measured: dict[str, float] = defaultdict(float)
     count = getattr(run.recipe, step).loop.max_steps - WARM_UP
-    with _judging() as judging:
-        for event in run_step(run, step, run.folder / "model"):
-            if not isinstance(event, TrainStep):
-                continue
-            if event.step <= WARM_UP:
-                judging.clear()
-            else:
-                for name, seconds in event.parts.items():
-                    measured[name] += seconds
-    measured["judges"] = judging["seconds"]
-    measured["forward"] -= judging["seconds"]
+    for event in run_step(run, step, run.folder / "model"):
+        if isinstance(event, TrainStep) and event.step > WARM_UP:
+            for name, seconds in event.parts.items():
+                measured[name] += seconds
     folder = run.folder / step
     checkpoint = _bytes_of(list(checkpoints(folder).values())[-1])
     return Trial(
@@ -129,54 +114,24 @@ def _cached(run: Run, step: str, recipe: Recipe) -> Trial:
     assert whole is not None
     config, total = (getattr(t, step) for t in (table, whole))
     pairs, compute = pairs_of(run, config), compute_of(run, step)
-    seconds: dict[str, float] = defaultdict(float)
-    indices = list(range(BATCH))
+    watch, indices = Stopwatch(), list(range(BATCH))
     for _ in range(1 + WARM_UP):
         # The last round counts.
-        seconds.clear()
-        with _timed(seconds, "data"):
+        watch.seconds.clear()
+        with watch.timed("data"):
             crops = [pairs.crops.pair(i) for i in indices]
-        with _timed(seconds, "degradation"):
+        with watch.timed("degradation"):
             examples = [pairs.degraded(i, *crop) for i, crop in zip(indices, crops, strict=True)]
-        with _timed(seconds, "encoding" if step == "pairs" else "sampling"), torch.no_grad():
+        with watch.timed("encoding" if step == "pairs" else "sampling"), torch.no_grad():
             compute([{k: x.to(own_device()) for k, x in e.items()} for e in examples], indices)
     return Trial(
         step,
         total.count,
         1,
-        {name: value / BATCH for name, value in seconds.items()},
+        {name: value / BATCH for name, value in watch.seconds.items()},
         _bytes_of(run.cache(step, config)) * total.count // BATCH,
         peak_memory(),
     )
-
-
-@contextmanager
-def _judging() -> Generator[dict[str, float]]:
-    """Counts the seconds in forward passes of perceptual networks and discriminators."""
-    seconds: dict[str, float] = defaultdict(float)
-    started: list[float] = []
-
-    def begin(module: nn.Module, _: object) -> None:
-        if isinstance(module, JUDGES):
-            started.append(now())
-
-    def end(module: nn.Module, _: object, __: object) -> None:
-        if isinstance(module, JUDGES):
-            seconds["seconds"] += now() - started.pop()
-
-    hooks = [register_module_forward_pre_hook(begin), register_module_forward_hook(end)]
-    try:
-        yield seconds
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Generator[None]:
-    started = now()
-    yield
-    seconds[name] += now() - started
 
 
 def peak_memory() -> int:

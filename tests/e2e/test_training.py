@@ -13,6 +13,7 @@ from ccsr.images.reading import load_picture
 from ccsr.images.writing import save_png
 from ccsr.inference.pipeline import CCSRPipeline
 from tests.tiny import tiny_vae
+from training import benchmark
 from training.__main__ import main
 from training.fingerprint import FINGERPRINT_FILE
 
@@ -332,3 +333,23 @@ def test_dry_run_says_what_a_run_needs_and_writes_nothing(
     assert steps == ["autoencoder", "pairs", "uniform", "stage1", "rollouts", "stage2", "all"]
     assert free.endswith("enough")
     assert not run.exists()
+
+
+def test_benchmark_tells_where_the_time_of_each_step_goes(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, recipe = map(str, folders)
+    assert benchmark.main([recipe, "--data", data, "--repeats", "1", "--profile"]) == 0
+    shares, machine, profile = capsys.readouterr().out.split("\n\n", 2)
+    head, _, *rows = ([cell.strip() for cell in row.split("|")] for row in shares.splitlines())
+    judged = {row[1] for row in rows if row[head.index("judges")] not in ("-", "0.0%")}
+    assert judged >= {"autoencoder", "stage1", "stage2"}
+    assert "torch 2" in machine
+    assert "aten::convolution_backward" in profile
+
+
+def test_benchmark_refuses_a_recipe_that_is_none(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert benchmark.main([str(folders[1] / "none.toml"), "--data", str(folders[0])]) == 2
+    assert capsys.readouterr().err.startswith("error: ")

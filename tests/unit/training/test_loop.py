@@ -12,6 +12,7 @@ from training.config import LoopConfig, MachineConfig
 from training.data import Example
 from training.draws import Draws
 from training.loop import checkpoint_gradients, make_optimizer, rate_factor, train
+from training.perceptual import PerceptualLoss
 
 LOOP = LoopConfig(
     max_steps=6,
@@ -122,3 +123,11 @@ def test_missing_package_of_an_optimizer_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
     with pytest.raises(ValueError, match="pip install -r requirements-train"):
         make_optimizer([nn.Parameter(torch.zeros(1))], 1e-3, LOOP.replace(optimizer="adamw-8bit"))
+
+
+def test_perceptual_losses_compute_in_the_number_format_that_is_asked_for(tmp_path: Path) -> None:
+    objective = LineObjective()
+    loss = PerceptualLoss("alex")
+    objective.modules["fit"].perceptual = loss
+    next(train(objective, LOOP, tmp_path, MachineConfig(judges="float32")))
+    assert loss.number_format == "float32"

@@ -4,9 +4,7 @@ from torch import nn
 
 from ccsr.degradation.draws import generator_for
 from ccsr.evaluation.metrics import LPIPS
-from training.config import (
-    Perceptual,
-)
+from training.config import JudgeFormat, Perceptual
 from training.perceptual import DISTS, PerceptualLoss, distance_names
 
 
@@ -61,3 +59,45 @@ def test_gradient_of_dists_is_finite_under_autocast_to_float16() -> None:
     assert distance.dtype == torch.float32
     assert sr.grad is not None
     assert bool(sr.grad.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("number_format", "autocast", "least_agreement"),
+    [
+        ("float32", torch.bfloat16, 1 - 1e-5),
+        ("auto", torch.bfloat16, 0.9),
+        ("bfloat16", None, 0.9),
+        ("auto", None, 1 - 1e-5),
+    ],
+)
+def test_value_and_gradient_agree_with_those_in_float32(
+    number_format: JudgeFormat, autocast: torch.dtype | None, least_agreement: float
+) -> None:
+    """Which were measured by LPIPS without this class; the agreement of gradients is a cosine."""
+    lpips = LPIPS.alex()
+    hr = torch.nn.functional.interpolate(torch.rand(2, 3, 9, 9, generator=generator_for(0)), 72)
+    blurred = torch.nn.functional.avg_pool2d(hr, 5, 1, 2)
+    values: list[float] = []
+    gradients: list[torch.Tensor] = []
+    loss = PerceptualLoss("alex", number_format)
+    for exact in (True, False):
+        sr = blurred.clone().requires_grad_()
+        draws = generator_for(1)
+        if exact:
+            torch.randint(1, (1,), generator=draws)
+            top, left = torch.randint(8, (2,), generator=draws).tolist()
+            distance = lpips(sr[..., top:, left:], hr[..., top:, left:]).mean()
+        else:
+            enabled = autocast is not None
+            with torch.autocast("cpu", autocast or torch.bfloat16, enabled=enabled):
+                distance = loss(sr, hr, draws)
+        distance.backward()
+        assert sr.grad is not None
+        values.append(float(distance.detach()))
+        gradients.append(sr.grad.flatten())
+    in_float32 = least_agreement > 0.99
+    assert values[1] == pytest.approx(values[0], rel=1e-5 if in_float32 else 2e-2)
+    agreement = float(torch.cosine_similarity(*gradients, dim=0))
+    assert agreement > least_agreement
+    # Rounding shows, or the number format was not taken.
+    assert (agreement > 0.9999) == in_float32
