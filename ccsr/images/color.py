@@ -13,6 +13,8 @@ from ccsr.config import ColorAlignment
 
 WAVELET_LEVELS = 5
 """Low-pass filters of the wavelet decomposition; the last has a radius of 16 pixels."""
+SQUARE = 4
+"""Pixels a side of the means in place of its first two."""
 
 
 class Align(Protocol):
@@ -130,12 +132,19 @@ def unchanged(reference: torch.Tensor, alpha: torch.Tensor | None = None) -> Ali
 
 
 def _low_frequencies(x: torch.Tensor) -> torch.Tensor:
-    """Filter x [B,C,H,W] by WAVELET_LEVELS binomial low-passes, each twice as wide as the last."""
+    """Filter x [B,C,H,W] by WAVELET_LEVELS low-passes, each twice as wide as the last.
+
+    The first ones are means over squares, which remove the same waves as binomial filters; the
+    others, which are binomial, then work on a sixteenth of the pixels.
+    """
+    height, width = x.shape[2:]
+    missing = (0, -width % SQUARE, 0, -height % SQUARE)
+    x = functional.avg_pool2d(functional.pad(x, missing, mode="replicate"), SQUARE)
     row = torch.tensor([0.25, 0.5, 0.25], dtype=x.dtype, device=x.device)
     channels = x.shape[1]
     kernel = torch.outer(row, row).expand(channels, 1, 3, 3)
-    for level in range(WAVELET_LEVELS):
-        radius = 2**level
+    for radius in (2**level // SQUARE for level in range(WAVELET_LEVELS) if 2**level >= SQUARE):
         padded = functional.pad(x, (radius, radius, radius, radius), mode="replicate")
         x = functional.conv2d(padded, kernel, groups=channels, dilation=radius)
-    return x
+    x = functional.interpolate(x, scale_factor=SQUARE, mode="bilinear", align_corners=False)
+    return x[..., :height, :width]
