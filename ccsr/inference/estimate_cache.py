@@ -8,6 +8,7 @@ data alone: with the seed it determines x_t, so that any later run can continue 
 import dataclasses
 import hashlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -91,10 +92,11 @@ class Chain:
 
 
 class EstimateCache:
-    """Chains of estimates by key, the least recently used dropped first; thread-safe.
+    """Chains of estimates by key; thread-safe.
 
-    What exceeds the memory is spilled to disk; what exceeds the disk or cannot be written to it is
-    dropped. Chains in use and the most recently used one are never dropped.
+    What exceeds the memory is spilled to disk, the least recently used chains first. What exceeds
+    the disk is dropped, the least recently used chain of the owner who has most first, and what
+    cannot be written to it. Chains in use and the most recently used one are never dropped.
 
     Args:
         max_memory_bytes: Bound of the estimates in memory.
@@ -177,22 +179,38 @@ class EstimateCache:
                     self._spill(key, chain)
                 if self.memory_bytes <= self.max_memory_bytes:
                     break
-        for key in list(self._chains):
-            num_files = sum(chain.num_files for chain in self._chains.values())
-            if self.disk_bytes <= self.max_disk_bytes and num_files <= MAX_FILES:
+        while self.disk_bytes > self.max_disk_bytes:
+            if not self._drop_of_largest(lambda chain: chain.disk_bytes):
                 break
-            self._drop(key, of_disk=True)
+        while sum(chain.num_files for chain in self._chains.values()) > MAX_FILES:
+            if not self._drop_of_largest(lambda chain: chain.num_files):
+                break
+
+    def _drop_of_largest(self, size: Callable[[Chain], int]) -> bool:
+        """Drop the least recently used chain on disk of the owner who has most there.
+
+        Whoever has little keeps it, however much others make. Returns whether there was one.
+        """
+        droppable = [key for key, chain in self._chains.items() if chain.num_files]
+        droppable = [key for key in droppable if self._may_drop(key)]
+        if not droppable:
+            return False
+        sizes: Counter[str] = Counter()
+        for key, chain in self._chains.items():
+            sizes[key.owner] += size(chain)
+        largest = max((key.owner for key in droppable), key=lambda owner: sizes[owner])
+        del self._chains[next(key for key in droppable if key.owner == largest)]
+        return True
 
     def _spill(self, key: ChainKey, chain: Chain) -> None:
         try:
             chain.spill()
         except OSError:
-            self._drop(key)
+            if self._may_drop(key):
+                del self._chains[key]
 
-    def _drop(self, key: ChainKey, *, of_disk: bool = False) -> None:
-        chain, latest = self._chains[key], next(reversed(self._chains))
-        if key != latest and not chain.num_users and (chain.num_files or not of_disk):
-            del self._chains[key]
+    def _may_drop(self, key: ChainKey) -> bool:
+        return key != next(reversed(self._chains)) and not self._chains[key].num_users
 
 
 class PictureEstimates:

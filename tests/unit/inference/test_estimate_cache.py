@@ -57,6 +57,26 @@ def test_least_recently_used_chain_on_disk_is_dropped_beyond_its_bound() -> None
     assert cache.disk_bytes == 4 * SIZE
 
 
+@pytest.mark.parametrize("bound", ["bytes", "files"])
+def test_who_has_little_keeps_it_whatever_others_make(
+    bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if bound == "files":
+        monkeypatch.setattr(estimate_cache, "MAX_FILES", 4)
+    disk = 8 * SIZE if bound == "bytes" else 10**6
+    cache = EstimateCache(max_memory_bytes=0, max_disk_bytes=disk)
+    fill(cache, 0, owner="idle")
+    for seed in range(1, 9):
+        fill(cache, seed, owner="busy")
+        fill(cache, seed, count=1, owner="other")
+    assert cache.steps(key(0, "idle"))
+    for seed in range(1, 6):
+        assert not cache.steps(key(seed, "busy"))
+    # They have at least their share of the room.
+    assert cache.steps(key(8, "busy"))
+    assert cache.steps(key(8, "other"))
+
+
 def test_number_of_files_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate_cache, "MAX_FILES", 3)
     cache = EstimateCache(max_memory_bytes=0)
