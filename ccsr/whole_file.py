@@ -109,14 +109,17 @@ def whole_folder(path: Path) -> Generator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def remove_unfinished(folder: Path) -> None:
+def remove_unfinished(folder: Path, untouched_seconds: float = ABANDONED_SECONDS) -> None:
     """Remove what killed processes left in a folder and its subfolders.
 
-    Parts that were written to within `ABANDONED_SECONDS` may be those of another process, and stay.
+    Args:
+        folder: Where to look.
+        untouched_seconds: Parts that were written to since may be those of another process, and
+            stay; 0 where no other process writes.
     """
     for part in folder.rglob(f".*{UNFINISHED}"):
         with suppress(OSError):  # another process removes it, too
-            if time.time() - part.stat().st_mtime < ABANDONED_SECONDS:
+            if time.time() - part.stat().st_mtime < untouched_seconds:
                 continue
             if part.is_dir():
                 shutil.rmtree(part, ignore_errors=True)

@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from ccsr.cli import add_fields, config_of
-from ccsr.whole_file import lacks_space
+from ccsr.whole_file import lacks_space, remove_unfinished
 from training.config import RECIPES, MachineConfig, load_recipe, recipe_path
 from training.loop import TrainStep
 from training.origin import find_origin
@@ -97,6 +97,9 @@ def run_steps(options: argparse.Namespace) -> None:
         return
     with locked(options.run_folder):
         with processes.main_process_first():
+            if processes.is_main_process:
+                # The folder is locked: nobody is at work on what killed trainings left.
+                remove_unfinished(options.run_folder, 0)
             origin = find_origin(options.init, options.run_folder) if options.init else None
         run = Run(recipe, sources, options.run_folder, origin, machine, held_out)
         for step in steps:

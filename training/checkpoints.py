@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ccsr.whole_file import UNFINISHED, WriteError, whole_file, whole_folder
+from ccsr.whole_file import WriteError, whole_file, whole_folder
 
 STATE_FILE = "state.pt"
 _NAME = re.compile(r"checkpoint-(\d{7})")
@@ -58,13 +58,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def remove_old(folder: Path, count: int, kept: Collection[int] = ()) -> None:
-    """Delete all but the newest `count` checkpoints, those of the steps `kept`, and remains."""
+    """Delete all but the newest `count` checkpoints and those of the steps `kept`."""
     found = checkpoints(folder)
     for step, path in list(found.items())[:-count]:
         if step not in kept:
             shutil.rmtree(path)
-    for path in folder.glob(f".*{UNFINISHED}"):
-        shutil.rmtree(path)
 
 
 def trained_state(module: nn.Module) -> dict[str, torch.Tensor]:

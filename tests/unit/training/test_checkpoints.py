@@ -21,7 +21,6 @@ from training.log import JsonLog, TensorBoardLog
 def test_newest_checkpoints_and_those_to_keep_stay(tmp_path: Path) -> None:
     for step in (5, 10, 15, 20):
         write_checkpoint(tmp_path, step, {"x": torch.tensor(step)})
-    (tmp_path / ".left-by-a-kill.part").mkdir()
     remove_old(tmp_path, 2, kept=[5])
     assert list(checkpoints(tmp_path)) == [5, 15, 20]
     assert len(list(tmp_path.iterdir())) == 3
@@ -39,6 +38,22 @@ def test_full_disk_leaves_the_checkpoint_before_and_says_so(
     with pytest.raises(WriteError, match=r"step 10 .*disk is full.*checkpoint-0000005 is whole"):
         write_checkpoint(tmp_path, 10, {})
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-0000005"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no limits on files")
+def test_checkpoint_that_may_not_be_so_large_leaves_the_one_before(tmp_path: Path) -> None:
+    import resource
+
+    write_checkpoint(tmp_path, 5, {"x": torch.tensor(5)})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limits[1]))
+    try:
+        with pytest.raises(WriteError, match=r"step 10 in .*: .*checkpoint-0000005 is whole"):
+            write_checkpoint(tmp_path, 10, {"x": torch.zeros(2**16)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-0000005"]
+    assert int(read_checkpoint(checkpoints(tmp_path)[5])["x"]) == 5
 
 
 def test_checkpoint_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
