@@ -1,6 +1,5 @@
 """The examples as buttons, each of which sets the picture and shows its result at once."""
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +51,10 @@ class ExampleStrip(gr.HTML):
         ]
 
 
-def wire_examples(
-    page: gr.Blocks, strip: ExampleStrip, about: gr.HTML, inputs: Inputs, results: gr.State
-) -> None:
-    """Take an example by a click; the page opens with the first.
+def wire_examples(strip: ExampleStrip, about: gr.HTML, inputs: Inputs, results: gr.State) -> None:
+    """Take an example by a click.
 
     Args:
-        page: The page.
         strip: The examples.
         about: Says what the chosen one shows.
         inputs: Get its picture and its true picture.
@@ -76,9 +72,6 @@ def wire_examples(
     strip.click(clicked, results, outputs, **IN_ORDER)
     for event in (inputs.picture.upload, inputs.picture.clear):
         event(_of_own_picture, inputs.reference, [about, inputs.reference], **LIGHT)
-    if info.name == COMPACT:
-        first = functools.partial(_first, info)
-        page.load(first, [inputs.picture, results], outputs, **IN_ORDER)
 
 
 def _of_own_picture(reference: str | None) -> tuple[str, Any]:
@@ -86,11 +79,6 @@ def _of_own_picture(reference: str | None) -> tuple[str, Any]:
     names = [example.reference.name for example in EXAMPLES if example.reference]
     of_example = reference is not None and Path(reference).name in names
     return "", None if of_example else gr.skip()
-
-
-def _first(info: ModelInfo, picture: str | None, results: Upscaled | None) -> tuple[Any, ...]:
-    """The first example, unless there is a picture."""
-    return (gr.skip(),) * 4 if picture else chosen(EXAMPLES[0], info, results)
 
 
 def chosen(example: Example, info: ModelInfo, results: Upscaled | None) -> tuple[Any, ...]:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ccsr.config import SamplingConfig
+from PIL import Image
+
+from ccsr.config import COMPACT, SamplingConfig
+from ccsr.inference.events import ModelInfo
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "examples"
 RESULTS = FOLDER / "results"
@@ -91,6 +94,14 @@ class Made:
     """Of `weights_digest`."""
     config: SamplingConfig
     seed: int
+
+
+def first_side(info: ModelInfo) -> int | None:
+    """The longest side of the result that the page opens with; None if it opens with none."""
+    if info.name != COMPACT:
+        return None
+    with Image.open(EXAMPLES[0].result) as result:
+        return max(result.size)
 
 
 @cache

@@ -12,10 +12,10 @@ from ccsr.ui.fitting import MAX_READ_PIXELS
 from ccsr.ui.inputs import blank, read_facts
 
 
-def longest_side_box() -> gr.Number:
-    """Make the box, empty while there is no picture."""
+def longest_side_box(first: int | None) -> gr.Number:
+    """Make the box, with the longest side of the result that the page opens with."""
     return NumberBox(
-        None, label="Longest side, pixels", step=1, min_width=250, scale=0, elem_classes="inline"
+        first, label="Longest side, pixels", step=1, min_width=250, scale=0, elem_classes="inline"
     )
 
 

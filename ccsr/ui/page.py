@@ -21,7 +21,7 @@ from ccsr.ui.browser_storage import remember
 from ccsr.ui.components import SettingsFile
 from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
 from ccsr.ui.example_strip import ExampleStrip, wire_examples
-from ccsr.ui.examples import EXAMPLES, FOLDER
+from ccsr.ui.examples import EXAMPLES, FOLDER, first_side
 from ccsr.ui.fitting import build_fitting, is_too_large, wire_fitting
 from ccsr.ui.inputs import (
     Settings,
@@ -32,6 +32,8 @@ from ccsr.ui.inputs import (
     setting_slider,
     settings_controls,
 )
+from ccsr.ui.introduction import ICON, TITLE
+from ccsr.ui.kept_work import keep_work
 from ccsr.ui.limits import Limits
 from ccsr.ui.longest_side import longest_side_box, wire_longest_side
 from ccsr.ui.model_queue import ModelQueue
@@ -66,6 +68,7 @@ def launch_kwargs(queue: ModelQueue, sessions: Sessions) -> dict[str, Any]:
         "run_history": False,
         "show_error": False,
         "max_file_size": queue.limits.max_upload_bytes,
+        "favicon_path": str(ICON),
         "allowed_paths": [str(FOLDER)],
         "max_threads": MAX_THREADS,
         "enable_monitoring": False,
@@ -86,7 +89,7 @@ def build_page(
     info, queue, sessions = engine.info, queue or ModelQueue(), sessions or Sessions(engine)
     # Gradio removes old files every hour.
     with gr.Blocks(
-        title="CCSR",
+        title=TITLE,
         analytics_enabled=False,
         delete_cache=(3600, queue.limits.keep_seconds),
         fill_width=True,
@@ -110,21 +113,24 @@ def _workspace(page: gr.Blocks, engine: Engine, queue: ModelQueue, sessions: Ses
     with examples_side:
         strip, about_example, reference = _examples_side()
     with tabs_side, gr.Row(elem_classes="sizing"):
-        scale, side = setting_slider("scale"), longest_side_box()
+        scale = setting_slider("scale")
+        side = longest_side_box(first_side(engine.info))
     with settings_side:
         settings = _settings_side(engine.info, scale)
+        link = gr.HTML(elem_id="settings-link")
         load = _settings_file()
     with tabs_side:
         inputs = Inputs(picture, reference, sessions, queue, gr.State(True))
         tabs = _tabs(engine, inputs, settings)
     wire_shown_runs(inputs, settings, [tab.run for tab in tabs])
     chosen = {name: component for tab in tabs for name, component in tab.values.items()}
-    remember(page, {**settings.components, **chosen}, settings.settled.change)
+    remember(page, {**settings.components, **chosen}, settings.settled.change, link)
     _wire_settings_file(load, engine.info, settings, chosen["seed"])
     _wire_about(picture, settings, (about, fitting[0]), queue.limits)
     wire_longest_side(side, picture, scale, settings.settled)
     wire_fitting(fitting, picture, settings, queue.limits)
-    wire_examples(page, strip, about_example, inputs, tabs[0].run.results)
+    wire_examples(strip, about_example, inputs, tabs[0].run.results)
+    keep_work(page, about_example, inputs, tabs[0].run.results)
 
 
 def _side(name: str) -> gr.Column:
@@ -204,8 +210,8 @@ def _settings_side(info: ModelInfo, scale: gr.Slider) -> Settings:
 
 def _settings_file() -> gr.File:
     return SettingsFile(
-        label="Load settings: drop a PNG made here",
-        file_types=[".png"],
+        label="Load settings: drop a result made here",
+        file_types=[".png", ".jpg", ".jpeg", ".webp"],
         height=84,
         elem_id="load-settings",
     )
@@ -214,7 +220,7 @@ def _settings_file() -> gr.File:
 def _wire_settings_file(
     load: gr.File, info: ModelInfo, settings: Settings, seed: Component
 ) -> None:
-    """Set the seed and the settings to those in a PNG that is dropped."""
+    """Set the seed and the settings to those in a result that is dropped."""
     receiving = [load, settings.settled, seed, *settings.components.values()]
     load.upload(
         functools.partial(_load_settings, info.variants, tuple(settings.components)),

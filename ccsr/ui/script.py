@@ -9,6 +9,14 @@ document.addEventListener("keyup", ({ key, target }) => {
     if (moved) target.dispatchEvent(new PointerEvent("pointerup", { bubbles: true }));
 });
 
+// Gradio's page about the API asks for what is not here: a server of the Model Context Protocol,
+// and statistics of visitors.
+const ABSENT = /\\/(mcp\\/schema|monitoring\\/summary)$/;
+const askServer = window.fetch;
+window.fetch = (...request) => ABSENT.test(request[0]?.url ?? request[0])
+    ? Promise.resolve(new Response("null", { status: 404 }))
+    : askServer(...request);
+
 // Names and roles, and one tab stop for all tabs.
 const describe = () => {
     for (const button of document.querySelectorAll("#examples button:not([aria-label])")) {

@@ -10,10 +10,11 @@ from gradio.routes import App
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ccsr.ui.files import make_room
+from ccsr.ui.introduction import PICTURE, PICTURE_ADDRESS, Introduction
 from ccsr.ui.job_log import memory
 from ccsr.ui.model_queue import ModelQueue
 from ccsr.ui.presence import Presence
@@ -99,6 +100,8 @@ class Gate:
         path = request.url.path
         if path.endswith("/healthz"):
             return JSONResponse(health(self.queue))
+        if path.endswith("/" + PICTURE_ADDRESS):
+            return FileResponse(PICTURE)
         if path.endswith("/metrics"):
             return PlainTextResponse(
                 metrics(self.queue, len(request.app.state_holder.session_data))
@@ -175,4 +178,7 @@ def app_kwargs(queue: ModelQueue, forget: Callable[[str], None]) -> dict[str, An
         app.state_holder = BoundedStates(app.get_blocks(), capacity, presence, forget)
         yield
 
-    return {"middleware": [Middleware(Gate, queue=queue)], "lifespan": lifespan}
+    return {
+        "middleware": [Middleware(Gate, queue=queue), Middleware(Introduction)],
+        "lifespan": lifespan,
+    }

@@ -25,6 +25,11 @@ def line(text: str, kind: str = "") -> str:
     return f'<p class="line {kind}"{role}>{escape(text)}</p>'
 
 
+def link(text: str, address: str) -> str:
+    """A line with a link."""
+    return f'<p class="line quiet"><a href="{escape(address)}">{escape(text)}</a></p>'
+
+
 def origin(caption: str, difference: str | None = None) -> str:
     """A line of what results are of, after a mark if that is not what is chosen now."""
     mark = "" if difference is None else f"<strong>{escape(difference)}</strong>: "

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import random
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from PIL import Image
 
 from ccsr.config import DEFAULT_SEED, MAX_RESULT_PIXELS, MAX_SEED, SEED, SamplingConfig
 from ccsr.diffusion.timesteps import LoopStart, timestep_plan
-from ccsr.evaluation.report import settings_text
+from ccsr.evaluation.report import read_settings, settings_text
 from ccsr.images.picture import Size
 from ccsr.images.reader_pool import READERS
 from ccsr.images.writing import save_png
@@ -340,16 +341,44 @@ def shipped(example: Example, path: str, info: ModelInfo) -> Upscaled:
     plan = timestep_plan(origin.config, info.loop_start)
     with Image.open(example.result) as result:
         size = Size(result.height, result.width)
-    facts = {
-        "Size": str(size),
-        "Seed": str(origin.seed),
-        "Network evaluations": str(plan.num_evaluations),
-    }
+    facts = _known_facts(size, origin.seed, plan.num_evaluations)
     details = {"model": dataclasses.asdict(info)}
     files = example.bicubic, example.result
     return Upscaled(
         path, origin.config, origin.seed, *files, facts, (SHIPPED,), details, ships=True
     )
+
+
+def reopened(picture: str, result: str, info: ModelInfo) -> Upscaled:
+    """A result that a browser kept over a reload, in files of its own.
+
+    Args:
+        picture: Path of the picture.
+        result: Path of the result, which holds its settings.
+        info: The model.
+
+    Raises:
+        ValueError: If the files are not what they were.
+        OSError: If they have gone.
+    """
+    found, source = read_settings(Path(result), READERS.texts), READERS.picture(picture)
+    size = target_size(source, found.config)
+    with Image.open(result) as image:
+        if image.size != (size.width, size.height):
+            raise ValueError(f"the result is not of {size} pixels, as its settings say")
+    folder = new_folder()
+    kept = folder / Path(result).name
+    shutil.copyfile(result, kept)
+    plan = timestep_plan(found.config, info.loop_start)
+    facts = _known_facts(size, found.seed, plan.num_evaluations)
+    details = {"model": dataclasses.asdict(info)}
+    files = write_bicubic(folder, source, size), kept
+    return Upscaled(picture, found.config, found.seed, *files, facts, (), details)
+
+
+def _known_facts(size: Size, seed: int, evaluations: int) -> dict[str, str]:
+    """What is known of a result that was not made just now."""
+    return {"Size": str(size), "Seed": str(seed), "Network evaluations": str(evaluations)}
 
 
 def _upscaled(
