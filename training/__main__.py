@@ -1,9 +1,13 @@
 """Train a model on a folder of pictures: python -m training STEP..."""
 
 import argparse
+import signal
 import sys
 import tempfile
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 import torch
@@ -18,11 +22,11 @@ from training.preview import preview
 from training.processes import join_processes, locked
 from training.run import Run
 from training.sources import Source, source_of
-from training.steps import STEPS, Notice, require_steps, run_step, steps_of
+from training.steps import STEPS, Event, Notice, require_steps, run_step, steps_of
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the given steps in order; exit code 0, 2 after bad input, 130 after Ctrl-C."""
+    """Run the given steps in order; exit code 0, 2 after bad input, 130 after Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("steps", nargs="+", choices=(*STEPS, "all"), metavar="STEP",
                         help=f"all, or some of: {', '.join(STEPS)}")  # fmt: skip
@@ -54,7 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     add_fields(parser, MachineConfig)
     options = parser.parse_args(arguments)
     try:
-        run_steps(options)
+        with interruption() as asked:
+            run_steps(options, asked)
     except Exception as error:
         message = str(error)
         if lacks_space(error):
@@ -69,10 +74,34 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run_steps(options: argparse.Namespace) -> None:
-    """Do what a command line asks for.
+@contextmanager
+def interruption() -> Generator[Callable[[], bool]]:
+    """A function that says whether SIGINT or SIGTERM has come; a second one ends at once.
+
+    Within an optimiser step there is nothing to save, so a run ends between two. Schedulers send
+    SIGTERM before they kill, and a shell has programs in the background ignore SIGINT.
+    """
+    asked: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        print("stopping after this step; once more stops at once", file=sys.stderr)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_steps(options: argparse.Namespace, asked: Callable[[], bool]) -> None:
+    """Do what a command line asks for, until it is asked to end.
 
     Raises:
+        KeyboardInterrupt: If it was asked to end.
         ValueError: If it, the recipe or a folder cannot be worked with.
         OSError: If a file cannot be read or written.
     """
@@ -103,23 +132,31 @@ def run_steps(options: argparse.Namespace) -> None:
             origin = find_origin(options.init, options.run_folder) if options.init else None
         run = Run(recipe, sources, options.run_folder, origin, machine, held_out)
         for step in steps:
-            show(run, step, options.output or run.folder / "model")
+            with closing(run_step(run, step, options.output or run.folder / "model")) as events:
+                for _ in shown(step, events):
+                    if asked():
+                        raise KeyboardInterrupt
 
 
-def show(run: Run, step: str, output: Path) -> None:
-    """Run a step with a progress bar, which the first of several processes shows."""
-    events, hidden = run_step(run, step, output), not join_processes().is_main_process
+def shown(step: str, events: Iterable[Event]) -> Iterator[Event]:
+    """The events of a step, with a progress bar, which the first of several processes shows."""
+    hidden = not join_processes().is_main_process
     with tqdm(desc=step, unit="", disable=hidden) as bar:
         for event in events:
-            if hidden:
-                continue
-            if isinstance(event, TrainStep):
-                show_step(bar, event)
-            elif isinstance(event, Notice):
-                bar.write(event.text, file=sys.stderr)
-            else:
-                bar.total = event.total
-                bar.update(event.done - bar.n)
+            if not hidden:
+                show_event(bar, event)
+            yield event
+
+
+def show_event(bar: "tqdm[NoReturn]", event: Event) -> None:
+    """One event of a step on its progress bar."""
+    if isinstance(event, TrainStep):
+        show_step(bar, event)
+    elif isinstance(event, Notice):
+        bar.write(event.text, file=sys.stderr)
+    else:
+        bar.total = event.total
+        bar.update(event.done - bar.n)
 
 
 def show_step(bar: "tqdm[NoReturn]", event: TrainStep) -> None:

@@ -105,7 +105,7 @@ class Notice:
 Event = TrainStep | CacheProgress | Notice
 
 
-def run_step(run: Run, step: str, output: Path) -> Iterator[Event]:
+def run_step(run: Run, step: str, output: Path) -> Generator[Event]:
     """Run one step, yielding its progress; a stopped step continues where it was.
 
     Args:

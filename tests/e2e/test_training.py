@@ -1,5 +1,9 @@
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,8 @@ from training.__main__ import main
 from training.fingerprint import FINGERPRINT_FILE
 
 pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parents[2]
 
 TINY = """
 [data]
@@ -181,6 +187,36 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(
         expected = load_file(file)
         found = load_file(tmp_path / file.relative_to(trained))
         assert all(torch.allclose(found[k], expected[k], atol=1e-6) for k in expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are others")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_keeps_its_last_step(
+    number: signal.Signals, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Also in the background, where a shell has SIGINT ignored."""
+    recipe, log = tmp_path / "long.toml", tmp_path / "run" / "autoencoder" / "log.jsonl"
+    recipe.write_text(TINY.replace("max_steps = 2,", "max_steps = 100000,").replace(
+        "checkpoint_every = 1,", "checkpoint_every = 100000,"
+    ))  # fmt: skip
+    options = ["--data", folders[0], "--recipe", recipe, "--run-folder", tmp_path / "run"]
+    command = [sys.executable, "-m", "training", "autoencoder", *map(str, options)]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    ) as process:
+        until = time.monotonic() + 120
+        while not log.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"stopped; the same command continues from here" in errors
+    last = json.loads(log.read_text().splitlines()[-1])["step"]
+    (checkpoint,) = log.parent.glob("checkpoint-*")
+    assert int(checkpoint.name.removeprefix("checkpoint-")) >= last
 
 
 def test_training_starts_from_the_networks_of_a_model(
