@@ -5,6 +5,7 @@ follow from the fields of `SamplingConfig`.
 """
 
 import functools
+import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -21,6 +22,16 @@ from ccsr.ui.model_queue import About, ModelQueue, Waiting
 
 T = TypeVar("T")
 
+COMMON = """
+The settings are those of the command line, under the same names and within the same ranges, and
+each has its default: t_max and t_min are fractions of the diffusion process with t_min <= t_max,
+num_steps is the size S of its grid, color is adain, wavelet or none, and variant is ccsr, v2 or v1.
+Send pictures as files that were uploaded here (`handle_file` of the clients); addresses are not
+fetched. While a run waits, the answer is {"ahead": runs before it}, while it works
+{"evaluation": n, "total": N}, both without files. An error says what was expected and what came.
+"""
+"""What is said of all endpoints."""
+
 
 def add_endpoint(
     name: str,
@@ -34,7 +45,7 @@ def add_endpoint(
     Args:
         name: Name of the endpoint.
         run: Yields the values of `outputs`. It is called with the values of `inputs` by name; its
-            docstring is the description of the endpoint.
+            docstring and `COMMON` are the description of the endpoint.
         inputs: Parameter of the endpoint -> component with its default value.
         outputs: Components that the results are converted by; the last one takes a dictionary.
         queue: In which a run waits for the model.
@@ -50,6 +61,7 @@ def add_endpoint(
                     waits = isinstance(item, Waiting)
                     yield (*(None,) * (len(outputs) - 1), {"ahead": item.ahead}) if waits else item
 
+    endpoint.__doc__ = f"{inspect.getdoc(run)}\n{COMMON}"
     gr.Button(visible=False).click(
         endpoint,
         outputs=outputs,

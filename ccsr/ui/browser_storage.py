@@ -33,11 +33,7 @@ def remember(
         link: Gets a link to the values.
     """
     names = list(components)
-    choices = {
-        name: {value for _, value in component.choices}
-        for name, component in components.items()
-        if isinstance(component, gr.Radio)
-    }
+    choices = _choices(components)
     stored = gr.BrowserState(None, storage_key=STORAGE, secret=STORAGE)
 
     defaults = {name: component.value for name, component in components.items()}
@@ -62,6 +58,15 @@ def remember(
         **LIGHT,
     )
     page.load(restore, stored, list(components.values()), **LIGHT)
+
+
+def _choices(components: Mapping[str, Component]) -> dict[str, set[Any]]:
+    """The values that components can have, of those that offer a choice."""
+    return {
+        name: {value for _, value in component.choices}
+        for name, component in components.items()
+        if isinstance(component, gr.Radio)
+    }
 
 
 def linked(parameters: Mapping[str, str], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,15 @@ Each run has its own folder inside Gradio's temporary folder: files there are se
 copy, and removed by age.
 """
 
+import csv
+import io
 import os
 import shutil
 import tempfile
 import time
 import uuid
 import zipfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from PIL import Image
 from ccsr.images.picture import Picture, Size
 from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
 from ccsr.images.writing import save_png
-from ccsr.whole_file import whole_file
+from ccsr.whole_file import whole_file, write_whole
 
 IN_USE_SECONDS = 15 * 60
 """Files that were written or looked at within this time are in use."""
@@ -154,6 +156,21 @@ def write_preview(path: Path, rgb: np.ndarray) -> Path:
 def result_name(source: str, config_scale: float, seed: int) -> str:
     """File name of a result: that of the input, the scale and the seed."""
     return f"{Path(source).stem}_x{config_scale:g}_seed-{seed}.png"
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
+    """Write rows of the same columns as CSV."""
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, lines.getvalue(), overwrite=True)
+    return path
+
+
+def archive_name(picture: str, what: str) -> str:
+    """File name of the ZIP of a tab's results: that of the input, and what it holds."""
+    return f"{Path(picture).stem}_{what}.zip"
 
 
 def write_zip(path: Path, files: Iterable[Path]) -> Path:

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic
 
 import gradio as gr
@@ -78,6 +79,16 @@ def status_lines(prefix: str, hint: str) -> tuple[gr.HTML, gr.HTML, gr.HTML]:
     expected = gr.HTML(elem_id=f"{prefix}-expected")
     status = gr.HTML(hint, elem_id=f"{prefix}-status")
     return status, expected, gr.HTML(elem_id=f"{prefix}-origin")
+
+
+def archive_button() -> gr.DownloadButton:
+    """Make the button that downloads all of a tab's pictures and numbers, once a run has ended."""
+    return gr.DownloadButton("Download all (ZIP)", size="md", interactive=False)
+
+
+def archive_update(archive: Path | None) -> Any:  # noqa: ANN401
+    """The button with this file, inactive without one."""
+    return gr.update(value=archive, interactive=archive is not None)
 
 
 def button_updates(state: RunState) -> tuple[Any, Any]:

@@ -32,6 +32,7 @@ from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
 from ccsr.ui.event_options import IN_ORDER
 from ccsr.ui.files import (
+    archive_name,
     bicubic,
     new_folder,
     remove_folder,
@@ -48,7 +49,13 @@ from ccsr.ui.inputs import (
     read_whole,
 )
 from ccsr.ui.loupe import Loupe, View, map_view
-from ccsr.ui.run_events import RunComponents, run_buttons, status_lines, wire_tab_run
+from ccsr.ui.run_events import (
+    RunComponents,
+    archive_update,
+    run_buttons,
+    status_lines,
+    wire_tab_run,
+)
 from ccsr.ui.shown_run import BuiltTab
 from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, new_job, results_state
 from ccsr.ui.tabs.agreement import build_agreement
@@ -127,7 +134,7 @@ def _show(run: SeedRun | None) -> tuple[Any, ...]:
         facts(run),
         run.views(),
         scores_table(run),
-        gr.update(value=run.archive, interactive=run.archive is not None),
+        archive_update(run.archive),
     )
 
 
@@ -265,7 +272,7 @@ def _write_maps(folder: Path, report: StabilityReport) -> tuple[View, View]:
 
 def pack(run: SeedRun) -> Path:
     """Write the ZIP of a run: all pictures and the files of the report."""
-    name = f"{Path(run.origin.picture).stem}_{len(run.seeds)}-seeds.zip"
+    name = archive_name(run.origin.picture, f"{len(run.seeds)}-seeds")
     return write_zip(run.folder / name, [*run.pictures, *run.report])
 
 
@@ -301,7 +308,12 @@ def _add_endpoint(
         reference: str | None = None,
         **values: Any,  # noqa: ANN401
     ) -> Iterator[tuple[str | None, str | None, dict[str, Any]]]:
-        """Upscale a picture with many seeds: a ZIP, the L-STD map, and the report."""
+        """Upscale a picture with many seeds: a ZIP, the L-STD map, and the report.
+
+        The seeds are first_seed and those after it, num_seeds of them; L-STD needs two. A reference
+        is the true picture in the size of the results, and adds PSNR in dB, SSIM and LPIPS with
+        their G-STD. The report has L-STD over 1, 2, ... seeds, of pixels in [0, 1].
+        """
         run: SeedRun | None = None
         query = read_named(values), read_seeds(first_seed, num_seeds)
         for event in run_seeds(new_job(inputs, TAB_RUN, query, picture, reference)):

@@ -39,7 +39,7 @@ from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.api import add_endpoint
 from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
-from ccsr.ui.files import bicubic, new_folder
+from ccsr.ui.files import archive_name, bicubic, new_folder, write_zip
 from ccsr.ui.inputs import (
     MAX_FRACTIONS_LENGTH,
     STEPS,
@@ -113,7 +113,7 @@ class Sweep:
     pictures: tuple[Path, ...] = ()
     """One for each point."""
     files: tuple[Path, ...] = ()
-    """Table, record and plot, once the sweep has ended."""
+    """Table, record, plot, and the ZIP of these and the pictures, once the sweep has ended."""
 
     def __len__(self) -> int:
         """The number of points."""
@@ -169,7 +169,11 @@ def _sweep_view() -> _SweepView:
                 loupe = Loupe(elem_id="sweep-loupe")
                 use = gr.Button("Use this setting", size="md", elem_id="sweep-use")
         table = gr.HTML(elem_id="sweep-table")
-        files = gr.Files(label="CSV, JSON, PNG", interactive=False, elem_id="sweep-files")
+        files = gr.Files(
+            label="Numbers and plot, and all with the pictures (ZIP)",
+            interactive=False,
+            elem_id="sweep-files",
+        )
     return _SweepView(panel, plot, loupe, use, table, files)
 
 
@@ -356,7 +360,9 @@ def with_files(sweep: Sweep) -> Sweep:
     """The sweep with its files."""
     files = write_points(sweep.folder, sweep.points)
     plot = write_png(tradeoff_figure(sweep.points, sweep.baseline), sweep.folder / TRADEOFF_PLOT)
-    return dataclasses.replace(sweep, files=(*files, plot))
+    path = sweep.folder / archive_name(sweep.origin.picture, "trade-off")
+    archive = write_zip(path, [*sweep.pictures, sweep.bicubic, *files, plot])
+    return dataclasses.replace(sweep, files=(*files, plot, archive))
 
 
 def cost_of_query(query: Query, picture: HasSize, loop_start: LoopStart) -> Cost:
@@ -386,7 +392,16 @@ def _add_endpoint(inputs: Inputs, swept: Sequence[Component], settings: Settings
         reference: str | None = None,
         **values: Any,  # noqa: ANN401
     ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
-        """Compare settings of t_max and t_min: CSV, JSON and a plot, and the points."""
+        """Compare settings of t_max and t_min: CSV, JSON, a plot and a ZIP, and the points.
+
+        t_maxs and t_mins are texts such as "0.5, 0.6667"; all pairs with t_min <= t_max are run
+        with num_seeds seeds from 0 on. A reference, which is optional, is the true picture of
+        exactly the size of the results: with it points have PSNR in dB, SSIM and LPIPS, without
+        it PSNR to the input and NIQE.
+
+        The last answer has {"points": [...]} with the scores of each pair, their G-STD over
+        the seeds, and L-STD of pixels in [0, 1].
+        """
         sweep: Sweep | None = None
         query = _query(read_named(values | WIDEST), t_maxs, t_mins, num_seeds)
         job = new_job(inputs, TAB_RUN, query, picture, reference)

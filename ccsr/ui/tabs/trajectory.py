@@ -28,11 +28,18 @@ from ccsr.inference.events import Progress
 from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.event_options import IN_ORDER, LIGHT, Chosen, changes_of
-from ccsr.ui.files import new_folder
+from ccsr.ui.files import archive_name, new_folder, write_table, write_zip
 from ccsr.ui.inputs import Settings, blank, read_config, read_reference, read_whole
 from ccsr.ui.loupe import Loupe, View, Views
 from ccsr.ui.origin import Origin
-from ccsr.ui.run_events import RunComponents, run_buttons, status_lines, wire_tab_run
+from ccsr.ui.run_events import (
+    RunComponents,
+    archive_button,
+    archive_update,
+    run_buttons,
+    status_lines,
+    wire_tab_run,
+)
 from ccsr.ui.shown_run import BuiltTab
 from ccsr.ui.tab_run import Inputs, Job, TabRun, results_state
 
@@ -127,6 +134,8 @@ class Trajectory:
     """One for each timestep."""
     scores: tuple[dict[str, float], ...] = ()
     """One for each timestep."""
+    archive: Path | None = None
+    """The ZIP of pictures and numbers, once the run has ended."""
 
     @property
     def config(self) -> SamplingConfig:
@@ -147,14 +156,15 @@ def build_trajectory_tab(inputs: Inputs, seed: Chosen, settings: Settings) -> Bu
         strip = Loupe(elem_id="trajectory-strip")
         plot = gr.HTML(elem_id="trajectory-plot", js_on_load=MOVES)
         gr.HTML(snippets.line(HELP, "quiet"))
+        download = archive_button()
     results = results_state()
-    _wire_view((panel, strip, plot), results, settings)
+    _wire_view((panel, strip, plot, download), results, settings)
     components = RunComponents(*buttons, *lines, results)
     return BuiltTab(wire_tab_run(TAB_RUN, inputs, components, [seed], settings), {})
 
 
 def _wire_view(
-    view: tuple[gr.Column, Loupe, gr.HTML], results: gr.State, settings: Settings
+    view: tuple[gr.Column, Loupe, gr.HTML, gr.DownloadButton], results: gr.State, settings: Settings
 ) -> None:
     """Show the results, and let the marks of the plot follow the settings and the other way."""
     plot = view[2]
@@ -208,12 +218,13 @@ def spread_out(steps: Sequence[Step], most: int) -> list[Step]:
 
 def _show(trajectory: Trajectory | None, t_max: float, t_min: float) -> tuple[Any, ...]:
     if trajectory is None or not trajectory.pictures:
-        return gr.update(visible=False), gr.skip(), gr.skip()
+        return gr.update(visible=False), *[gr.skip()] * 3
     names = [f"t = {timestep}" for timestep in trajectory.timesteps]
     strip = Views(
         tuple(map(View, names, trajectory.pictures)), names[0], names[-1], "all", opens="left"
     )
-    return gr.update(visible=True), strip, plot_of(trajectory, t_max, t_min)
+    plot, archive = plot_of(trajectory, t_max, t_min), archive_update(trajectory.archive)
+    return gr.update(visible=True), strip, plot, archive
 
 
 def _marked(trajectory: Trajectory | None, t_max: float, t_min: float) -> Any:  # noqa: ANN401
@@ -295,4 +306,15 @@ def cost_of_query(query: Query, picture: HasSize, loop_start: LoopStart) -> Cost
     return dataclasses.replace(cost, decodes=decodes)
 
 
-TAB_RUN = TabRun(read_query, decode_estimates, cost_of_query, "trajectory", noun="estimate")
+def packed(trajectory: Trajectory) -> Trajectory:
+    """The trajectory with its ZIP: all estimates, and their scores as CSV."""
+    folder, scores = trajectory.folder, zip(trajectory.timesteps, trajectory.scores, strict=True)
+    rows = [{"timestep": timestep, **row} for timestep, row in scores]
+    path = folder / archive_name(trajectory.origin.picture, "trajectory")
+    files = [*trajectory.pictures, write_table(folder / "trajectory.csv", rows)]
+    return dataclasses.replace(trajectory, archive=write_zip(path, files))
+
+
+TAB_RUN = TabRun(
+    read_query, decode_estimates, cost_of_query, "trajectory", noun="estimate", finish=packed
+)

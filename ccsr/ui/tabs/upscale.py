@@ -473,7 +473,11 @@ def _add_endpoint(inputs: Inputs, seed: gr.Number, settings: Settings) -> None:
         seed: float,
         **values: Any,  # noqa: ANN401
     ) -> Iterator[tuple[str | None, dict[str, Any]]]:
-        """Upscale a picture: a PNG with its settings inside, and details of the run."""
+        """Upscale a picture: a PNG with its settings inside, and details of the run.
+
+        The last answer has the PNG, `scale` times the input on each side, and size, seconds,
+        seed, settings, model and notes. An error is a message of what was expected and what came.
+        """
         query = read_named(values), read_whole(SEED, seed)
         for event in upscale(new_job(inputs, TAB_RUN, query, picture)):
             if isinstance(event, Upscaled):

@@ -29,7 +29,7 @@ from ccsr.inference.events import Decoded, ModelInfo, Progress, Restored, Sessio
 from ccsr.inference.sizes import HasSize, target_size
 from ccsr.ui import snippets
 from ccsr.ui.event_options import IN_ORDER
-from ccsr.ui.files import bicubic, new_folder, write_preview
+from ccsr.ui.files import archive_name, bicubic, new_folder, write_preview, write_table, write_zip
 from ccsr.ui.inputs import (
     Settings,
     number_slider,
@@ -39,7 +39,14 @@ from ccsr.ui.inputs import (
 )
 from ccsr.ui.loupe import Loupe, View, Views, map_view
 from ccsr.ui.origin import Origin
-from ccsr.ui.run_events import RunComponents, run_buttons, status_lines, wire_tab_run
+from ccsr.ui.run_events import (
+    RunComponents,
+    archive_button,
+    archive_update,
+    run_buttons,
+    status_lines,
+    wire_tab_run,
+)
 from ccsr.ui.shown_run import BuiltTab
 from ccsr.ui.tab_run import Inputs, Job, TabRun, closed_at_end, results_state
 
@@ -62,6 +69,8 @@ class VariantResult:
     variant: Variant
     best: Path
     worst: Path
+    pictures: tuple[Path, ...]
+    """One for each seed."""
     l_std_numbers: Path
     """Their L-STD map as an array."""
     l_std: float
@@ -83,6 +92,8 @@ class Ablation:
     """The bicubic enlargement."""
     baseline: dict[str, float] = dataclasses.field(default_factory=dict[str, float])
     """Its scores."""
+    archive: Path | None = None
+    """The ZIP of pictures and numbers, once the run has ended."""
 
     def __len__(self) -> int:
         """The number of variants that are done."""
@@ -103,8 +114,10 @@ def build_variants_tab(info: ModelInfo, inputs: Inputs, settings: Settings) -> B
         loupe = Loupe(elem_id="variants-loupe")
         table = gr.HTML(elem_id="variants-table")
         gr.HTML(snippets.line(HELP, "quiet"))
+        download = archive_button()
     results = results_state()
-    results.change(_show, results, [panel, loupe, table], trigger_mode="always_last", **IN_ORDER)
+    view = [panel, loupe, table, download]
+    results.change(_show, results, view, trigger_mode="always_last", **IN_ORDER)
     components = RunComponents(*buttons, *lines, results)
     return BuiltTab(wire_tab_run(tab_run(info), inputs, components, [seeds], settings), {})
 
@@ -198,6 +211,7 @@ def _variant_result(folder: Path, report: StabilityReport, files: Sequence[Path]
         variant,
         files[int(np.argmax(fidelity))],
         files[int(np.argmin(fidelity))],
+        tuple(files),
         numbers,
         report.pixels.l_std,
         {name: (score.mean, score.g_std) for name, score in report.score_statistics().items()},
@@ -206,14 +220,35 @@ def _variant_result(folder: Path, report: StabilityReport, files: Sequence[Path]
 
 def _show(ablation: Ablation | None) -> tuple[Any, ...]:
     if ablation is None or not ablation.variants:
-        return gr.update(visible=False), gr.skip(), gr.skip()
+        return gr.update(visible=False), *[gr.skip()] * 3
     variants = ablation.variants
     best = [View(f"{v.variant}, best", v.best) for v in variants]
     worst = [View(f"{v.variant}, worst", v.worst) for v in variants]
     enlarged = [View("bicubic", ablation.bicubic)] if ablation.bicubic else []
     pictures = (*best, *worst, *ablation.maps, *enlarged)
     views = Views(pictures, pictures[-1].name, best[0].name, "all", columns=len(variants))
-    return gr.update(visible=True), views, variants_table(variants, ablation.baseline)
+    table = variants_table(variants, ablation.baseline)
+    return gr.update(visible=True), views, table, archive_update(ablation.archive)
+
+
+def packed(ablation: Ablation) -> Ablation:
+    """The comparison with its ZIP: all results and maps, and the numbers as CSV."""
+    rows = [
+        {
+            "variant": v.variant,
+            **{name: mean for name, (mean, _) in v.scores.items()},
+            **{f"{name}_g_std": g_std for name, (_, g_std) in v.scores.items()},
+            "l_std": v.l_std,
+        }
+        for v in ablation.variants
+    ]
+    files = [
+        *(path for v in ablation.variants for path in (*v.pictures, v.l_std_numbers)),
+        *(view.file for view in ablation.maps),
+        write_table(ablation.folder / "variants.csv", rows),
+    ]
+    path = ablation.folder / archive_name(ablation.origin.picture, "variants")
+    return dataclasses.replace(ablation, archive=write_zip(path, files))
 
 
 def variants_table(variants: Sequence[VariantResult], baseline: Mapping[str, float]) -> str:
@@ -241,4 +276,4 @@ def cost_of_query(query: Query, picture: HasSize, loop_start: LoopStart) -> Cost
 def tab_run(info: ModelInfo) -> TabRun[Query, Ablation]:
     """The run of the tab with the variants of a model."""
     read = functools.partial(read_query, info.variants)
-    return TabRun(read, compare_variants, cost_of_query, "variants", noun="variant")
+    return TabRun(read, compare_variants, cost_of_query, "variants", noun="variant", finish=packed)

@@ -42,7 +42,9 @@ def test_parameters_of_an_endpoint_are_its_own_and_the_settings_of_the_model() -
     required = [name for name, p in parameters.items() if not p["parameter_has_default"]]
     assert required == ["picture"]
     assert parameters["t_max"]["parameter_default"] == 0.6667
-    assert endpoint["description"] == "Run the model."
+    # What it does itself, and what a program needs for all of them.
+    assert endpoint["description"].startswith("Run the model. The settings are those of")
+    assert "`handle_file`" in endpoint["description"]
 
 
 def called(blocks: gr.Blocks, **own: object) -> Any:  # noqa: ANN401
