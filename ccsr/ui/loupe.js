@@ -230,12 +230,18 @@ window.ccsrLoupe = (() => {
             return Math.max(innerHeight * 0.4, innerHeight - above - 110);
         }
 
+        // What a small picture needs to be shown at 1:1, of a large one what is a size to look at.
+        unshrunk() {
+            const height = this.height / devicePixelRatio;
+            return height <= 640 ? height : 440;
+        }
+
         fitting(width) {
             const isFull = document.fullscreenElement === this.element;
             const rest = isFull ? this.element.clientHeight - this.cells.clientHeight + 24 : 0;
             const rows = this.mode === "all" ? 2 : 1;
             const most = isFull ? innerHeight - this.bar.offsetHeight - this.scale.offsetHeight - 80
-                : Math.max(this.inSight(), Math.min(this.height / devicePixelRatio, 640)) / rows;
+                : Math.max(this.inSight(), this.unshrunk()) / rows;
             return Math.min(width / this.width, most / this.height) * devicePixelRatio;
         }
 

@@ -76,9 +76,11 @@ def status_lines(prefix: str, hint: str) -> tuple[gr.HTML, gr.HTML, gr.HTML]:
         prefix: Of the ids of the tab's elements.
         hint: Shown before the first run.
     """
-    expected = gr.HTML(elem_id=f"{prefix}-expected")
     status = gr.HTML(hint, elem_id=f"{prefix}-status")
-    return status, expected, gr.HTML(elem_id=f"{prefix}-origin")
+    with gr.Row(elem_classes="told"):
+        expected = gr.HTML(elem_id=f"{prefix}-expected")
+        origin = gr.HTML(elem_id=f"{prefix}-origin")
+    return status, expected, origin
 
 
 def archive_button() -> gr.DownloadButton:

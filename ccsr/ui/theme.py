@@ -102,7 +102,11 @@ CSS = """
 .dark .line.stale { color: #fdba74; }
 /* What is shown is of an earlier choice; not at once, for a run that takes no time. */
 .block :is(.loupe-cells, svg.plot) { transition: opacity .2s .3s; }
-.block:has(.stale) ~ * :is(.loupe-cells, svg.plot) { opacity: .35; }
+.told:has(.stale) ~ * :is(.loupe-cells, svg.plot) { opacity: .35; }
+
+.told { gap: 2px 16px; flex-wrap: wrap; }
+.told > * { flex: 0 1 auto !important; min-width: 0 !important; width: auto !important; }
+.told:not(:has(p)) { display: none; }
 
 .run .bar {
     height: 6px; border-radius: 3px; overflow: hidden; margin-bottom: 6px;
