@@ -50,6 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
                         "networks training starts from, as far as shapes agree: of a model, which "
                         "also stands for steps that are not run, or of Stable Diffusion "
                         "2.1")  # fmt: skip
+    parser.add_argument("--checkpoint", default="best", metavar="CHECKPOINT",
+                        help="whose networks the given steps export: best (on held-out pictures, "
+                        "the last where there were none), last, or the number of its optimiser "
+                        "steps; default: %(default)s")  # fmt: skip
     parser.add_argument("--output", type=Path, help="for export; default: RUN/model")
     parser.add_argument("--dry-run", action="store_true",
                         help="say in tables what the run needs: pictures, judges, disk, memory, "
@@ -130,7 +134,9 @@ def run_steps(options: argparse.Namespace, asked: Callable[[], bool]) -> None:
                 # The folder is locked: nobody is at work on what killed trainings left.
                 remove_unfinished(options.run_folder, 0)
             origin = find_origin(options.init, options.run_folder) if options.init else None
-        run = Run(recipe, sources, options.run_folder, origin, machine, held_out)
+        run = Run(
+            recipe, sources, options.run_folder, origin, machine, held_out, options.checkpoint
+        )
         for step in steps:
             with closing(run_step(run, step, options.output or run.folder / "model")) as events:
                 for _ in shown(step, events):

@@ -65,6 +65,31 @@ def remove_old(folder: Path, count: int, kept: Collection[int] = ()) -> None:
             shutil.rmtree(path)
 
 
+def chosen_checkpoint(choice: str, found: Collection[int], best: int | None) -> tuple[int, str]:
+    """The step whose networks are exported, and what to say of it.
+
+    Args:
+        choice: "best" (on held-out pictures; the last where none were looked at), "last", or a
+            step.
+        found: Steps of the checkpoints that there are.
+        best: The best of them, if there is one marked.
+
+    Raises:
+        ValueError: If there is no such checkpoint.
+    """
+    if choice == "best" and best is not None and best in found:
+        return best, "the best on held-out pictures"
+    if choice in ("best", "last") and found:
+        return max(found), "the last"
+    if choice.isdecimal() and int(choice) in found:
+        return int(choice), "as asked for"
+    there = ", ".join(map(str, sorted(found))) or "none"
+    raise ValueError(
+        f"there is no checkpoint {choice!r}; give best, last or the step of one that there is: "
+        f"{there}"
+    )
+
+
 def trained_state(module: nn.Module) -> dict[str, torch.Tensor]:
     """The parameters of a module that are trained, and all its buffers.
 

@@ -353,6 +353,17 @@ class _Run:
             average.copy_to(self.trained(name))
 
 
+def take_checkpoint(objective: Objective, folder: Path, step: int) -> None:
+    """Give the modules the averaged weights of a checkpoint of a training step."""
+    state = read_checkpoint(checkpoints(folder)[step])
+    for name, module in objective.modules.items():
+        load_trained_state(module, state["modules"][name])
+        trained = [p for p in module.parameters() if p.requires_grad]
+        average = EMAModel(trained)
+        average.load_state_dict(state["averages"][name])
+        average.copy_to(trained)
+
+
 def make_optimizer(
     trained: list[nn.Parameter], learning_rate: float, config: LoopConfig
 ) -> torch.optim.Optimizer:

@@ -1,5 +1,6 @@
 """A run: a recipe, its folders, and the networks that are there so far."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from training.network import build_denoiser, load_denoiser
 from training.origin import Origin
 from training.sources import Source
 
+EXPORTED_FILE = "export.json"
+"""In the folder of a training step: whose networks are in its folder "export"."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -38,6 +42,8 @@ class Run:
     machine: MachineConfig = MachineConfig()
     held_out: tuple[Source, ...] = ()
     """Pictures for `Validation`; without them there is none."""
+    checkpoint: str = "best"
+    """Whose networks a training step exports, by `chosen_checkpoint`."""
 
     def __post_init__(self) -> None:
         if self.recipe.autoencoder is None and self.origin is None:
@@ -62,6 +68,11 @@ class Run:
                 "its networks by --init"
             )
         return found
+
+    def exported_step(self, step: str) -> int | None:
+        """Optimiser steps of the networks that a training step has exported; None if unknown."""
+        file = self.folder / step / EXPORTED_FILE
+        return json.loads(file.read_text())["step"] if file.exists() else None
 
     def has(self, step: str) -> bool:
         """Whether there are networks of a training step."""

@@ -20,8 +20,9 @@ from ccsr.degradation.chains import mixture
 from ccsr.diffusion.timesteps import non_uniform_plan, uniform_plan
 from ccsr.models.compact_autoencoder import CompactAutoencoder
 from ccsr.option import Config
-from ccsr.whole_file import whole_folder
+from ccsr.whole_file import whole_folder, write_whole
 from training.autoencoder import AutoencoderObjective, with_lr_branch
+from training.checkpoints import checkpoints, chosen_checkpoint
 from training.config import LoopConfig, PairsConfig, Recipe
 from training.data import Crops, Pairs, Pictures
 from training.export import export
@@ -32,11 +33,11 @@ from training.fingerprint import (
     read_fingerprint,
 )
 from training.latent_cache import Compute, encoded_pairs, roll_outs, write_latent_cache
-from training.loop import Objective, TrainStep, train
+from training.loop import Objective, TrainStep, take_checkpoint, train
 from training.origin import Origin
 from training.perceptual import require_weights
 from training.processes import join_processes, own_device
-from training.run import Run
+from training.run import EXPORTED_FILE, Run
 from training.sources import digest_of
 from training.stage1 import (
     DenoiserObjective,
@@ -45,7 +46,13 @@ from training.stage1 import (
     uniform_losses,
 )
 from training.stage2 import DecoderObjective, build_discriminator
-from training.validation import Validation, held_out_pairs, reconstruction, super_resolution
+from training.validation import (
+    Validation,
+    best_step,
+    held_out_pairs,
+    reconstruction,
+    super_resolution,
+)
 
 TableConfig = TypeVar("TableConfig", bound=Config)
 N = TypeVar("N", bound=nn.Module)
@@ -130,6 +137,9 @@ def run_step(run: Run, step: str, output: Path) -> Generator[Event]:
     elif step == "export":
         if join_processes().is_main_process:
             export(run, output)
+            taken = ((name, run.exported_step(name)) for name in OBJECTIVES)
+            made = [f"{name} of step {number}" for name, number in taken if number is not None]
+            yield Notice(f"export: {output} has {', '.join(made) or 'the networks of --init'}")
     else:
         raise ValueError(f"step must be one of {', '.join(STEPS)}, got {step!r}")
 
@@ -155,13 +165,17 @@ def _train_step(run: Run, step: str) -> Iterator[Event]:
     for done in train(objective, loop, folder, run.machine, validation_of(run, step, objective)):
         steps += 1
         yield done
-    if join_processes().is_main_process:
-        if steps or not (folder / "export").exists():
-            with _replaced(folder / "export") as networks:
-                objective.export(networks)
-        if step in VARIANT_OF and (steps or not (folder / "model").exists()):
+    chosen, why = chosen_checkpoint(run.checkpoint, checkpoints(folder), best_step(folder))
+    yield Notice(f"{step}: the networks of step {chosen}, {why}, are exported")
+    if join_processes().is_main_process and (steps or chosen != run.exported_step(step)):
+        take_checkpoint(objective, folder, chosen)
+        with _replaced(folder / "export") as networks:
+            objective.export(networks)
+        if step in VARIANT_OF:
             shutil.rmtree(folder / "model", ignore_errors=True)
             export(run, folder / "model", VARIANT_OF[step])
+        # Last: without it all that is done once more.
+        write_whole(folder / EXPORTED_FILE, json.dumps({"step": chosen}), overwrite=True)
     join_processes().wait_for_everyone()
 
 

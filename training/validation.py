@@ -63,10 +63,7 @@ class Validation:
     @property
     def best(self) -> int | None:
         """The step of lowest LPIPS so far."""
-        path = self.folder / LOG_FILE
-        lines = path.read_text().splitlines() if path.exists() else []
-        entries = [json.loads(line) for line in lines]
-        return min(entries, key=lambda e: e["scores"]["lpips"])["step"] if entries else None
+        return best_step(self.folder)
 
     @torch.no_grad()
     def score(self, step: int, device: torch.device) -> dict[str, float]:
@@ -105,6 +102,14 @@ class Validation:
         self._log.append(entry)
         if self.best == step:
             write_whole(self.folder / BEST_FILE, json.dumps(entry, indent=1), overwrite=True)
+
+
+def best_step(folder: Path) -> int | None:
+    """The step of lowest LPIPS of a training step's folder; None if none was looked at."""
+    path = folder / LOG_FILE
+    lines = path.read_text().splitlines() if path.exists() else []
+    entries = [json.loads(line) for line in lines]
+    return min(entries, key=lambda e: e["scores"]["lpips"])["step"] if entries else None
 
 
 def held_out_pairs(

@@ -176,6 +176,8 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(
     (tmp_path / step / FINGERPRINT_FILE).write_bytes(
         (trained / step / FINGERPRINT_FILE).read_bytes()
     )
+    # Of the same scores, the same checkpoint is the best.
+    shutil.copy(trained / step / "validation.jsonl", tmp_path / step)
     first = trained / step / "checkpoint-0000001"
     (tmp_path / step / first.name).symlink_to(first)
 
@@ -217,6 +219,29 @@ def test_a_stopped_run_keeps_its_last_step(
     last = json.loads(log.read_text().splitlines()[-1])["step"]
     (checkpoint,) = log.parent.glob("checkpoint-*")
     assert int(checkpoint.name.removeprefix("checkpoint-")) >= last
+
+
+def test_export_takes_the_best_checkpoint_or_the_one_that_is_asked_for(
+    folders: tuple[Path, Path], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    shutil.rmtree(run / "model")
+    name = "export/diffusion_pytorch_model.safetensors"
+    made: dict[str, bytes] = {}
+    best = json.loads((trained / "stage2" / "best.json").read_text())["step"]
+    assert json.loads((trained / "stage2" / "export.json").read_text()) == {"step": best}
+    for choice in ("1", "2", "best"):
+        assert train(folders, run, "stage2", "export", "--checkpoint", choice) == 0
+        made[choice] = (run / "stage2" / name).read_bytes()
+        step = best if choice == "best" else int(choice)
+        told = capsys.readouterr().err
+        assert f"stage2: the networks of step {step}, " in told
+        assert f"stage2 of step {step}" in told
+        shutil.rmtree(run / "model")
+    assert made["1"] != made["2"]
+    assert made["best"] == made[str(best)] == (trained / "stage2" / name).read_bytes()
+    assert train(folders, run, "stage2", "--checkpoint", "7") == 2
+    assert "there is no checkpoint '7'" in capsys.readouterr().err
 
 
 def test_training_starts_from_the_networks_of_a_model(

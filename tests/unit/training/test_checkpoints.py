@@ -9,6 +9,7 @@ from torch import nn
 from ccsr.whole_file import WriteError
 from training.checkpoints import (
     checkpoints,
+    chosen_checkpoint,
     load_trained_state,
     read_checkpoint,
     remove_old,
@@ -108,3 +109,19 @@ def test_curves_go_on_after_the_step_of_a_resume(
     TensorBoardLog(tmp_path, 7).append(entry)
     points = [("losses/a/loss", 0.5, 8), ("learning_rates/a", 0.1, 8)]
     assert told == [("tensorboard", 8), *points, "flushed"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "best", "expected"),
+    [("best", 10, 10), ("best", None, 20), ("last", 10, 20), ("5", 10, 5)],
+)
+def test_checkpoint_to_export_is_the_best_the_last_or_one_that_is_named(
+    choice: str, best: int | None, expected: int
+) -> None:
+    assert chosen_checkpoint(choice, [5, 20, 10], best)[0] == expected
+
+
+@pytest.mark.parametrize("choice", ["15", "-5", "worst"])
+def test_checkpoint_that_is_not_there_is_refused(choice: str) -> None:
+    with pytest.raises(ValueError, match=r"no checkpoint .* that there is: 5, 10"):
+        chosen_checkpoint(choice, [10, 5], 5)
