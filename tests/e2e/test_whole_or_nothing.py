@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from skimage import data
 
 from ccsr.images.reading import load_picture
 from tests.tiny import save_tiny_model
+from tests.unit.evaluation.comparison.pictures import write_hr
 
 pytestmark = [
     pytest.mark.e2e,
@@ -27,6 +30,8 @@ pytestmark = [
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("CCSR_TEST_KILLS", "4"))
+
+MANIFEST = "jobs-0.jsonl"
 
 KILLING = """
 import os, random, shutil, sys, time
@@ -48,7 +53,7 @@ def job(output):
 
 def started(number):
     output = Path(folder) / str(number)
-    output.mkdir(parents=True)
+    output.mkdir(parents=True, exist_ok=True)
     pid = os.fork()
     if pid == 0:
         os._exit(job(str(output)) or 0)
@@ -63,8 +68,14 @@ for number in range(int(kills)):
     time.sleep(random.random() * whole)
     os.kill(pid, 9)
     os.waitpid(pid, 0)
+    if name == "evaluate":
+        shutil.copytree(Path(folder) / str(number), Path(folder) / f"{number}-resumed")
+        os.waitpid(started(f"{number}-resumed"), 0)
 """
-"""Imports once, and kills jobs of its own at random moments of the time that a whole one takes."""
+"""Imports once, and kills jobs of its own at random moments of the time that a whole one takes.
+
+A killed comparison is begun again, in a copy of its folder.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +110,24 @@ def check_whole(path: Path) -> None:
         pytest.fail(f"{path} is of no known kind")
 
 
+def jobs_killed(tmp_path: Path, command: str, arguments: Sequence[object]) -> Path:
+    """Run a command once as a whole, and kill it as often as is asked for.
+
+    Returns:
+        A folder with the outputs: `whole`, those of the killed by number, and `<number>-resumed`.
+    """
+    script = tmp_path / "killing.py"
+    script.write_text(textwrap.dedent(KILLING))
+    folder = tmp_path / "jobs"
+    subprocess.run(
+        [sys.executable, str(script), str(folder), str(KILLS), command, *map(str, arguments)],
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        timeout=max(120, 20 * KILLS),
+    )
+    return folder
+
+
 @pytest.mark.parametrize("command", ["upscale", "seeds", "sweep", "zip"])
 def test_a_killed_job_leaves_no_part_under_a_final_name(
     command: str, model: Path, inputs: Path, tmp_path: Path
@@ -110,15 +139,7 @@ def test_a_killed_job_leaves_no_part_under_a_final_name(
         "sweep": [inputs / "0.png", *fast, "--t-max", "0.5,0.8", "--t-min", "0.2,0.4"],
         "zip": sorted(inputs.iterdir()),
     }[command]
-    script = tmp_path / "killing.py"
-    script.write_text(textwrap.dedent(KILLING))
-    folder = tmp_path / "jobs"
-    subprocess.run(
-        [sys.executable, str(script), str(folder), str(KILLS), command, *map(str, arguments)],
-        check=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        timeout=max(120, 20 * KILLS),
-    )
+    folder = jobs_killed(tmp_path, command, arguments)
     finished = {path.name for path in (folder / "whole").iterdir()}
     assert len(finished) >= 4
     for number in range(KILLS):
@@ -126,6 +147,39 @@ def test_a_killed_job_leaves_no_part_under_a_final_name(
         assert {path.name for path in named} <= finished
         for path in named:
             check_whole(path)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """Content of all files under a final name, by their path in a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".part")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def rows_of(manifest: bytes) -> list[dict[str, Any]]:
+    """The whole rows of a manifest, without the times."""
+    rows = [json.loads(line) for line in manifest.splitlines(True) if line.endswith(b"\n")]
+    return [{key: row[key] for key in row.keys() - {"seconds"}} for row in rows]
+
+
+def test_a_killed_comparison_leaves_whole_files_and_goes_on_to_the_same(
+    model: Path, tmp_path: Path
+) -> None:
+    hr = write_hr(tmp_path / "hr", 2)
+    arguments = ["--hr", hr, "--model", model, "--device", "cpu", "--dtype", "float32"]
+    arguments += ["--metrics", "psnr", "--no-time", "--seeds", "0-1", "--keep-pictures"]
+    folder = jobs_killed(tmp_path, "evaluate", [*arguments, "--preset", "fast"])
+    whole = files_in(folder / "whole")
+    rows = rows_of(whole.pop(MANIFEST))
+    assert {Path(name).suffix for name in whole} >= {".html", ".json", ".csv", ".png", ".jpg"}
+    for number in range(KILLS):
+        killed, resumed = files_in(folder / str(number)), files_in(folder / f"{number}-resumed")
+        # Rows are appended one by one: the last one may be cut off, and is written again.
+        done = rows_of(killed.pop(MANIFEST, b""))
+        assert done == rows[: len(done)]
+        assert killed.items() <= whole.items()
+        assert rows_of(resumed.pop(MANIFEST)) == rows
+        # The digest is in `results.json`.
+        assert resumed == whole
 
 
 def full_disk(command: list[str], kilobytes: int) -> subprocess.CompletedProcess[str]:
