@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from skimage import data
 
 from tests.e2e.page.conftest import Server
-from tests.e2e.page.page_objects import CCSRPage
+from tests.e2e.page.page_objects import CCSRPage, box_at_rest
 from tests.fakes import FakeEngine
 
 pytestmark = pytest.mark.e2e
@@ -34,6 +36,19 @@ def test_the_result_is_in_sight_on_a_desktop(ui: CCSRPage, picture_file: Path) -
     ui.upscale.run()
     expect(ui.upscale.facts).to_be_in_viewport()
     expect(ui.upscale.result).to_be_in_viewport(ratio=1)
+
+
+def test_the_facts_of_a_wide_result_are_in_sight(
+    page: Page, server: Server, engine: FakeEngine, tmp_path: Path
+) -> None:
+    path = tmp_path / "wide.png"
+    Image.fromarray(data.chelsea()).resize((360, 240)).save(path)
+    page.set_viewport_size({"width": 1440, "height": 900})
+    ui = CCSRPage(page, server.url).open()
+    ui.choose_picture(path)
+    ui.upscale.finish("1440x960")
+    box_at_rest(ui.upscale.loupe.stage)
+    expect(ui.upscale.facts).to_be_in_viewport(ratio=1)
 
 
 @pytest.mark.parametrize(
