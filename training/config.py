@@ -66,7 +66,7 @@ class LoopConfig(Config):
     """Compute activations again in the backward pass, in the networks that can: less memory, more
     time."""
     optimizer: Literal["adamw", "adamw-8bit"] = "adamw"
-    """adamw-8bit: with its state in a quarter of the memory; needs a GPU and bitsandbytes."""
+    """adamw-8bit: with its state in a quarter of the memory; needs bitsandbytes."""
     betas: Annotated[tuple[Decay, Decay], Field(strict=False)] = (0.9, 0.99)
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: NonNegativeFloat = 1.0
