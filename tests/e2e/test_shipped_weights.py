@@ -1,6 +1,6 @@
 """What the weights that ship must keep, whichever they are."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import torch
 from skimage import data as pictures
 from skimage.transform import resize
 
-from ccsr.config import Variant
+from ccsr.config import SamplingConfig, Variant
 from ccsr.images.picture import Picture, picture_from_array
 from ccsr.inference.hub import COMPACT_FOLDER
 from ccsr.inference.pipeline import CCSRPipeline
@@ -58,3 +58,29 @@ def test_half_precision_agrees_with_float32(photograph: Picture, dtype: torch.dt
         pipeline_of("ccsr", kind).upscale(photograph)[0].rgb for kind in (dtype, torch.float32)
     )
     assert 10 * np.log10(1 / np.square(half - single).mean()) > 40
+
+
+def levels_apart(first: Picture, second: Picture) -> float:
+    """The largest difference of two results, in grey levels of 8 bits."""
+    return float(255 * np.abs(first.rgb - second.rgb).max())
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_seed_gives_one_picture_with_any_threads_and_company(photograph: Picture) -> None:
+    config = SamplingConfig(num_steps=4)
+    torch.set_num_threads(1)
+    pipeline = pipeline_of("ccsr")
+    alone = pipeline.upscale(photograph, config, seeds=(1,))[0]
+    other, among_others = pipeline.upscale(photograph, config, seeds=(0, 1))
+    torch.set_num_threads(2)
+    loaded_again = pipeline_of("ccsr").upscale(photograph, config, seeds=(1,))[0]
+    assert levels_apart(alone, among_others) <= 1
+    assert levels_apart(alone, loaded_again) <= 1
+    assert levels_apart(alone, other) > 1
