@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from skimage import data as pictures
 from skimage.transform import resize
 
@@ -84,3 +85,26 @@ def test_a_seed_gives_one_picture_with_any_threads_and_company(photograph: Pictu
     assert levels_apart(alone, among_others) <= 1
     assert levels_apart(alone, loaded_again) <= 1
     assert levels_apart(alone, other) > 1
+
+
+def contrast(sr: np.ndarray, reference: np.ndarray) -> float:
+    """Slope of the low frequencies of sr [H,W,3] over those of a reference of the same size."""
+    low_sr, low = (
+        gaussian_filter(x.astype(np.float64), (8, 8, 0))[16:-16, 16:-16] for x in (sr, reference)
+    )
+    centred = low - low.mean((0, 1))
+    return float((centred * low_sr).sum() / np.square(centred).sum())
+
+
+@pytest.mark.parametrize("variant", ["v1", "ccsr"])
+def test_contrast_does_not_depend_on_the_size_of_the_picture(variant: Variant) -> None:
+    """Zero padding and GroupNorm let a network see how large a picture is."""
+    pipeline, found = pipeline_of(variant, torch.bfloat16), []
+    config = SamplingConfig(color="none", t_max=0.6667, t_min=0.6667)
+    for side in (64, 96, 160):
+        crop = resize(pictures.astronaut()[:480, :480], (side, side), anti_aliasing=True)
+        lr = crop.astype(np.float32)
+        sr = pipeline.upscale(Picture(lr), config)[0].rgb
+        found.append(contrast(sr, resize(lr, sr.shape[:2], order=3)))
+    assert max(found) - min(found) < 0.06
+    assert 0.94 < min(found) < max(found) < 1.06
