@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from ccsr.option import Config, Step, option, shown
 
 Variant = Literal["ccsr", "v2", "v1"]
-ColorAlignment = Literal["adain", "wavelet", "none"]
+ColorAlignment = Literal["adain-wavelet", "adain", "wavelet", "none"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 StartPoint = Literal["noise", "lr"]
@@ -82,10 +82,11 @@ class SamplingConfig(Config):
         "agreement between seeds. Equal to t_max: no refinement, the first estimate is decoded.",
     )
     color: ColorAlignment = Field(
-        default="adain",
+        default="adain-wavelet",
         title="Colour alignment",
         description="How colours are aligned to the input. adain: mean and standard deviation of "
-        "each channel. wavelet: all low frequencies. none: as decoded.",
+        "each channel. wavelet: all low frequencies. adain-wavelet: one after the other. none: as "
+        "decoded.",
     )
     prompt: str = Field(
         default="",

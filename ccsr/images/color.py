@@ -1,7 +1,7 @@
 """Colour alignment: gives a result the colours of its input.
 
-Both methods are those of StableSR, https://arxiv.org/abs/2305.07015, as in CCSR. Pixels are floats
-as decoded: values outside [0,1] are kept, and nothing is clamped here.
+AdaIN and wavelets are those of StableSR, https://arxiv.org/abs/2305.07015, as in CCSR. Pixels are
+floats as decoded: values outside [0,1] are kept, and nothing is clamped here.
 """
 
 from typing import Protocol
@@ -43,7 +43,7 @@ def aligner(
     Args:
         lr_up: The input enlarged to the size of the results, [1,C,H,W] or [B,C,H,W], in [0,1];
             C is 3, or 1 for grey.
-        method: "adain", "wavelet" or "none", as `SamplingConfig.color`.
+        method: "adain-wavelet", "adain", "wavelet" or "none", as `SamplingConfig.color`.
         alpha: The enlarged alpha channel [1,1,H,W] in [0,1], by which statistics of the whole
             picture are weighted; None: all of it is opaque.
 
@@ -53,7 +53,12 @@ def aligner(
     Raises:
         ValueError: If the method is unknown.
     """
-    methods = {"adain": adain, "wavelet": wavelet, "none": unchanged}
+    methods = {
+        "adain-wavelet": adain_wavelet,
+        "adain": adain,
+        "wavelet": wavelet,
+        "none": unchanged,
+    }
     if method not in methods:
         raise ValueError(f"method must be {', '.join(methods)}, got {method!r}")
     align = methods[method](lr_up, alpha)
@@ -124,6 +129,15 @@ def wavelet(reference: torch.Tensor, alpha: torch.Tensor | None = None) -> Align
         return torch.sub(sr, _low_frequencies(sr), out=out).add_(low_frequencies)
 
     return align
+
+
+def adain_wavelet(reference: torch.Tensor, alpha: torch.Tensor | None = None) -> Align:
+    """`adain`, which sets the contrast of details too, then `wavelet`.
+
+    AdaIN alone leaves a flat area off by as much as it moves the rest of the picture.
+    """
+    contrast, colors = adain(reference, alpha), wavelet(reference, alpha)
+    return lambda sr, out=None: colors(contrast(sr, out), out)
 
 
 def unchanged(reference: torch.Tensor, alpha: torch.Tensor | None = None) -> Align:

@@ -247,7 +247,8 @@ class CCSRPipeline(SuperResolutionStages):
             t_max: Where refinement starts, as a fraction of T.
             t_min: Where it ends, as a fraction of T.
             guidance_scale: Of classifier-free guidance; 1 is none.
-            color: How the colours are aligned to the input: "adain", "wavelet" or "none".
+            color: How the colours are aligned to the input: "adain-wavelet", "adain", "wavelet" or
+                "none".
             generator: One for each image, each like the seed that it was seeded with. A single one
                 for several images serves them one after another.
             num_images_per_prompt: Number of images, if neither seeds nor a list of generators give

@@ -145,6 +145,21 @@ def test_method_names_lead_to_their_functions() -> None:
     sr, lr_up = picture(0), picture(1)
     assert torch.equal(aligner(lr_up, "adain")(sr), adain(lr_up)(sr))
     assert torch.equal(aligner(lr_up, "wavelet")(sr), wavelet(lr_up)(sr))
+    expected = wavelet(lr_up)(adain(lr_up)(sr))
+    assert torch.equal(aligner(lr_up, "adain-wavelet")(sr), expected)
+
+
+def test_flat_areas_beside_contrast_get_the_colour_of_the_reference() -> None:
+    side = 4 * REACH
+    reference = torch.full((1, 3, side, side), 0.8)
+    reference[..., side // 2 :] = 0.1
+    sr = reference.clone()
+    sr[..., side // 2 :] += 0.2 * checkerboard(side)[..., side // 2 :]
+    flat = (..., slice(REACH, -REACH), slice(0, side // 2 - REACH))
+    off = (adain(reference)(sr) - reference)[flat].abs().max()
+    assert off > 0.02
+    out = aligner(reference, "adain-wavelet")(sr)
+    torch.testing.assert_close(out[flat], reference[flat], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("method", get_args(ColorAlignment))
