@@ -13,8 +13,8 @@ from ccsr.config import ColorAlignment
 
 WAVELET_LEVELS = 5
 """Low-pass filters of the wavelet decomposition; the last has a radius of 16 pixels."""
-SQUARE = 4
-"""Pixels a side of the means in place of its first two."""
+AVERAGED_LEVELS = 2
+"""The first of them, in place of which there are means over squares of 4 pixels a side."""
 
 
 class Align(Protocol):
@@ -151,14 +151,15 @@ def _low_frequencies(x: torch.Tensor) -> torch.Tensor:
     The first ones are means over squares, which remove the same waves as binomial filters; the
     others, which are binomial, then work on a sixteenth of the pixels.
     """
-    height, width = x.shape[2:]
-    missing = (0, -width % SQUARE, 0, -height % SQUARE)
-    x = functional.avg_pool2d(functional.pad(x, missing, mode="replicate"), SQUARE)
+    (height, width), side = x.shape[2:], 2**AVERAGED_LEVELS
+    missing = (0, -width % side, 0, -height % side)
+    x = functional.avg_pool2d(functional.pad(x, missing, mode="replicate"), side)
     row = torch.tensor([0.25, 0.5, 0.25], dtype=x.dtype, device=x.device)
     channels = x.shape[1]
     kernel = torch.outer(row, row).expand(channels, 1, 3, 3)
-    for radius in (2**level // SQUARE for level in range(WAVELET_LEVELS) if 2**level >= SQUARE):
+    for level in range(WAVELET_LEVELS - AVERAGED_LEVELS):
+        radius = 2**level
         padded = functional.pad(x, (radius, radius, radius, radius), mode="replicate")
         x = functional.conv2d(padded, kernel, groups=channels, dilation=radius)
-    x = functional.interpolate(x, scale_factor=SQUARE, mode="bilinear", align_corners=False)
+    x = functional.interpolate(x, scale_factor=side, mode="bilinear", align_corners=False)
     return x[..., :height, :width]

@@ -191,8 +191,7 @@ class EstimateCache:
 
         Whoever has little keeps it, however much others make. Returns whether there was one.
         """
-        droppable = [key for key, chain in self._chains.items() if chain.num_files]
-        droppable = [key for key in droppable if self._may_drop(key)]
+        droppable = [k for k, c in self._chains.items() if c.num_files and self._may_drop(k)]
         if not droppable:
             return False
         sizes: Counter[str] = Counter()

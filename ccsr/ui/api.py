@@ -8,12 +8,13 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import gradio as gr
 from gradio.components.base import Component
 from gradio.context import LocalContext
 
+from ccsr.config import VARIANTS, ColorAlignment
 from ccsr.inference.stopping import StopFlag
 from ccsr.ui.compute_thread import Computing
 from ccsr.ui.event_options import Block
@@ -22,13 +23,14 @@ from ccsr.ui.model_queue import About, ModelQueue, Waiting
 
 T = TypeVar("T")
 
-COMMON = """
+COMMON = f"""
 The settings are those of the command line, under the same names and within the same ranges, and
 each has its default: t_max and t_min are fractions of the diffusion process with t_min <= t_max,
-num_steps is the size S of its grid, color is adain, wavelet or none, and variant is ccsr, v2 or v1.
+num_steps is the size S of its grid, color is one of {", ".join(get_args(ColorAlignment))}, and
+variant is one of {", ".join(VARIANTS)}.
 Send pictures as files that were uploaded here (`handle_file` of the clients); addresses are not
-fetched. While a run waits, the answer is {"ahead": runs before it}, while it works
-{"evaluation": n, "total": N}, both without files. An error says what was expected and what came.
+fetched. While a run waits, the answer is {{"ahead": runs before it}}, while it works
+{{"evaluation": n, "total": N}}, both without files. An error says what was expected and what came.
 """
 """What is said of all endpoints."""
 

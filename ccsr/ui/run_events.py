@@ -14,7 +14,7 @@ from gradio.components.base import Component
 from ccsr.ui import snippets
 from ccsr.ui.compute_thread import Computing
 from ccsr.ui.event_options import LIGHT, PRIVATE, Block, Chosen
-from ccsr.ui.inputs import Settings, errors_shown, read_facts
+from ccsr.ui.inputs import Settings, errors_shown
 from ccsr.ui.loupe import Loupe, loupe_update
 from ccsr.ui.model_queue import QueueFull, Waiting
 from ccsr.ui.run_controller import NOT_BEGUN, Action, Press, RunController, RunState
@@ -31,6 +31,7 @@ from ccsr.ui.tab_run import (
     about_run,
     check_run,
     closed_at_end,
+    cost_of_run,
 )
 
 
@@ -191,10 +192,9 @@ class _Handlers(Generic[Query, Made]):
 
     def _view(self, press: Press, now: Made | None) -> RunView[Query, Made]:
         """The view of a run that has not begun."""
-        sessions, query = self.inputs.sessions, self.tab_run.read(press.values[3:])
-        facts = read_facts(press.values[1])
-        cost = self.tab_run.cost(query, facts, sessions.engine.info.loop_start)
-        pace = sessions.pace
+        query, path = self.tab_run.read(press.values[3:]), press.values[1]
+        cost = cost_of_run(self.inputs.sessions, self.tab_run, query, path)
+        pace = self.inputs.sessions.pace
         known = pace.seconds(cost)
         expected = None if known is None else known.middle
         return RunView(self.tab_run, now, cost=cost, expected=expected, pace=pace, stop=press.stop)

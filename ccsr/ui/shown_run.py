@@ -10,10 +10,10 @@ import gradio as gr
 from ccsr.inference.pace import Seconds
 from ccsr.ui import snippets
 from ccsr.ui.event_options import PRIVATE, Block, Chosen, changes_of
-from ccsr.ui.inputs import Settings, read_facts
+from ccsr.ui.inputs import Settings
 from ccsr.ui.origin import difference, present_origin
 from ccsr.ui.sessions import Sessions
-from ccsr.ui.tab_run import Inputs, Results, TabRun
+from ccsr.ui.tab_run import Inputs, Results, TabRun, cost_of_run
 
 PRESENT: dict[str, Any] = {**PRIVATE, "concurrency_id": "present", "concurrency_limit": 1}
 """Events with these come one after another: what is said last is of the latest choice."""
@@ -91,8 +91,7 @@ def expected_seconds(
 ) -> Seconds | None:
     """How long a run of what is chosen will take; None if that is not known, or it is refused."""
     try:
-        facts, loop_start = read_facts(picture), sessions.engine.info.loop_start
-        return sessions.pace.seconds(tab_run.cost(tab_run.read(chosen), facts, loop_start))
+        return sessions.pace.seconds(cost_of_run(sessions, tab_run, tab_run.read(chosen), picture))
     except ValueError:
         return None
 

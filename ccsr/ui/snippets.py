@@ -97,9 +97,11 @@ def evaluation(event: Progress) -> str:
 
 def rough(seconds: float) -> str:
     """An estimated time: "less than 1 s", "about 5 s", "about 3 min"."""
-    if seconds < 1:
-        return "less than 1 s"
-    return f"about {seconds:.0f} s" if seconds < 100 else f"about {duration(seconds)}"
+    return "less than 1 s" if seconds < 1 else f"about {_rounded(seconds)}"
+
+
+def _rounded(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else duration(seconds)
 
 
 def expected(seconds: Seconds | None) -> str:
@@ -108,7 +110,7 @@ def expected(seconds: Seconds | None) -> str:
         return ""
     low, high = round(seconds.low), math.ceil(seconds.high)
     is_wide = high > 1.5 * seconds.middle and high - low > 1
-    time = f"{max(low, 1)} to {rough(high)[6:]}" if is_wide else rough(seconds.middle)
+    time = f"{max(low, 1)} to {_rounded(high)}" if is_wide else rough(seconds.middle)
     return line(f"Takes {time} on this machine.", "quiet")
 
 

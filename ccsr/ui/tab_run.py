@@ -155,6 +155,20 @@ def about_run(tab_run: TabRun[Any, Any], path: str | None, query: Any) -> About:
     return tab_run.name, {"size": str(read_facts(path).size), "seeds": count, **details}
 
 
+def cost_of_run(
+    sessions: Sessions,
+    tab_run: TabRun[Query, Any],
+    query: Query,
+    path: str | None,
+) -> Cost:
+    """What a run costs if nothing of it is there.
+
+    Raises:
+        ValueError: If the file is no picture that can be used, or the query is refused.
+    """
+    return tab_run.cost(query, read_facts(path), sessions.engine.info.loop_start)
+
+
 def check_run(
     inputs: Inputs,
     tab_run: TabRun[Query, Made],
@@ -167,7 +181,7 @@ def check_run(
     Raises:
         ValueError: If a file is no picture that can be used, or the run costs too much.
     """
-    cost = tab_run.cost(query, read_facts(path), inputs.sessions.engine.info.loop_start)
+    cost = cost_of_run(inputs.sessions, tab_run, query, path)
     limits = inputs.queue.limits
     limits.check(cost)
     if not make_room(cost.num_bytes, limits.max_stored_bytes, limits.keep_seconds):

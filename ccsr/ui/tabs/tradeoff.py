@@ -379,7 +379,7 @@ TAB_RUN = TabRun(
 
 def _add_endpoint(inputs: Inputs, swept: Sequence[Component], settings: Settings) -> None:
     """Offer the sweep to programs as /sweep."""
-    files = gr.Files(label="CSV, JSON, PNG", visible=False)
+    files = gr.Files(label="CSV, JSON, PNG, and a ZIP with all pictures", visible=False)
     details = gr.JSON(label="Points", visible=False)
     others = {name: box for name, box in settings.named().items() if name not in WIDEST}
 

@@ -4,6 +4,7 @@ import json
 import threading
 import zipfile
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -71,7 +72,11 @@ def test_a_program_sweeps_through_the_api(
         picture=handle_file(str(picture_file)), t_maxs="0.8", t_mins="0.3,0.5", num_seeds=2,
         api_name="/sweep",
     )  # fmt: skip
-    assert [Path(path).name for path in files] == ["tradeoff.csv", "tradeoff.json", "tradeoff.png"]
+    *numbers, archive = map(Path, files)
+    assert [path.name for path in numbers] == ["tradeoff.csv", "tradeoff.json", "tradeoff.png"]
+    with ZipFile(archive) as packed:
+        pictures = {name for name in packed.namelist() if Path(name).stem != "tradeoff"}
+    assert len(pictures) == 3  # one a setting, and the enlargement
     assert [point["t_min"] for point in record["points"]] == [0.3, 0.5]
     assert all(point["consistency"] > 0 for point in record["points"])
     assert engine.threads == {compute(threading.current_thread).name}
@@ -93,6 +98,8 @@ def test_the_api_names_its_parameters_and_hides_the_rest(
 ) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(endpoints) == {"/upscale", "/seeds", "/sweep"}
+    for endpoint in endpoints.values():
+        assert "color is one of adain-wavelet, adain, wavelet, none" in endpoint["description"]
     names = [p["parameter_name"] for p in endpoints["/upscale"]["parameters"]]
     assert names == ["picture", "seed", "scale", "variant", "num_steps", "t_max", "t_min", "color"]
     assert [r["label"] for r in endpoints["/seeds"]["returns"]] == [
