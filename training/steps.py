@@ -165,6 +165,8 @@ def _train_step(run: Run, step: str) -> Iterator[Event]:
     for done in train(objective, loop, folder, run.machine, validation_of(run, step, objective)):
         steps += 1
         yield done
+    # The first process may still be writing the last checkpoint.
+    join_processes().wait_for_everyone()
     chosen, why = chosen_checkpoint(run.checkpoint, checkpoints(folder), best_step(folder))
     yield Notice(f"{step}: the networks of step {chosen}, {why}, are exported")
     if join_processes().is_main_process and (steps or chosen != run.exported_step(step)):

@@ -9,6 +9,7 @@ from urllib.request import urlopen
 import pytest
 
 import app
+from ccsr.ui.introduction import TITLE
 from tests.fakes import FakeEngine
 
 pytestmark = pytest.mark.e2e
@@ -30,7 +31,7 @@ def test_program_serves_the_page() -> None:
                     break
                 except OSError:
                     time.sleep(0.5)
-            assert '"title":"CCSR"' in page
+            assert f'"title":"{TITLE}"' in page
             health = urlopen(f"http://127.0.0.1:{port}/healthz").read()
             assert json.loads(health) == {"status": "ok", "working": False, "waiting": 0}
         finally:

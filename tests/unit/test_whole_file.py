@@ -270,7 +270,7 @@ def test_a_full_disk_ends_training_with_one_sentence(
     def fail(*_: object) -> None:
         raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")
 
-    monkeypatch.setattr(training.__main__, "show", fail)
+    monkeypatch.setattr(training.__main__, "run_step", fail)
     arguments = ["pairs", "--data", str(tmp_path), "--run-folder", str(tmp_path / "run")]
     assert training.__main__.main(arguments) == 2
     assert capsys.readouterr().err == (

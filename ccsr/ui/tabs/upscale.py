@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import random
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,7 @@ from ccsr.ui.run_events import Rerun, RunComponents, run_buttons, status_lines, 
 from ccsr.ui.shown_run import BuiltTab
 from ccsr.ui.tab_run import Inputs, Job, Preview, TabRun, closed_at_end, new_job, results_state
 from ccsr.ui.tabs.compressed import build_compressed
+from ccsr.whole_file import write_whole
 
 HINT = snippets.hint(
     "The result appears here",
@@ -367,8 +367,7 @@ def reopened(picture: str, result: str, info: ModelInfo) -> Upscaled:
         if image.size != (size.width, size.height):
             raise ValueError(f"the result is not of {size} pixels, as its settings say")
     folder = new_folder()
-    kept = folder / Path(result).name
-    shutil.copyfile(result, kept)
+    kept = write_whole(folder / Path(result).name, Path(result).read_bytes())
     plan = timestep_plan(found.config, info.loop_start)
     facts = _known_facts(size, found.seed, plan.num_evaluations)
     details = {"model": dataclasses.asdict(info)}

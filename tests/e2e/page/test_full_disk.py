@@ -24,11 +24,11 @@ pytestmark = [
 
 ROOT = Path(__file__).resolve().parents[3]
 TIMEOUT = 60
-DISK = "mkdir -p /tmp/full && mount -t tmpfs -o size=1500k tmpfs /tmp/full && "
+DISK = "mkdir -p /tmp/full && mount -t tmpfs -o size=4000k tmpfs /tmp/full && "
 
 
 def in_small_disk(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run in a namespace whose folder /tmp/full is a disk of 1.5 MB."""
+    """Run in a namespace whose folder /tmp/full is a disk of 4 MB."""
     return subprocess.run(
         ["unshare", "--map-root-user", "--mount", "bash", "-c", f'{DISK}"$@"', "-", *command],
         cwd=ROOT,
@@ -62,7 +62,7 @@ def use_page(folder: Path) -> dict[str, Any]:
     seen: dict[str, Any] = {}
     with launched(Server(FakeEngine()), Limits()) as (_, url):
         path = upload(url, content).json()[0]
-        large = content + bytes(400_000)
+        large = content + bytes(1_000_000)
         refused = [upload(url, large + bytes([i])) for i in range(6)]
         seen["uploads"] = [answer.status_code for answer in refused]
         seen["text"] = refused[-1].text
@@ -78,7 +78,7 @@ def use_page(folder: Path) -> dict[str, Any]:
         seen["health"] = httpx.get(f"{url}healthz", timeout=TIMEOUT).json()["status"]
         filler.unlink()
         for big in Path(folder / "served").glob("*/photo.png"):
-            if big.stat().st_size > 300_000:
+            if big.stat().st_size > 900_000:
                 big.unlink()
         seen["after"] = upscale(url, path)
         seen["left"] = [p.name for p in (folder / "served").rglob("*.part")]
