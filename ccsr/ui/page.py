@@ -86,7 +86,10 @@ def build_page(
         queue: Where runs wait for it; None: a queue of the page's own.
         sessions: What is kept for visitors; None: sessions of the page's own.
     """
-    info, queue, sessions = engine.info, queue or ModelQueue(), sessions or Sessions(engine)
+    info = engine.info
+    # Both are false while they are empty, in a server that has just been started.
+    queue = ModelQueue() if queue is None else queue
+    sessions = Sessions(engine) if sessions is None else sessions
     # Gradio removes old files every hour.
     with gr.Blocks(
         title=TITLE,

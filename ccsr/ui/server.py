@@ -173,7 +173,8 @@ def app_kwargs(queue: ModelQueue, forget: Callable[[str], None]) -> dict[str, An
 
     @asynccontextmanager
     async def lifespan(app: App) -> AsyncGenerator[None]:
-        presence = queue.presence or Presence()
+        # One without visitors is false.
+        presence = Presence() if queue.presence is None else queue.presence
         capacity = queue.limits.max_sessions
         app.state_holder = BoundedStates(app.get_blocks(), capacity, presence, forget)
         yield

@@ -1,9 +1,31 @@
+import asyncio
 from collections import defaultdict
+from types import SimpleNamespace
 
 import gradio as gr
 
-from ccsr.ui.page import build_page
+from ccsr.ui.model_queue import ModelQueue
+from ccsr.ui.page import build_page, launch_kwargs
+from ccsr.ui.presence import Presence
+from ccsr.ui.sessions import Sessions
 from tests.fakes import FakeEngine
+
+
+def test_page_and_server_keep_the_sessions_and_the_presence_that_they_are_given() -> None:
+    """Also while both are empty."""
+    engine, queue = FakeEngine(), ModelQueue(presence=Presence())
+    sessions = Sessions(engine)
+    assert (len(sessions), len(queue.presence or ())) == (0, 0)
+    page = build_page(engine, queue, sessions)
+    owners = [getattr(function.fn, "__self__", None) for function in page.fns.values()]
+    assert any(owner is sessions for owner in owners)
+
+    async def started() -> object:
+        app = SimpleNamespace(get_blocks=lambda: page)
+        async with launch_kwargs(queue, sessions)["app_kwargs"]["lifespan"](app):
+            return app.state_holder.presence
+
+    assert asyncio.run(started()) is queue.presence
 
 
 def test_deferred_listener_of_an_event_is_its_only_one() -> None:
