@@ -91,7 +91,8 @@ def test_compact_model_sweeps_on_the_page(page: Page, serve: Serve, picture_file
     expect(ui.picture).to_be_visible()  # the example that the page opens with
     ui.choose_picture(picture_file)
     ui.tradeoff.run_sweep("0.5, 0.6667", "0.3333, 0.5", 2)
-    expect(ui.tradeoff.table.locator("tbody tr")).to_have_count(4, timeout=120_000)
+    # One row a setting, and the enlargement.
+    expect(ui.tradeoff.table.locator("tbody tr")).to_have_count(5, timeout=120_000)
     ui.tradeoff.expect_ready()
     expect(ui.tradeoff.points).to_have_count(4)
     for image in (ui.tradeoff.left, ui.tradeoff.right):

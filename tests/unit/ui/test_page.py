@@ -1,5 +1,6 @@
 import asyncio
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import gradio as gr
@@ -25,7 +26,9 @@ def test_page_and_server_keep_the_sessions_and_the_presence_that_they_are_given(
         async with launch_kwargs(queue, sessions)["app_kwargs"]["lifespan"](app):
             return app.state_holder.presence
 
-    assert asyncio.run(started()) is queue.presence
+    # In a thread of its own: the browser of other tests has an event loop in this one.
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(asyncio.run, started()).result() is queue.presence
 
 
 def test_deferred_listener_of_an_event_is_its_only_one() -> None:
