@@ -184,9 +184,10 @@ class LoadingConfig(Config):
         default=None,
         ge=0.001,
         le=1024,
-        title="Memory of a tile",
-        description="GiB that a tile of a large picture may take in the autoencoder. Less memory "
-        "takes somewhat more time. By default tiles are of 1024 pixels.",
+        title="Memory of a run",
+        description="GiB that a run may take beside the loaded model, about. Large pictures are "
+        "coded in smaller tiles, which takes somewhat more time, and refused if that is not "
+        "enough. By default tiles are of 1024 pixels.",
     )
     offload: bool = Field(
         default=False,

@@ -126,7 +126,8 @@ def wavelet(reference: torch.Tensor, alpha: torch.Tensor | None = None) -> Align
     low_frequencies = _low_frequencies(reference)
 
     def align(sr: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        return torch.sub(sr, _low_frequencies(sr), out=out).add_(low_frequencies)
+        difference = _at_full_size(low_frequencies - _low_frequencies(sr), sr)
+        return torch.add(sr, difference, out=out)
 
     return align
 
@@ -145,15 +146,23 @@ def unchanged(reference: torch.Tensor, alpha: torch.Tensor | None = None) -> Ali
     return lambda sr, out=None: sr
 
 
+SQUARE = 2**AVERAGED_LEVELS
+"""Side of the squares in pixels."""
+
+
 def _low_frequencies(x: torch.Tensor) -> torch.Tensor:
     """Filter x [B,C,H,W] by WAVELET_LEVELS low-passes, each twice as wide as the last.
 
     The first ones are means over squares, which remove the same waves as binomial filters; the
     others, which are binomial, then work on a sixteenth of the pixels.
+
+    Returns:
+        One value a square, [B,C,ceil(H/SQUARE),ceil(W/SQUARE)].
     """
-    (height, width), side = x.shape[2:], 2**AVERAGED_LEVELS
-    missing = (0, -width % side, 0, -height % side)
-    x = functional.avg_pool2d(functional.pad(x, missing, mode="replicate"), side)
+    missing = tuple(-side % SQUARE for side in x.shape[2:])
+    if any(missing):
+        x = functional.pad(x, (0, missing[1], 0, missing[0]), mode="replicate")
+    x = functional.avg_pool2d(x, SQUARE)
     row = torch.tensor([0.25, 0.5, 0.25], dtype=x.dtype, device=x.device)
     channels = x.shape[1]
     kernel = torch.outer(row, row).expand(channels, 1, 3, 3)
@@ -161,5 +170,13 @@ def _low_frequencies(x: torch.Tensor) -> torch.Tensor:
         radius = 2**level
         padded = functional.pad(x, (radius, radius, radius, radius), mode="replicate")
         x = functional.conv2d(padded, kernel, groups=channels, dilation=radius)
-    x = functional.interpolate(x, scale_factor=side, mode="bilinear", align_corners=False)
-    return x[..., :height, :width]
+    return x
+
+
+def _at_full_size(low_frequencies: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Low frequencies, one value a square, interpolated at the pixels of x [B,C,H,W]."""
+    height, width = x.shape[2:]
+    interpolated = functional.interpolate(
+        low_frequencies, scale_factor=SQUARE, mode="bilinear", align_corners=False
+    )
+    return interpolated[..., :height, :width]

@@ -27,13 +27,28 @@ def to_array(x: torch.Tensor, *, overwrite: bool = False) -> np.ndarray:
 
 def to_uint8(rgb: np.ndarray) -> np.ndarray:
     """Round values in [0,1] to uint8, halves upwards; values outside are clamped."""
-    return np.floor(np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return _rounded(rgb, np.uint8, np.float32)
 
 
 def to_uint16(rgb: np.ndarray) -> np.ndarray:
     """Round values in [0,1] to uint16, halves upwards; values outside are clamped."""
     # In float32 the product would be rounded itself, by up to 1/256 of a level.
-    return np.floor(np.clip(rgb, 0, 1).astype(np.float64) * 65535 + 0.5).astype(np.uint16)
+    return _rounded(rgb, np.uint16, np.float64)
+
+
+ROUNDED_AT_ONCE = 2**20
+"""Values whose products are in memory at the same time: a large picture fills much of it."""
+
+
+def _rounded(values: np.ndarray, levels: type[np.unsignedinteger], product: type) -> np.ndarray:
+    """Values in [0,1] as whole numbers of a type; the products are computed in another type."""
+    rounded = np.empty(values.shape, levels)
+    count = -(-values.size // ROUNDED_AT_ONCE)
+    parts = (np.array_split(array, count) for array in (values, rounded)) if count else ((), ())
+    for part, target in zip(*parts, strict=True):
+        # The conversion cuts off decimals.
+        target[...] = np.clip(part, 0, 1).astype(product) * np.iinfo(levels).max + 0.5
+    return rounded
 
 
 def resize(x: torch.Tensor, size: Size) -> torch.Tensor:

@@ -26,7 +26,6 @@ from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.inference.session import ConditionCache, PictureSession
 from ccsr.inference.sizes import target_size
 from ccsr.inference.weights import check_loaded
-from ccsr.models.autoencoder import VAE_TILE, tile_within
 from ccsr.models.fusion import fuse_autoencoder
 
 logger = logging.getLogger(__name__)
@@ -199,20 +198,14 @@ def _refuse_unavailable(loading: LoadingConfig, device: torch.device) -> None:
 
 
 def set_tiling(pipeline: CCSRPipeline, loading: LoadingConfig) -> None:
-    """Tile large pictures, as finely as the memory asks for.
-
-    Raises:
-        ValueError: If not even the smallest tiles would fit.
-    """
-    if not loading.tiling:
+    """Tile large pictures, as finely as the memory asks for."""
+    pipeline.max_memory = loading.max_memory
+    if loading.tiling:
+        pipeline.tiling = TilingConfig()
+        pipeline.enable_vae_tiling()
+    else:
         pipeline.tiling = None
         pipeline.disable_vae_tiling()
-        return
-    pipeline.tiling = TilingConfig()
-    tile = VAE_TILE
-    if loading.max_memory is not None:
-        tile = min(tile, tile_within(pipeline.vae, loading.max_memory * 2**30))
-    pipeline.enable_vae_tiling(tile)
 
 
 def attention_of(pipeline: CCSRPipeline) -> str:

@@ -24,6 +24,7 @@ from ccsr.images.tensors import crop_to, pad_to_multiple, resize, to_array, to_t
 from ccsr.inference.device import NotFiniteError, check_finite
 from ccsr.inference.events import Progress, Restored
 from ccsr.inference.memory import give_back, lacks_memory
+from ccsr.inference.memory_budget import tile_within
 from ccsr.inference.seeds import Seed, seed_of, seeds_at_once
 from ccsr.inference.sizes import target_size, working_size
 from ccsr.inference.stopping import check_stop, stop_between_modules
@@ -87,6 +88,8 @@ class SuperResolutionStages(DiffusionPipeline):
 
     Pictures larger than `vae_tile` are encoded and decoded in tiles. A ControlNet, which sees x_t,
     is evaluated together with the UNet in the overlapping tiles of `tiling`. None: as a whole.
+    Tiles of the autoencoder are smaller where a run would take more than `max_memory` GiB beside
+    the model.
 
     Args:
         unet: Denoising network, with or without cross-attention.
@@ -123,6 +126,7 @@ class SuperResolutionStages(DiffusionPipeline):
         super().__init__()
         self.tiling: TilingConfig | None = TilingConfig()
         self.vae_tile: int | None = VAE_TILE
+        self.max_memory: float | None = None
         self._interrupt = False
         attends = unet.config["encoder_hid_dim"] is not None or any(
             "CrossAttn" in name for name in unet.config["down_block_types"]
@@ -195,18 +199,24 @@ class SuperResolutionStages(DiffusionPipeline):
         self._interrupt = False
         started = time.perf_counter()
         # 1. Enlarge and encode the picture, once for all seeds.
-        condition = self.condition(picture, config)
+        condition: Condition | None = self.condition(picture, config)
+        latent_shape = condition.latent_shape
         shared = (time.perf_counter() - started) / len(seeds)
 
         # 2. Extract, jump, refine, truncate: a batch of seeds at a time.
         plan = timestep_plan(config, self.scheduler.loop_start)
-        batches = self._batches(seeds, condition.latent_shape)
+        batches = self._batches(seeds, latent_shape)
         total = plan.num_evaluations * len(batches)
         for number, batch in enumerate(batches):
             started = time.perf_counter()
+            assert condition is not None  # it is let go of with the last batch
+            steps = self.steps(condition, plan, batch, on_step_end=on_step_end)
+            if number == len(batches) - 1:
+                # Of a large picture it takes much of the memory that decoding needs.
+                condition = None
             step: Step | None = None
             names = tuple(map(seed_of, batch))
-            for step in self.steps(condition, plan, batch, on_step_end=on_step_end):
+            for step in steps:
                 evaluation = number * plan.num_evaluations + step.evaluation
                 previewed = preview and is_previewed(step.evaluation, step.total)
                 pixels = self.preview(step.x0_hat, picture, config) if previewed else None
@@ -275,14 +285,18 @@ class SuperResolutionStages(DiffusionPipeline):
         return padded
 
     def _encoded(self, picture: Picture, size: Size) -> torch.Tensor:
+        largest = self._tile(size)
         padded = self._padded(picture, size)
         side = max(padded.shape[2:]) // compression(self.vae)
-        encoded = self._in_tiles_that_fit(lambda tile: encode(self.vae, padded, tile), side)
+        encoded = self._in_tiles_that_fit(
+            lambda tile: encode(self.vae, padded, tile), side, largest
+        )
         check_finite(encoded, "the encoder", self.vae.dtype)
         return encoded
 
     def _decoded(self, x0_hat: torch.Tensor, picture: Picture, size: Size) -> torch.Tensor:
         """Pixels of latents [B,C,h,w]; `size` is that of the enlarged picture without padding."""
+        largest = self._tile(size)
         self._tidy(x0_hat)
         lr_up: torch.Tensor | None = None
         if reads_lr(self.vae):
@@ -290,20 +304,33 @@ class SuperResolutionStages(DiffusionPipeline):
             lr_up = crop_to(self._padded(picture, size), Size(height, width))
         latent = x0_hat.to(self._execution_device)
         side = max(latent.shape[2:])
-        decoded = self._in_tiles_that_fit(lambda tile: decode(self.vae, latent, tile, lr_up), side)
+        decoded = self._in_tiles_that_fit(
+            lambda tile: decode(self.vae, latent, tile, lr_up), side, largest
+        )
+        self._tidy(x0_hat)
         check_finite(decoded, "the decoder", self.vae.dtype)
         return decoded
 
+    def _tile(self, size: Size) -> int | None:
+        """Side of the autoencoder's tiles, in latents, for a picture that is worked on at `size`.
+
+        Raises:
+            OutOfMemoryError: If it would take more memory than it may.
+        """
+        if self.vae_tile is None or self.max_memory is None:
+            return self.vae_tile
+        return tile_within(self.vae, self.denoiser, size, self.max_memory, self.vae_tile)
+
     def _in_tiles_that_fit(
-        self, work: Callable[[int | None], torch.Tensor], side: int
+        self, work: Callable[[int | None], torch.Tensor], side: int, tile: int | None
     ) -> torch.Tensor:
         """Do `work` on latents of a side, again in tiles of half the side if memory is too little.
 
         `work` takes the side of a tile in latents; later works have the same.
         """
-        smaller = 0 if self.vae_tile is None else min(self.vae_tile, side) // 2
+        smaller = 0 if tile is None else min(tile, side) // 2
         try:
-            return work(self.vae_tile)
+            return work(tile)
         except Exception as error:
             if smaller < SMALLEST_TILE or not lacks_memory(error):
                 raise

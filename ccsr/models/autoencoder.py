@@ -10,11 +10,10 @@ from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL
-from torch.nn import functional
 
 from ccsr.models.autoencoder_kl import decode_kl, encode_kl
-from ccsr.models.compact_autoencoder import OUTPUT_PATCH, CompactAutoencoder
-from ccsr.models.tiling import in_tiles
+from ccsr.models.compact_autoencoder import CompactAutoencoder
+from ccsr.models.tiling import assembled, in_tiles, tiles
 
 Autoencoder = AutoencoderKL | AutoencoderDC | CompactAutoencoder
 
@@ -22,8 +21,6 @@ VAE_TILE = 128
 """Default side of a tile in latents."""
 SMALLEST_TILE = 16
 """Side of a tile in latents: with smaller ones most of the time would go into margins."""
-COPIES = 5
-"""Feature maps of the finest resolution that the autoencoder holds at once."""
 
 
 def compression(vae: Autoencoder) -> int:
@@ -107,46 +104,25 @@ def decode(
 def _decode_compact(
     vae: CompactAutoencoder, raw: torch.Tensor, tile: int | None, lr_up: torch.Tensor | None
 ) -> torch.Tensor:
-    f, channels = compression(vae), raw.shape[1]
-    if vae.reads_lr:
-        if lr_up is None:
-            raise ValueError(
-                "this decoder reads the enlarged LR picture too; give it as `lr_up`, [B,3,H,W] in "
-                "[0,1]"
-            )
-        # As channels of the latents, so that both are cut into the same tiles.
-        pixels = (2 * lr_up - 1).to(raw).expand(len(raw), -1, -1, -1)
-        raw = torch.cat([raw, functional.pixel_unshuffle(pixels, f)], 1)
-
-    def decode_at_once(raw: torch.Tensor) -> torch.Tensor:
-        pixels = functional.pixel_shuffle(raw[:, channels:], f) if vae.reads_lr else None
-        return (vae.decode(raw[:, :channels], pixels).float() + 1) / 2
-
-    if tile is None:
-        return decode_at_once(raw)
-    return in_tiles(decode_at_once, raw, tile, receptive_field(vae, "decoder"), Fraction(f))
-
-
-def tile_within(vae: Autoencoder, max_bytes: float) -> int:
-    """The largest side of a tile, in latents, whose encoding and decoding fit in `max_bytes`.
-
-    Raises:
-        ValueError: If a tile of SMALLEST_TILE does not fit.
-    """
-    config = dict(vae.config)
-    key = "block_out_channels" if "block_out_channels" in config else "decoder_block_out_channels"
-    # Pixels per position of the finest feature maps, along each side.
-    finest = OUTPUT_PATCH if isinstance(vae, CompactAutoencoder) else 1
-    positions = (compression(vae) // finest) ** 2
-    per_latent = COPIES * config[key][0] * vae.dtype.itemsize * positions
-    side = math.floor(math.sqrt(max_bytes / per_latent))
-    if side < SMALLEST_TILE:
-        least = SMALLEST_TILE**2 * per_latent / 2**30
+    if vae.reads_lr and lr_up is None:
         raise ValueError(
-            f"max_memory must be at least {least:.3f} GiB for this model, got "
-            f"{max_bytes / 2**30:.3g}"
+            "this decoder reads the enlarged LR picture too; give it as `lr_up`, [B,3,H,W] in [0,1]"
         )
-    return side
+    f = compression(vae)
+
+    def decode_part(raw: torch.Tensor, pixels: torch.Tensor | None) -> torch.Tensor:
+        if pixels is not None:
+            pixels = (2 * pixels - 1).to(raw).expand(len(raw), -1, -1, -1)
+        return (vae.decode(raw, pixels).float() + 1) / 2
+
+    pixels = lr_up if vae.reads_lr else None
+    if tile is None or max(raw.shape[2:]) <= tile:
+        return decode_part(raw, pixels)
+    results = (
+        (cut, decode_part(cut.x, None if pixels is None else cut.beside(pixels, f)))
+        for cut in tiles(raw, tile, receptive_field(vae, "decoder"))
+    )
+    return assembled(results, raw, Fraction(f))
 
 
 def receptive_field(

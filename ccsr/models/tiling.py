@@ -5,7 +5,7 @@ A network with a small receptive field gives the same result in tiles with a mar
 `blended`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -60,6 +60,13 @@ class Tile:
         inner = (span.inner(factor, span.start) for span in (self.row, self.column))
         return result[(..., *inner)]
 
+    def beside(self, whole: torch.Tensor, factor: int) -> torch.Tensor:
+        """What lies at this tile, with its margin, in a tensor `factor` times as large."""
+        rows, columns = (
+            slice(factor * span.start, factor * span.stop) for span in (self.row, self.column)
+        )
+        return whole[..., rows, columns]
+
     def part_of(self, whole: torch.Tensor, factor: Fraction) -> torch.Tensor:
         """The view of the whole result that this tile fills."""
         return whole[(..., *(span.inner(factor, 0) for span in (self.row, self.column)))]
@@ -93,9 +100,22 @@ def in_tiles(
     """
     if max(x.shape[2:]) <= size:
         return function(x)
+    results = ((tile, function(tile.x)) for tile in tiles(x, size, margin))
+    return assembled(results, x, factor)
+
+
+def assembled(
+    results: Iterable[tuple[Tile, torch.Tensor]], x: torch.Tensor, factor: Fraction
+) -> torch.Tensor:
+    """The results for the tiles of x [B,C,H,W] as one, [B,D,f H,f W].
+
+    Args:
+        results: All tiles with their results, margins included.
+        x: What the tiles were cut from.
+        factor: f; sizes and margins times f are whole numbers.
+    """
     whole: torch.Tensor | None = None
-    for tile in tiles(x, size, margin):
-        result = function(tile.x)
+    for tile, result in results:
         if whole is None:
             height, width = (int(length * factor) for length in x.shape[2:])
             # The layout in which convolutions are fastest and in which pictures are stored.

@@ -203,9 +203,9 @@ def test_compact_model_runs_as_a_program_and_hardly_depends_on_the_seed(tmp_path
 
 
 def test_large_picture_in_pieces_shows_no_seams(tmp_path: Path) -> None:
-    """With the compact model; pieces of 36 latents, 288 pixels."""
+    """With the compact model; pieces of 32 latents, 256 pixels."""
     save_png(tmp_path / "coffee.png", picture_from_array(data.coffee()[60:316, 100:356]))
-    for folder, pieces in (("whole", ["--no-tiling"]), ("pieces", ["--max-memory", 0.05])):
+    for folder, pieces in (("whole", ["--no-tiling"]), ("pieces", ["--max-memory", 0.17])):
         options = ["--dtype", "float32", "--output", tmp_path / folder, *pieces]
         assert run("upscale", tmp_path / "coffee.png", *options) == 0
     whole, pieces = (load_picture(tmp_path / name / "coffee.png") for name in ("whole", "pieces"))

@@ -22,7 +22,6 @@ from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Restored
 from ccsr.inference.hub import ModelNotFound
 from ccsr.inference.weights import CHECKSUMS
-from ccsr.models.autoencoder import tile_within
 from tests.tiny import save_tiny_model
 
 
@@ -177,24 +176,9 @@ def test_unknown_device_and_dtype_are_refused(folder: Path) -> None:
         LoadingConfig(tiling=False, max_memory=1.0)
 
 
-@pytest.mark.parametrize(
-    ("max_memory", "tile"), [(None, 128), (100.0, 128), (0.02, 91), (0.002, 28)]
-)
-def test_pieces_become_smaller_with_the_memory_for_them(
-    folder: Path, max_memory: float | None, tile: int
-) -> None:
-    engine = load_engine(
-        str(folder), LoadingConfig(device="cpu", dtype="float32", max_memory=max_memory)
-    )
-    assert engine.pipeline("ccsr").vae_tile == tile
-
-
-def test_memory_that_is_too_small_for_any_piece_is_refused(folder: Path) -> None:
-    pipeline = load_engine(str(folder), LoadingConfig(device="cpu", dtype="float32")).pipeline(
-        "ccsr"
-    )
-    with pytest.raises(ValueError, match=r"max_memory must be at least 0\.001 GiB"):
-        tile_within(pipeline.vae, 1000)
+def test_memory_of_a_run_reaches_the_pipeline(folder: Path) -> None:
+    loading = LoadingConfig(device="cpu", dtype="float32", max_memory=0.02)
+    assert load_engine(str(folder), loading).pipeline("ccsr").max_memory == 0.02
 
 
 def test_tiling_can_be_switched_off(folder: Path) -> None:
