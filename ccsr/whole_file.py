@@ -6,6 +6,7 @@ own name once all of it is on the disk.
 
 import errno
 import os
+import re
 import shutil
 import time
 import uuid
@@ -23,7 +24,7 @@ _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EINVA
 _CAUSES = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
     errno.EDQUOT: "your share of the disk is full; free some space or choose another folder",
-    errno.EFBIG: "it is larger than files may be here; choose another folder",
+    errno.EFBIG: "files may not be so large; raise the limit (ulimit -f) or choose another folder",
     errno.EROFS: "the disk can only be read; choose another folder",
     errno.EACCES: "its folder may not be written to; choose another folder",
     errno.EPERM: "its folder may not be written to; choose another folder",
@@ -31,8 +32,10 @@ _CAUSES = {
 }
 
 
-_FULL = ("No space left on device", "Disk quota exceeded", "inline_container", "file write failed")
-"""In messages of safetensors and torch when the disk is full; torch says nothing of the disk."""
+_TORCH = ("inline_container", "file write failed")
+"""In messages of torch when a file cannot be written, which do not say why."""
+_RUST = re.compile(r"\(os error (\d+)\)")
+"""In messages of safetensors: the number of the system's error."""
 
 
 class WriteError(OSError):
@@ -41,11 +44,22 @@ class WriteError(OSError):
 
 def lacks_space(error: BaseException) -> bool:
     """Whether an error of a writing library, or its cause, says that the disk is full."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    if any(text in str(error) for text in _FULL):
+    if _number_of(error) in (errno.ENOSPC, errno.EDQUOT):
         return True
     return error.__cause__ is not None and lacks_space(error.__cause__)
+
+
+def _number_of(error: BaseException) -> int | None:
+    """Number of the system's error that a writing library met; None if it met none."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if found := _RUST.search(str(error)):
+        return int(found[1])
+    if not any(text in str(error) for text in _TORCH):
+        return None
+    # What torch met while it wrote; without that, a full disk is the one cause that is known.
+    met = error.__context__ and _number_of(error.__context__)
+    return met or errno.ENOSPC
 
 
 @contextmanager
@@ -168,13 +182,9 @@ def _causes_named(path: Path) -> Generator[None]:
         yield
     except (FileExistsError, WriteError):
         raise
-    except OSError as error:
-        if error.errno is None:
-            raise
-        cause = _CAUSES.get(error.errno, f"{os.strerror(error.errno)}; choose another folder")
-        raise WriteError(f"{path.name} could not be written: {cause}") from error
     except Exception as error:
-        if not lacks_space(error):
+        number = _number_of(error)
+        if number is None:
             raise
-        cause = _CAUSES[errno.ENOSPC]
+        cause = _CAUSES.get(number, f"{os.strerror(number)}; choose another folder")
         raise WriteError(f"{path.name} could not be written: {cause}") from error

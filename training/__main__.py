@@ -22,7 +22,15 @@ from training.preview import preview
 from training.processes import join_processes, locked
 from training.run import Run
 from training.sources import Source, source_of
-from training.steps import STEPS, Event, Notice, require_steps, run_step, steps_of
+from training.steps import (
+    STEPS,
+    Event,
+    Notice,
+    require_checkpoints,
+    require_steps,
+    run_step,
+    steps_of,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -120,6 +128,9 @@ def run_steps(options: argparse.Namespace, asked: Callable[[], bool]) -> None:
     if not sources:
         raise ValueError("there are no pictures; give folders of them by --data or --paired")
     held_out = tuple(map(source_of, options.held_out))
+    require_checkpoints(
+        recipe, steps, options.run_folder, options.checkpoint, held_out=bool(held_out)
+    )
     processes = join_processes()
     if options.dry_run:
         with tempfile.TemporaryDirectory() as folder:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ccsr.whole_file import WriteError, whole_file, whole_folder
+from training.config import LoopConfig
 
 STATE_FILE = "state.pt"
 _NAME = re.compile(r"checkpoint-(\d{7})")
@@ -88,6 +89,29 @@ def chosen_checkpoint(choice: str, found: Collection[int], best: int | None) -> 
         f"there is no checkpoint {choice!r}; give best, last or the step of one that there is: "
         f"{there}"
     )
+
+
+def kept_at_the_end(
+    found: Collection[int], loop: LoopConfig, validated_every: int | None
+) -> set[int]:
+    """Steps of the checkpoints that there can be once a training step has come to its end.
+
+    Args:
+        found: Steps of those that there are.
+        loop: How it is trained.
+        validated_every: Steps from one look at held-out pictures to the next; None without them.
+            Each look writes a checkpoint, and any of these may become the best, which is kept.
+    """
+    last = loop.max_steps
+    looks = (
+        {*range(validated_every, last, validated_every), last} if validated_every else set[int]()
+    )
+    planned = looks | {*range(loop.checkpoint_every, last, loop.checkpoint_every), last}
+    done = max(found, default=0)
+    coming = {step for step in planned if step > done}
+    if not coming:
+        return set(found)
+    return {*sorted({*found, *coming})[-loop.keep_checkpoints :], *(looks & {*found, *coming})}
 
 
 def trained_state(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ccsr.evaluation.metrics import LPIPS
+from training.memory_format import lay_out_for_convolutions
 
 DiscriminatorNorm = Literal["spectral", "batch"]
 
@@ -65,8 +66,8 @@ class FeatureDiscriminator(nn.Module):
 
     def __init__(self, trunk: LPIPS, channels: int = 64) -> None:
         super().__init__()
-        # The layout that convolutions compute in.
-        self.trunk = trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        lay_out_for_convolutions(trunk)
+        self.trunk = trunk
         self.heads = nn.ModuleList(
             _patch_head(inputs, channels, halvings) for inputs, halvings in self.STAGES
         )

@@ -24,6 +24,7 @@ from ccsr.evaluation.perceptual import (
 )
 from ccsr.whole_file import write_whole
 from training.config import COMPRESSION, JudgeFormat, Perceptual
+from training.memory_format import lay_out_for_convolutions
 
 
 class PerceptualLoss(nn.Module):
@@ -43,8 +44,7 @@ class PerceptualLoss(nn.Module):
         self.number_format: JudgeFormat = number_format
         self.distances = nn.ModuleDict({name: _distance(name) for name in distance_names(kind)})
         for distance in self.distances.values():
-            # The layout that convolutions compute in: nothing is to be rearranged between them.
-            distance.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            lay_out_for_convolutions(distance)
 
     def forward(
         self, sr: torch.Tensor, hr: torch.Tensor, generator: torch.Generator

@@ -22,7 +22,7 @@ from ccsr.models.compact_autoencoder import CompactAutoencoder
 from ccsr.option import Config
 from ccsr.whole_file import whole_folder, write_whole
 from training.autoencoder import AutoencoderObjective, with_lr_branch
-from training.checkpoints import checkpoints, chosen_checkpoint
+from training.checkpoints import checkpoints, chosen_checkpoint, kept_at_the_end
 from training.config import LoopConfig, PairsConfig, Recipe
 from training.data import Crops, Pairs, Pictures
 from training.export import export
@@ -92,6 +92,32 @@ def require_steps(recipe: Recipe, steps: Collection[str]) -> None:
         require_weights(recipe.stage2.perceptual)
         if recipe.stage2.discriminator == "features":
             require_weights("vgg")
+
+
+def require_checkpoints(
+    recipe: Recipe, steps: Collection[str], folder: Path, choice: str, *, held_out: bool
+) -> None:
+    """Check that all training steps among `steps` can export the checkpoint `choice`.
+
+    Args:
+        recipe: What is trained.
+        steps: Some of STEPS.
+        folder: Of the run; need not exist.
+        choice: As of `chosen_checkpoint`.
+        held_out: Whether there are pictures to score networks on.
+
+    Raises:
+        ValueError: If one cannot: none of that step is written, or it is not kept.
+    """
+    every = recipe.validation.every if held_out else None
+    for step in (step for step in steps if step in OBJECTIVES):
+        kept = kept_at_the_end(checkpoints(folder / step), getattr(recipe, step).loop, every)
+        if choice not in ("best", "last") and not (choice.isdecimal() and int(choice) in kept):
+            raise ValueError(
+                f"there is no checkpoint {choice!r} of {step} after its training, which keeps "
+                f"those of its steps {', '.join(map(str, sorted(kept)))}; give one of them, best "
+                "or last"
+            )
 
 
 @dataclass(frozen=True)

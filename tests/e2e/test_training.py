@@ -240,8 +240,17 @@ def test_export_takes_the_best_checkpoint_or_the_one_that_is_asked_for(
         shutil.rmtree(run / "model")
     assert made["1"] != made["2"]
     assert made["best"] == made[str(best)] == (trained / "stage2" / name).read_bytes()
-    assert train(folders, run, "stage2", "--checkpoint", "7") == 2
-    assert "there is no checkpoint '7'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("choice", ["7", "first"])
+def test_checkpoint_that_there_will_not_be_is_refused_before_training(
+    choice: str, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(folders, tmp_path / "run", "all", "--checkpoint", choice) == 2
+    told = capsys.readouterr().err
+    assert f"there is no checkpoint '{choice}' of autoencoder after its training" in told
+    assert "those of its steps 1, 2; give one of them" in told
+    assert not (tmp_path / "run").exists()
 
 
 def test_training_starts_from_the_networks_of_a_model(

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import training.__main__
 from ccsr.whole_file import (
@@ -245,6 +247,7 @@ def test_every_file_is_written_by_the_one_writer(package: str) -> None:
         (OSError(errno.ENOSPC, "No space left on device"), True),
         (RuntimeError("I/O error: No space left on device (os error 28)"), True),
         (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576"), True),
+        (RuntimeError("I/O error: File too large (os error 27)"), False),
         (RuntimeError("shape mismatch"), False),
         (OSError(errno.ENOENT, "No such file"), False),
     ],
@@ -261,6 +264,35 @@ def test_a_full_disk_is_known_whatever_library_says_it(
     if full:
         with pytest.raises(WriteError, match="model could not be written: the disk is full"):
             fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such limit")
+@pytest.mark.parametrize("library", ["torch", "safetensors", "none"])
+def test_a_file_above_the_limit_of_the_system_is_no_full_disk(tmp_path: Path, library: str) -> None:
+    """By a limit that is set, as `ulimit -f` does: libraries say it in words of their own."""
+    import resource
+
+    def write(folder: Path) -> None:
+        if library == "safetensors":
+            save_file({"x": torch.zeros(100_000)}, folder / "weights")
+            return
+        with whole_file(folder / "weights") as file:
+            if library == "torch":
+                torch.save({"x": torch.zeros(100_000)}, file)
+            file.write(bytes(400_000))
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with (
+            pytest.raises(WriteError, match=r"may not be so large; .*\(ulimit -f\)") as caught,
+            whole_folder(tmp_path / "model") as folder,
+        ):
+            write(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not lacks_space(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,12 +10,14 @@ from ccsr.whole_file import WriteError
 from training.checkpoints import (
     checkpoints,
     chosen_checkpoint,
+    kept_at_the_end,
     load_trained_state,
     read_checkpoint,
     remove_old,
     trained_state,
     write_checkpoint,
 )
+from training.config import LoopConfig
 from training.log import JsonLog, TensorBoardLog
 
 
@@ -125,3 +127,25 @@ def test_checkpoint_to_export_is_the_best_the_last_or_one_that_is_named(
 def test_checkpoint_that_is_not_there_is_refused(choice: str) -> None:
     with pytest.raises(ValueError, match=r"no checkpoint .* that there is: 5, 10"):
         chosen_checkpoint(choice, [10, 5], 5)
+
+
+@pytest.mark.parametrize(
+    ("found", "validated_every", "expected"),
+    [
+        ([], None, {18, 20}),
+        ([], 5, {5, 10, 15, 18, 20}),
+        # One that was written when the run was stopped, and one that comes.
+        ([19], None, {19, 20}),
+        # The run is finished: nothing is written or deleted any more.
+        ([7, 20], None, {7, 20}),
+        ([7, 20], 5, {7, 20}),
+    ],
+)
+def test_checkpoints_at_the_end_are_known_before_it(
+    found: list[int], validated_every: int | None, expected: set[int]
+) -> None:
+    loop = LoopConfig(
+        max_steps=20, checkpoint_every=6, keep_checkpoints=2, warmup_steps=0,
+        batch_size=1, learning_rate=1e-3, crop_px=64,
+    )  # fmt: skip
+    assert kept_at_the_end(found, loop, validated_every) == expected

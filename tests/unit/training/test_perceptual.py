@@ -101,3 +101,10 @@ def test_value_and_gradient_agree_with_those_in_float32(
     assert agreement > least_agreement
     # Rounding shows, or the number format was not taken.
     assert (agreement > 0.9999) == in_float32
+
+
+def test_judges_are_laid_out_as_their_convolutions_compute() -> None:
+    trunk = PerceptualLoss("alex").distances["alex"]
+    weights = [p for p in trunk.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
+    assert weights
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
