@@ -3,7 +3,6 @@
 CCSR_TEST_KILLS sets how often each command is killed.
 """
 
-import csv
 import json
 import os
 import shutil
@@ -19,7 +18,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from ccsr.images.reading import load_picture
+from tests.e2e.whole_files import check_whole
 from tests.tiny import save_tiny_model
 from tests.unit.evaluation.comparison.pictures import write_hr
 
@@ -92,24 +91,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def check_whole(path: Path) -> None:
-    """Read a file to its end, by its kind."""
-    if path.suffix == ".png":
-        load_picture(path)
-    elif path.suffix == ".json":
-        json.loads(path.read_text())
-    elif path.suffix == ".npy":
-        np.load(path)
-    elif path.suffix == ".csv":
-        rows = list(csv.reader(path.open(newline="")))
-        assert len({len(row) for row in rows}) == 1
-        assert len(rows) == 5
-    elif path.suffix == ".zip":
-        assert shutil.unpack_archive(path, path.parent / "unpacked") is None
-    else:
-        pytest.fail(f"{path} is of no known kind")
-
-
 def jobs_killed(tmp_path: Path, command: str, arguments: Sequence[object]) -> Path:
     """Run a command once as a whole, and kill it as often as is asked for.
 
@@ -146,7 +127,7 @@ def test_a_killed_job_leaves_no_part_under_a_final_name(
         named = [p for p in (folder / str(number)).iterdir() if not p.name.endswith(".part")]
         assert {path.name for path in named} <= finished
         for path in named:
-            check_whole(path)
+            check_whole(path, num_rows=5)
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
