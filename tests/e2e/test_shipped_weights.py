@@ -27,7 +27,7 @@ def photograph() -> Picture:
 
 
 def pipeline_of(variant: Variant, dtype: torch.dtype = torch.float32) -> CCSRPipeline:
-    return CCSRPipeline.from_pretrained(COMPACT_FOLDER, sr_variant=variant, torch_dtype=dtype)
+    return CCSRPipeline.from_pretrained(COMPACT_FOLDER, sr_variant=variant, dtype=dtype)
 
 
 @pytest.fixture(scope="module", params=["v1", "v2", "ccsr"])
@@ -107,3 +107,33 @@ def test_contrast_is_that_of_the_input_at_any_size(variant: Variant) -> None:
         sr = pipeline.upscale(Picture(lr), config)[0].rgb
         found.append(contrast(sr, resize(lr, sr.shape[:2], order=3)))
     assert found == pytest.approx([1, 1, 1], abs=0.06)
+
+
+FLAT = {
+    "red": (200, 30, 30),
+    "sky": (120, 170, 230),
+    "skin": (220, 175, 150),
+    "night": (16, 18, 30),
+    "white": (255, 255, 255),
+    "black": (0, 0, 0),
+}
+
+
+def periodic_part(x: np.ndarray, period: int) -> float:
+    """Standard deviation of what repeats every `period` pixels along both sides of x [H,W,3]."""
+    height, width = (side // period * period for side in x.shape[:2])
+    blocks = x[:height, :width].reshape(height // period, period, width // period, period, 3)
+    return float(blocks.mean((0, 2)).std((0, 1)).max())
+
+
+@pytest.mark.parametrize("color", FLAT.values(), ids=FLAT)
+def test_a_flat_field_stays_flat_and_keeps_its_colour(color: tuple[int, int, int]) -> None:
+    """In grey levels of 8 bits, without the border, where the networks see zeros."""
+    flat = picture_from_array(np.full((SIDE, SIDE, 3), color, np.uint8))
+    sr = 255 * pipeline_of("ccsr", torch.bfloat16).upscale(flat)[0].rgb.astype(np.float64)
+    inner = sr[24:-24, 24:-24]
+    assert np.abs(inner.mean((0, 1)) - color).max() < 0.5
+    assert np.abs(inner - color).max() < 4
+    assert (sr - gaussian_filter(sr, (6, 6, 0)))[24:-24, 24:-24].std() < 0.3
+    for period in (2, 4, 8):
+        assert periodic_part(inner, period) < 0.3
