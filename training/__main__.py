@@ -40,11 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
                         help=f"all, or some of: {', '.join(STEPS)}")  # fmt: skip
     parser.add_argument("--data", nargs="+", default=[], metavar="SOURCE",
                         help="folders of pictures, searched with their subfolders and linked "
-                        "folders, or text files with the path of a picture on each line; SOURCE=2 "
-                        "draws its pictures twice as often as others")  # fmt: skip
+                        "folders; shards: tar files of pictures; or text files with the path of a "
+                        "picture or shard on each line; SOURCE=2 draws its pictures twice as often "
+                        "as others")  # fmt: skip
     parser.add_argument("--paired", nargs=2, action="append", default=[], type=Path,
-                        metavar=("HR", "LR"), help="folders of HR pictures and of their LR "
-                        "versions, under the same names, which are not degraded")  # fmt: skip
+                        metavar=("HR", "LR"), help="folders or shards of HR pictures and of their "
+                        "LR versions, under the same names, which are not degraded")  # fmt: skip
     parser.add_argument("--held-out", nargs="+", default=[], metavar="SOURCE",
                         help="like --data: pictures that are not trained on, with which networks "
                         "are scored every so often")  # fmt: skip

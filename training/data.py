@@ -7,20 +7,19 @@ uninterrupted one, with any number of processes. Pixels are RGB, [3,H,W] float32
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import Dataset, get_worker_info
 
 from ccsr.degradation.chains import Degrade
 from ccsr.degradation.draws import generator_for, random_float, random_int
 from ccsr.degradation.folder import MAX_HR_PIXELS
 from ccsr.images.picture import PictureError, Size
-from ccsr.images.reading import load_picture
+from ccsr.images.reading import load_picture, read_size
 from ccsr.images.tensors import resize, to_uint8
 from training.config import DataConfig
+from training.picture_file import PictureFile
 from training.sources import Source, TrainingPicture
 
 Example = dict[str, torch.Tensor]
@@ -55,14 +54,15 @@ class Pictures:
     ) -> None:
         self.max_bytes = max_bytes
         found = [picture for source in sources for picture in source.pictures()]
-        self.left_out = {
+        self.left_out = {k: v for source in sources for k, v in source.faults().items()}
+        self.left_out |= {
             picture.hr: reason
             for picture in found
             if (reason := _unusable(picture, smallest_side, scale)) is not None
         }
         self.pictures = [picture for picture in found if picture.hr not in self.left_out]
-        for path, reason in self.left_out.items():
-            warnings.warn(f"{path} is left out: {reason}", stacklevel=2)
+        for file, reason in self.left_out.items():
+            warnings.warn(f"{file} is left out: {reason}", stacklevel=2)
         if not self.pictures:
             where = ", ".join(str(source.path) for source in sources)
             raise ValueError(
@@ -71,27 +71,28 @@ class Pictures:
             )
         weights = torch.tensor([picture.weight for picture in self.pictures])
         self._weights = None if bool((weights == weights[0]).all()) else weights
-        self._kept: OrderedDict[Path, np.ndarray] = OrderedDict()
+        self._kept: OrderedDict[PictureFile, np.ndarray] = OrderedDict()
         self._broken: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def read(self, path: Path) -> np.ndarray:
+    def read(self, file: PictureFile) -> np.ndarray:
         """A picture [H,W,3] uint8, from memory if it was read lately.
 
         Raises:
             PictureError: If it is damaged where the scan of the sources has not looked.
         """
-        if path not in self._kept:
-            self._kept[path] = to_uint8(load_picture(path, max_pixels=MAX_HR_PIXELS).rgb)
-        self._kept.move_to_end(path)
+        if file not in self._kept:
+            with file.opened() as stored:
+                self._kept[file] = to_uint8(load_picture(stored, max_pixels=MAX_HR_PIXELS).rgb)
+        self._kept.move_to_end(file)
         worker = get_worker_info()
         limit = self.max_bytes // (1 if worker is None else worker.num_workers)
         # The latest stays, however large it is.
         while len(self._kept) > 1 and sum(x.nbytes for x in self._kept.values()) > limit:
             self._kept.popitem(last=False)
-        return self._kept[path]
+        return self._kept[file]
 
     def draw(self, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         """A random picture and, if it has one, its LR version: [H,W,3] uint8.
@@ -143,12 +144,12 @@ def _unusable(picture: TrainingPicture, smallest_side: int, scale: int) -> str |
     return None
 
 
-def _size_of(path: Path) -> Size | None:
+def _size_of(file: PictureFile) -> Size | None:
     """Size of a picture by its header; None if it cannot be read."""
     try:
-        with Image.open(path) as image:
-            return Size(image.height, image.width)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        with file.opened() as stored:
+            return read_size(stored)
+    except PictureError:
         return None
 
 

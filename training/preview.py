@@ -70,7 +70,7 @@ def _row_of(source: Source, side: int, scale: int, use: str) -> tuple[str, ...]:
         # They are in the table.
         warnings.simplefilter("ignore")
         pictures = Pictures([source], side, scale)
-    reasons = [f"{path.name}: {reason}" for path, reason in pictures.left_out.items()]
+    reasons = [f"{file.name}: {reason}" for file, reason in pictures.left_out.items()]
     found = len(pictures) + len(reasons)
     return (str(source.path), use, str(found), str(len(pictures)), (reasons or ["-"])[0])
 

@@ -33,7 +33,7 @@ from ccsr.images.picture import (
     check_unit_range,
 )
 from ccsr.images.profile import Notes, cmyk_to_srgb, to_srgb
-from ccsr.images.tiff import is_tiff, read_deep_tiff
+from ccsr.images.tiff import is_tiff, read_deep_tiff, tiff_size
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,22 @@ def load_picture(source: str | Path | BinaryIO, *, max_pixels: int = MAX_INPUT_P
             else:
                 picture = _deep_picture(name, deep, notes)
         return replace(picture, metadata=_metadata(file))
+
+
+def read_size(source: str | Path | BinaryIO) -> Size:
+    """Size of a picture as its file stores it, not turned upright; the pixels are not decoded.
+
+    Args:
+        source: As for `load_picture`.
+
+    Raises:
+        PictureError: If the file is missing, damaged at its beginning or not a picture.
+    """
+    with _opened(source) as (_, file):
+        if is_tiff(file):
+            return tiff_size(file)
+        with open_picture(file) as image:
+            return Size(image.height, image.width)
 
 
 def read_texts(path: str | Path) -> dict[str, str]:

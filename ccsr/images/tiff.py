@@ -61,6 +61,14 @@ def is_tiff(file: BinaryIO) -> bool:
     return file.read(4) in MARKS
 
 
+def tiff_size(file: BinaryIO) -> Size:
+    """Size of the first picture of a TIFF, as it is stored."""
+    file.seek(0)
+    with TiffFile(file) as tiff:
+        page = tiff.pages.first
+        return Size(page.imagelength, page.imagewidth)
+
+
 def read_deep_tiff(name: str, file: BinaryIO, max_pixels: int) -> Deep | None:
     """Decode the first picture of a TIFF; None if Pillow is to read it.
 
