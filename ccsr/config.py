@@ -376,6 +376,7 @@ PRESETS: dict[str, Preset] = {
     "a2": Preset("A2", "Stops earlier: less time, less detail.", 45, 0.6667, 0.5),
     "a3": Preset("A3", "Jumps higher: more invented detail, less stable.", 45, 0.8, 0.3333),
     "a4": Preset("A4", "Refines longer: finer detail, less stable.", 45, 0.6667, 0.2),
+    "quick": Preset("Quick", "A coarser grid: six network evaluations.", 15, 0.6667, 0.3333),
     "fast": Preset("Fast", "Two network evaluations: T, then half-way.", 3, 0.5, 0.3333),
     "extraction": Preset("Extraction", "The first estimate only, nothing refined.", 45, 0.5, 0.5),
     "v2": Preset("CCSR v2", "Two network evaluations: T, then half-way.", 6, 0.6667, 0.5, "lr"),

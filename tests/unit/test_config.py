@@ -124,6 +124,8 @@ def test_presets_of_v2_are_for_models_that_start_from_the_input() -> None:
     assert PRESETS.keys() - presets_for("noise").keys() == {"v2", "v2-one"}
 
 
-@pytest.mark.parametrize(("name", "evaluations"), [("fast", 2), ("v2", 2), ("v2-one", 1)])
+@pytest.mark.parametrize(
+    ("name", "evaluations"), [("quick", 6), ("fast", 2), ("v2", 2), ("v2-one", 1)]
+)
 def test_fast_presets_take_as_many_evaluations_as_they_say(name: str, evaluations: int) -> None:
     assert timestep_plan(PRESETS[name].apply(SamplingConfig())).num_evaluations == evaluations
