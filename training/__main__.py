@@ -19,7 +19,7 @@ from training.config import RECIPES, MachineConfig, load_recipe, recipe_path
 from training.loop import TrainStep
 from training.origin import find_origin
 from training.preview import preview
-from training.processes import join_processes, locked
+from training.processes import any_process, join_processes, locked
 from training.run import Run
 from training.sources import Source, source_of
 from training.steps import (
@@ -151,8 +151,10 @@ def run_steps(options: argparse.Namespace, asked: Callable[[], bool]) -> None:
         )
         for step in steps:
             with closing(run_step(run, step, options.output or run.folder / "model")) as events:
-                for _ in shown(step, events):
-                    if asked():
+                for event in shown(step, events):
+                    # Processes get the signal at different moments, and stop after the same step.
+                    stops = any_process(asked()) if isinstance(event, TrainStep) else asked()
+                    if stops:
                         raise KeyboardInterrupt
 
 

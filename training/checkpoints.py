@@ -11,6 +11,7 @@ from torch import nn
 
 from ccsr.whole_file import WriteError, whole_file, whole_folder
 from training.config import LoopConfig
+from training.sharding import split_as
 
 STATE_FILE = "state.pt"
 _NAME = re.compile(r"checkpoint-(\d{7})")
@@ -131,4 +132,6 @@ def load_trained_state(module: nn.Module, state: Mapping[str, torch.Tensor]) -> 
     """
     if state.keys() != trained_state(module).keys():
         raise ValueError("the checkpoint is of other networks; delete it to start anew")
-    module.load_state_dict(dict(state), strict=False)
+    own = module.state_dict()
+    split = {name: split_as(x, own[name]) for name, x in state.items()}
+    module.load_state_dict(split, strict=False)

@@ -34,7 +34,16 @@ from training.data import Example
 from training.draws import Draws
 from training.log import JsonLog, TensorBoardLog
 from training.perceptual import set_number_format
-from training.processes import make_accelerator, mean_over_processes
+from training.processes import is_sharded, make_accelerator, mean_over_processes, own_mesh
+from training.sharding import (
+    gathered,
+    joined,
+    own_parts,
+    parts_of,
+    shard,
+    split_again,
+    split_optimizer_state,
+)
 from training.stopwatch import Stopwatch
 from training.validation import Validation
 
@@ -133,11 +142,17 @@ def train(
     run = _Run(objective, config, folder, machine or MachineConfig())
     run.validation = validation
     run.resume()
+    alone = False
     try:
         yield from run.steps()
+    except (Exception, KeyboardInterrupt):
+        alone = True
+        raise
     finally:
-        # Within a step some modules may be one optimiser step ahead of the others.
-        if run.between_steps and run.step > run.saved_step:
+        # Within a step some modules may be one optimiser step ahead of the others. What is split
+        # among processes none of them can save alone.
+        saves = run.between_steps and not (alone and run.mesh is not None)
+        if saves and run.step > run.saved_step:
             run.save()
     run.take_averages()
 
@@ -154,6 +169,7 @@ class _Run:
         self.between_steps = True
         self.validation: Validation | None = None
         self.watch = Stopwatch()
+        self.mesh = own_mesh() if is_sharded() else None
         self.modules: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.averages: dict[str, EMAModel] = {}
@@ -162,14 +178,22 @@ class _Run:
             set_number_format(module, machine.judges)
             if config.gradient_checkpointing:
                 checkpoint_gradients(module)
-            trained = [p for p in module.parameters() if p.requires_grad]
+            if self.mesh is not None:
+                shard(nn.Module.to(module, self.accelerator.device), self.mesh)
+            trained = self.trained(name)
             optimizer = make_optimizer(trained, objective.learning_rate(name), config)
-            self.modules[name], self.optimizers[name] = self.accelerator.prepare(module, optimizer)
-            self.averages[name] = EMAModel(trained, decay=config.ema_decay, foreach=True)
+            self.optimizers[name] = self.accelerator.prepare(optimizer)
+            # A sharded module shares its gradients itself.
+            self.modules[name] = self.accelerator.prepare(module) if self.mesh is None else module
+            self.averages[name] = EMAModel(own_parts(trained), decay=config.ema_decay, foreach=True)
 
     def trained(self, name: str) -> list[nn.Parameter]:
         """The parameters of a module that require a gradient."""
         return [p for p in self.objective.modules[name].parameters() if p.requires_grad]
+
+    def averaged(self, name: str) -> list[nn.Parameter]:
+        """What this process averages: the trained parameters of a module, or its parts of them."""
+        return own_parts(self.trained(name))
 
     def part(self, micro: int) -> range:
         """Places in the batch of a step that this process takes in a micro-step."""
@@ -245,13 +269,14 @@ class _Run:
             return scores
         if self.step % validation.config.every and self.step < self.config.max_steps:
             return scores
-        if self.is_main:
+        if self.takes_part:
             for name, average in self.averages.items():
-                average.store(self.trained(name))
+                average.store(self.averaged(name))
             self.take_averages()
             scores = validation.score(self.step, self.accelerator.device)
             for name, average in self.averages.items():
-                average.restore(self.trained(name))
+                split_again(self.objective.modules[name])
+                average.restore(self.averaged(name))
         self.accelerator.wait_for_everyone()
         return scores
 
@@ -301,18 +326,24 @@ class _Run:
         self.optimizers[name].step()
         self.optimizers[name].zero_grad()
         if self.accelerator.sync_gradients:
-            self.averages[name].step(self.trained(name))
+            self.averages[name].step(self.averaged(name))
 
     @property
     def is_main(self) -> bool:
         """Whether this process is the one that writes."""
         return self.accelerator.is_main_process
 
+    @property
+    def takes_part(self) -> bool:
+        """Whether this process is needed for what the one that writes does with the weights."""
+        return self.is_main or self.mesh is not None
+
     def save(self) -> None:
         """Write a checkpoint and delete the oldest."""
         self.saved_step = self.step
+        state = gathered(self.state(), keep=self.is_main) if self.takes_part else {}
         if self.is_main:
-            write_checkpoint(self.folder, self.step, self.state())
+            write_checkpoint(self.folder, self.step, state)
             best = None if self.validation is None else self.validation.best
             remove_old(self.folder, self.config.keep_checkpoints, [] if best is None else [best])
 
@@ -322,9 +353,14 @@ class _Run:
         return {
             "modules": {n: trained_state(m) for n, m in self.objective.modules.items()},
             "optimizers": {n: o.state_dict() for n, o in self.optimizers.items()},
-            "averages": {n: a.state_dict() for n, a in self.averages.items()},
+            "averages": {n: self.state_of_average(n) for n in self.averages},
             "scaler": None if scaler is None else scaler.state_dict(),
         }
+
+    def state_of_average(self, name: str) -> dict[str, Any]:
+        """State of the averages of a module."""
+        state = self.averages[name].state_dict()
+        return {**state, "shadow_params": joined(state["shadow_params"], self.trained(name))}
 
     def resume(self) -> None:
         """Load the newest checkpoint, if there is one."""
@@ -339,9 +375,12 @@ class _Run:
             )
         state = read_checkpoint(path)
         for name, module in self.objective.modules.items():
+            trained, average = self.trained(name), state["averages"][name]
             load_trained_state(module, state["modules"][name])
-            self.optimizers[name].load_state_dict(state["optimizers"][name])
-            self.averages[name].load_state_dict(state["averages"][name])
+            optimizer = split_optimizer_state(state["optimizers"][name], trained)
+            self.optimizers[name].load_state_dict(optimizer)
+            average["shadow_params"] = parts_of(average["shadow_params"], trained)
+            self.averages[name].load_state_dict(average)
             self.averages[name].to(self.accelerator.device)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
@@ -350,7 +389,7 @@ class _Run:
     def take_averages(self) -> None:
         """Copy the EMA weights into the modules."""
         for name, average in self.averages.items():
-            average.copy_to(self.trained(name))
+            average.copy_to(self.averaged(name))
 
 
 def take_checkpoint(objective: Objective, folder: Path, step: int) -> None:

@@ -1,7 +1,7 @@
 """The processes of a training: one, or several that share every batch.
 
-Started by `torchrun` or `accelerate launch`; each GPU has one process, and CPUs have as many as are
-asked for.
+Started by `torchrun` or `accelerate launch`, for which `training/launch` has config files; each GPU
+has one process, and CPUs have as many as are asked for.
 """
 
 import os
@@ -13,12 +13,16 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import reduce
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from ccsr.inference.device import choose_device, choose_dtype
 from training.config import LoopConfig
 
 LOCK_FILE = ".lock"
+USE_FSDP = "ACCELERATE_USE_FSDP"
+"""Variable by which `accelerate launch` tells that its config asks for FSDP."""
 
 
 def join_processes() -> PartialState:
@@ -50,6 +54,11 @@ def own_device() -> torch.device:
     return device
 
 
+def own_mesh() -> DeviceMesh:
+    """All processes in a row."""
+    return init_device_mesh(own_device().type, (join_processes().num_processes,))
+
+
 def mixed_precision(choice: str) -> str:
     """Accelerate's name of a number format; "auto" is resolved as at inference, untested."""
     if choice != "auto":
@@ -73,17 +82,59 @@ def make_accelerator(config: LoopConfig) -> Accelerator:
     on_cpu = own_device().type == "cpu"
     if config.mixed_precision == "fp16" and on_cpu:
         raise ValueError('mixed_precision = "fp16" needs a GPU; take "bf16", "no" or "auto"')
-    accelerator = Accelerator(
-        cpu=on_cpu,
-        mixed_precision=mixed_precision(config.mixed_precision),
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-    )
-    if accelerator.distributed_type.name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+    if is_sharded():
+        require_shardable(config)
+    # The steps of a recipe may have number formats of their own.
+    AcceleratorState._reset_state()  # type: ignore[reportPrivateUsage] - it has no public name
+    # It would shard a loss module as one network, whose parts are called one by one.
+    with _hidden(USE_FSDP):
+        accelerator = Accelerator(
+            cpu=on_cpu,
+            mixed_precision=mixed_precision(config.mixed_precision),
+            gradient_accumulation_steps=config.gradient_accumulation_steps,
+        )
+    if accelerator.distributed_type.name in ("DEEPSPEED", "MEGATRON_LM"):
         raise ValueError(
             f"{accelerator.distributed_type.value} is not supported: stage 2 reads gradients at "
-            "single weights, which it splits; start with --multi_gpu"
+            "single weights, which it splits; start with --multi_gpu, or with FSDP"
         )
     return accelerator
+
+
+def is_sharded() -> bool:
+    """Whether the launcher asks that weights are split among the processes (FSDP)."""
+    return _flag(USE_FSDP) and join_processes().num_processes > 1
+
+
+def require_shardable(config: LoopConfig) -> None:
+    """Check that a training loop can be sharded, as the launcher asks.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    if _flag("FSDP_OFFLOAD_PARAMS"):
+        raise ValueError("fsdp_offload_params is not supported; leave it out of the config file")
+    if config.mixed_precision == "fp16":
+        raise ValueError(
+            'mixed_precision = "fp16" is not supported with FSDP; take "bf16", "no" or "auto"'
+        )
+    if config.optimizer == "adamw-8bit":
+        raise ValueError('optimizer = "adamw-8bit" is not supported with FSDP; take "adamw"')
+
+
+def _flag(name: str) -> bool:
+    return os.environ.get(name, "false").lower() == "true"
+
+
+@contextmanager
+def _hidden(name: str) -> Generator[None]:
+    """Without a variable of the environment while the context is open."""
+    value = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[name] = value
 
 
 def mean_over_processes(x: torch.Tensor) -> torch.Tensor:
@@ -91,6 +142,14 @@ def mean_over_processes(x: torch.Tensor) -> torch.Tensor:
     mean = reduce(x, "mean") if PartialState().num_processes > 1 else x
     assert isinstance(mean, torch.Tensor)
     return mean
+
+
+def any_process(value: bool) -> bool:
+    """Whether the value is true in any process; all take part."""
+    if PartialState().num_processes == 1:
+        return value
+    total = reduce(torch.tensor(float(value), device=own_device()), "sum")
+    return bool(total)
 
 
 @contextmanager

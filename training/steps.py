@@ -36,7 +36,7 @@ from training.latent_cache import Compute, encoded_pairs, roll_outs, write_laten
 from training.loop import Objective, TrainStep, take_checkpoint, train
 from training.origin import Origin
 from training.perceptual import require_weights
-from training.processes import join_processes, own_device
+from training.processes import is_sharded, join_processes, own_device
 from training.run import EXPORTED_FILE, Run
 from training.sources import digest_of
 from training.stage1 import (
@@ -196,6 +196,9 @@ def _train_step(run: Run, step: str) -> Iterator[Event]:
     chosen, why = chosen_checkpoint(run.checkpoint, checkpoints(folder), best_step(folder))
     yield Notice(f"{step}: the networks of step {chosen}, {why}, are exported")
     if join_processes().is_main_process and (steps or chosen != run.exported_step(step)):
+        if is_sharded():
+            # Of weights that are split this process has a part.
+            objective = OBJECTIVES[step](run)
         take_checkpoint(objective, folder, chosen)
         with _replaced(folder / "export") as networks:
             objective.export(networks)

@@ -39,6 +39,8 @@ class Validation:
     DISTS (where its weights are installed) and L-STD; samples/*.png, with enlarged LR, a result of
     each seed and HR in a row for each picture; and best.json, the step of lowest LPIPS so far.
 
+    Of several processes the one that was started (`start`) writes.
+
     Args:
         config: When, and how much.
         pairs: The held-out pictures, by `held_out_pairs`.
@@ -94,7 +96,8 @@ class Validation:
         return means | {"l_std": statistics.l_std}, np.concatenate([*row, hr], 1)
 
     def _write(self, step: int, scores: dict[str, float], sheet: np.ndarray) -> None:
-        assert self._log is not None  # started by the loop
+        if self._log is None:
+            return
         (self.folder / SAMPLES).mkdir(exist_ok=True)
         path = self.folder / SAMPLES / f"step-{step:07d}.png"
         save_png(path, picture_from_array(to_uint8(sheet)), overwrite=True)
