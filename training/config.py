@@ -50,7 +50,9 @@ class LoopConfig(Config):
 
     max_steps: PositiveInt
     batch_size: PositiveInt
-    """Examples of a step, shared by all processes and micro-steps: results do not depend on how."""
+    """Examples of a step, shared by all processes and micro-steps: results do not depend on how,
+    but for the weight of the adversarial loss, which is one for each micro-step, and for batch
+    normalisation in the discriminator of the authors' code."""
     learning_rate: PositiveFloat
     crop_px: CropSize
     least_crop_px: CropSize | None = None

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from skimage import data as pictures
+from torch.utils.data import default_collate
 
 from ccsr.config import VARIANTS
 from ccsr.images.picture import picture_from_array
@@ -19,7 +20,12 @@ from ccsr.inference.pipeline import CCSRPipeline
 from tests.tiny import tiny_vae
 from training import benchmark
 from training.__main__ import main
+from training.config import load_recipe
+from training.draws import Draws
 from training.fingerprint import FINGERPRINT_FILE
+from training.run import Run
+from training.sources import Source
+from training.steps import OBJECTIVES
 
 pytestmark = pytest.mark.e2e
 
@@ -189,6 +195,66 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(
         expected = load_file(file)
         found = load_file(tmp_path / file.relative_to(trained))
         assert all(torch.allclose(found[k], expected[k], atol=1e-6) for k in expected)
+
+
+@pytest.fixture(scope="module")
+def halved(
+    folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """A run in bfloat16, and its recipe."""
+    folder = tmp_path_factory.mktemp("bfloat16")
+    recipe = folder / "bfloat16.toml"
+    recipe.write_text(TINY.replace('mixed_precision = "no"', 'mixed_precision = "bf16"'))
+    assert train((folders[0], recipe), folder / "run", "all") == 0
+    return folder / "run", recipe
+
+
+@pytest.mark.parametrize("step", ["autoencoder", "uniform", "stage1", "stage2"])
+def test_losses_in_bfloat16_are_nearly_those_in_float32(
+    step: str, trained: Path, halved: tuple[Path, Path]
+) -> None:
+    found, expected = (log_of(run, step)[0]["losses"] for run in (halved[0], trained))
+    assert found != expected
+    assert found == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("step", ["autoencoder", "uniform", "stage2"])
+def test_run_in_bfloat16_is_resumed_bit_for_bit(
+    step: str, folders: tuple[Path, Path], halved: tuple[Path, Path], tmp_path: Path
+) -> None:
+    whole, recipe = halved
+    run = shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(run / step / "checkpoint-0000002")
+    assert train((folders[0], recipe), run, step) == 0
+    assert log_of(run, step)[-1]["losses"] == log_of(whole, step)[-1]["losses"]
+    for file in (whole / step / "export").rglob("*.safetensors"):
+        assert (run / file.relative_to(whole)).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("step", ["autoencoder", "uniform", "stage1", "stage2"])
+def test_losses_in_float16_are_nearly_those_in_float32_and_have_gradients(
+    step: str, folders: tuple[Path, Path], trained: Path
+) -> None:
+    """On a CPU, which computes in it, but on which no training in it is started."""
+    torch.manual_seed(0)
+    objective = OBJECTIVES[step](Run(load_recipe(folders[1]), (Source(folders[0]),), trained))
+    batch = default_collate([objective.dataset[index] for index in range(2)])
+    losses: dict[torch.dtype, dict[str, float]] = {}
+    for dtype in (torch.float32, torch.float16):
+        losses[dtype] = {}
+        for name, module in objective.modules.items():
+            module.zero_grad()
+            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                loss = module(batch, 0.9, Draws(0, 0, range(2), 2))["loss"]
+            # As it is scaled in training.
+            (2**10 * loss).backward()
+            losses[dtype][name] = float(loss)
+            gradients = [p.grad for p in module.parameters() if p.grad is not None]
+            assert gradients
+            assert all(g.isfinite().all() for g in gradients)
+            assert any(g.any() for g in gradients)
+    assert losses[torch.float16] != losses[torch.float32]
+    assert losses[torch.float16] == pytest.approx(losses[torch.float32], rel=0.02)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are others")

@@ -1,5 +1,6 @@
 """The recipes of the full size, with tiny networks."""
 
+import json
 import re
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from training.config import load_recipe
 from training.origin import find_origin
 from training.publish import model_card
 from training.run import Run
+from training.sources import Source
 from training.steps import run_step
 
 pytestmark = pytest.mark.e2e
@@ -135,7 +137,7 @@ def test_interrupted_stage_ends_where_an_uninterrupted_one_does(
         if folder.name not in (step, "model"):
             (tmp_path / folder.name).symlink_to(folder)
     origin = find_origin(str(inputs / "stable-diffusion"), tmp_path)
-    run = Run(load_recipe(recipe), inputs / "pictures", tmp_path, origin)
+    run = Run(load_recipe(recipe), (Source(inputs / "pictures"),), tmp_path, origin)
     events = run_step(run, step, tmp_path / "model")
     next(events)
     events.close()
@@ -146,6 +148,43 @@ def test_interrupted_stage_ends_where_an_uninterrupted_one_does(
     for file in (whole / step / "export").rglob("*.safetensors"):
         expected, found = load_file(file), load_file(tmp_path / file.relative_to(whole))
         assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("trained", ["sd21"], indirect=True)
+@pytest.mark.parametrize("step", ["stage1", "stage2"])
+def test_accumulation_and_gradient_checkpointing_change_no_losses(
+    step: str, inputs: Path, trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Also in a run that goes on with other values of them than it began with.
+
+    Stage 2 weighs the adversarial loss by the gradients of each micro-step, so that it is not the
+    same with another number of them.
+    """
+    whole, recipe = trained
+    run = tmp_path / "run"
+    run.mkdir()
+    for folder in whole.iterdir():
+        if folder.name not in (step, "model"):
+            (run / folder.name).symlink_to(folder)
+    text, accumulation = recipe.read_text(), "gradient_accumulation_steps = 2"
+    assert accumulation in text
+    first, second = (tmp_path / name for name in ("first.toml", "second.toml"))
+    second.write_text(text.replace(accumulation, f"{accumulation}\ngradient_checkpointing = true"))
+    first.write_text(second.read_text().replace(accumulation, "") if step == "stage1" else text)
+    origin = find_origin(str(inputs / "stable-diffusion"), run)
+    sources = (Source(inputs / "pictures"),)
+    events = run_step(Run(load_recipe(first), sources, run, origin), step, run / "model")
+    next(events)
+    events.close()
+    assert train(inputs, second, run, step) == 0
+
+    losses = [
+        [json.loads(line)["losses"] for line in (r / step / "log.jsonl").read_text().splitlines()]
+        for r in (run, whole)
+    ]
+    assert len(losses[1]) == 2
+    for found, expected in zip(*losses, strict=True):
+        assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_v1_recipe_makes_a_model_of_v1_alone(inputs: Path, tmp_path: Path) -> None:
