@@ -14,7 +14,7 @@ from pathlib import Path
 
 import gradio as gr
 from gradio.blocks import Block
-from gradio.data_classes import FileData, ImageData
+from gradio.data_classes import FileData, ImageData, ListFiles
 from gradio.utils import get_upload_folder, is_in_or_equal
 from gradio_client.utils import is_http_url_like
 
@@ -66,6 +66,21 @@ class PictureFile(gr.Image, WithoutDownloads):
             gr.Error: If the file was not sent to this server.
         """
         return uploaded(payload.path) if payload else None
+
+
+class PictureFiles(gr.File, WithoutDownloads):
+    """An upload of several files, read as their paths."""
+
+    is_template = True
+
+    def preprocess(self, payload: ListFiles | None) -> list[str]:  # type: ignore[override]
+        """The paths.
+
+        Raises:
+            gr.Error: If a file was not sent to this server.
+        """
+        paths = (uploaded(file.path) for file in (payload.root if payload else ()))
+        return [path for path in paths if path]
 
 
 class SettingsFile(gr.File, WithoutDownloads):

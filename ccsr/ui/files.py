@@ -173,9 +173,21 @@ def archive_name(picture: str, what: str) -> str:
     return f"{Path(picture).stem}_{what}.zip"
 
 
+def distinct(names: Iterable[str]) -> list[str]:
+    """The names, those that came before with a number: "a.png", "a-2.png"."""
+    taken: dict[str, None] = {}
+    for name in names:
+        path, number, new = Path(name), 2, name
+        while new in taken:
+            new, number = f"{path.stem}-{number}{path.suffix}", number + 1
+        taken[new] = None
+    return list(taken)
+
+
 def write_zip(path: Path, files: Iterable[Path]) -> Path:
-    """Pack files under their names; PNGs do not get smaller, so nothing is compressed."""
+    """Pack files under distinct names; PNGs do not get smaller, so nothing is compressed."""
+    packed = list(files)
     with whole_file(path, overwrite=True) as whole, zipfile.ZipFile(whole, "w") as archive:
-        for file in files:
-            archive.write(file, file.name)
+        for file, name in zip(packed, distinct(file.name for file in packed), strict=True):
+            archive.write(file, name)
     return path

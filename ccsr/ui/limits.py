@@ -15,6 +15,10 @@ class Limits:
     """Of one result."""
     max_work: float = MAX_WORK
     """Megapixels of one run, see `ccsr.inference.cost`."""
+    max_files: int = 100
+    """Pictures that one visitor has upscaled one after another."""
+    max_batch_work: float = 10 * MAX_WORK
+    """Megapixels of all of them together."""
     max_seconds: float | None = None
     """Time of one run at the model; None: as long as it takes."""
     max_waiting: int = 20
@@ -43,6 +47,21 @@ class Limits:
         self.check_size(cost.size)
         check_cost(cost, self.max_work)
 
+    def check_batch(self, work: float) -> None:
+        """Refuse one more picture of several if they cost too much together.
+
+        Args:
+            work: Megapixels of it and of those before it.
+
+        Raises:
+            ValueError: If they do.
+        """
+        if work > self.max_batch_work:
+            raise ValueError(
+                f"with this picture the run would be {work:,.0f} megapixels of work, and the limit "
+                f"for several pictures is {self.max_batch_work:,.0f}; run it after the others"
+            )
+
     def check_size(self, size: Size) -> None:
         """Refuse a result of this size if it is too large.
 
@@ -60,6 +79,8 @@ DEFAULT_LIMITS = Limits()
 PUBLIC = Limits(
     max_result_pixels=2048 * 2048,
     max_work=250.0,
+    max_files=12,
+    max_batch_work=500.0,
     max_seconds=600.0,
     max_waiting=10,
     max_waiting_each=3,

@@ -93,6 +93,16 @@ class ModelQueue:
                     "limit; try again soon"
                 )
 
+    def has_room(self, owner: Owner) -> bool:
+        """Whether a run of a visitor may wait, and takes the place of no other of theirs."""
+        if any(place.owner.name == owner.name for place in list(self._waiting)):
+            return False
+        try:
+            self.check_room(owner)
+        except QueueFull:
+            return False
+        return True
+
     def owner(self, request: gr.Request | None) -> Owner:
         """The visitor whose event this is; a program may have no session."""
         session, client = (request.session_hash, request.client) if request else (None, None)

@@ -43,6 +43,7 @@ from ccsr.ui.sessions import Sessions
 from ccsr.ui.shown_run import BuiltTab, wire_shown_runs
 from ccsr.ui.tab_run import Inputs
 from ccsr.ui.tabs.seeds import build_seeds_tab
+from ccsr.ui.tabs.several import Several, build_several, wire_several
 from ccsr.ui.tabs.tradeoff import build_tradeoff_tab
 from ccsr.ui.tabs.trajectory import build_trajectory_tab
 from ccsr.ui.tabs.upscale import build_upscale_tab
@@ -124,7 +125,7 @@ def _workspace(page: gr.Blocks, engine: Engine, queue: ModelQueue, sessions: Ses
         load = _settings_file()
     with tabs_side:
         inputs = Inputs(picture, reference, sessions, queue, gr.State(True))
-        tabs = _tabs(engine, inputs, settings)
+        tabs, several = _tabs(engine, inputs, settings)
     wire_shown_runs(inputs, settings, [tab.run for tab in tabs])
     chosen = {name: component for tab in tabs for name, component in tab.values.items()}
     remember(page, {**settings.components, **chosen}, settings.settled.change, link)
@@ -133,6 +134,7 @@ def _workspace(page: gr.Blocks, engine: Engine, queue: ModelQueue, sessions: Ses
     wire_longest_side(side, picture, scale, settings.settled)
     wire_fitting(fitting, picture, settings, queue.limits)
     wire_examples(strip, about_example, inputs, tabs[0].run.results)
+    wire_several(several, inputs, tabs[0], settings, about_example)
     keep_work(page, about_example, inputs, tabs[0].run.results)
 
 
@@ -160,12 +162,13 @@ def _heading(info: ModelInfo) -> None:
     )
 
 
-def _tabs(engine: Engine, inputs: Inputs, settings: Settings) -> list[BuiltTab]:
-    """Lay out all tabs; the first has the seed among its values."""
+def _tabs(engine: Engine, inputs: Inputs, settings: Settings) -> tuple[list[BuiltTab], Several]:
+    """Lay out all tabs, the first of which has the seed among its values, and several pictures."""
     # Otherwise the last tabs are hidden in a menu on a narrow screen.
     with gr.Tabs(overflow_behavior="wrap") as tabs:
         with gr.Tab(UPSCALE, id="upscale"):
             upscale = build_upscale_tab(engine, inputs, settings)
+            several = build_several(inputs.queue.limits)
         with gr.Tab("Seed consistency", id="seeds"):
             seeds = build_seeds_tab(inputs, settings)
         with gr.Tab("Trade-off", id="tradeoff"):
@@ -177,7 +180,7 @@ def _tabs(engine: Engine, inputs: Inputs, settings: Settings) -> list[BuiltTab]:
             with gr.Tab("Variants", id="variants"):
                 built.append(build_variants_tab(engine.info, inputs, settings))
     tabs.select(_is_upscale, None, inputs.is_upscale_seen, **LIGHT)
-    return built
+    return built, several
 
 
 def _is_upscale(tab: gr.SelectData) -> bool:

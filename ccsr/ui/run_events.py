@@ -116,7 +116,7 @@ class Rerun:
 
 
 @dataclass(frozen=True, eq=False)
-class _Handlers(Generic[Query, Made]):
+class RunHandlers(Generic[Query, Made]):
     """The event handlers of a run.
 
     `values` are those of the results, the picture, the reference, and what `TabRun.read` reads.
@@ -166,6 +166,24 @@ class _Handlers(Generic[Query, Made]):
             # Without any values Gradio would empty all outputs.
             yield self._outputs(controller.state, None)
             return
+        async with aclosing(self.frames(request, controller, press, now)) as frames:
+            async for frame in frames:
+                yield self._outputs(controller.state, frame)
+
+    async def frames(
+        self, request: gr.Request, controller: RunController, press: Press, now: Made | None
+    ) -> AsyncGenerator[Frame[Made] | None]:
+        """What is shown of a run from its wait for the model to its end; None: nothing new.
+
+        Args:
+            request: Of the visitor.
+            controller: Has the press queued.
+            press: It.
+            now: The results that are shown.
+
+        Raises:
+            gr.Error: If the work fails.
+        """
         view = self._view(press, now)
         work = functools.partial(self._frames, controller, press, view)
         queue, begun = self.inputs.queue, False
@@ -179,12 +197,11 @@ class _Handlers(Generic[Query, Made]):
                     if isinstance(frame, Computing):
                         runs = controller.is_running(press)
                         frame = view.now() if runs else None
-                    yield self._outputs(controller.state, frame)
+                    yield frame
         except QueueFull as error:
             press.stop.set(str(error))
         if not begun and controller.end(press, Action.STOP) is RunState.IDLE:
-            line = snippets.line(press.stop.reason, "quiet")
-            yield self._outputs(RunState.IDLE, Frame(line, now))
+            yield Frame(snippets.line(press.stop.reason, "quiet"), now)
 
     @staticmethod
     def _waiting(waiting: Waiting, now: Made | None) -> Frame[Made]:
@@ -284,7 +301,7 @@ def wire_tab_run(
     Returns:
         What is compared with the choices of the page.
     """
-    handlers = _Handlers(inputs, tab_run, rerun, len(components.outputs))
+    handlers = RunHandlers(inputs, tab_run, rerun, len(components.outputs))
     controller, presses = gr.State(RunController()), gr.State(0)
     chosen = [*own, *settings.values()]
     values = [controller, components.results, inputs.picture, inputs.reference, *chosen]

@@ -121,6 +121,8 @@ CSS = """
 }
 .prose .hint p { margin: 0 auto; max-width: 50ch; color: var(--body-text-color-subdued); }
 .prose .hint p:first-child { color: var(--body-text-color); font-size: var(--text-lg); }
+/* A result that no run has made, as that of a card, leaves the line of the run as it is. */
+.block:has(.hint):has(~ .told [id$=-origin] p) { display: none; }
 
 .facts { display: flex; flex-wrap: wrap; gap: 6px 28px; margin: 0 0 6px; }
 .facts dt { font-size: var(--text-sm); color: var(--body-text-color-subdued); }
@@ -208,9 +210,30 @@ input[type=range] { box-sizing: content-box !important; padding-block: 8px !impo
     outline: 2px solid var(--color-accent) !important; outline-offset: 2px;
 }
 .result-columns .form > * { min-height: 92px; }
+
+/* Several pictures: as many cards beside each other as fit, and no more than a part of the page. */
+.cards {
+    display: grid; grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)); gap: 10px;
+    max-height: 460px; overflow-y: auto; padding: 3px;
+}
+.cards > div { min-width: 0; font-size: var(--text-sm); overflow-wrap: anywhere; }
+.card {
+    display: grid; grid-template: "img img" 96px "name state" auto / minmax(0, 1fr) auto;
+    gap: 2px 8px; width: 100%; padding: 6px; text-align: left; color: var(--body-text-color);
+    border: 1px solid var(--border-color-primary); border-radius: var(--radius-md);
+    background: var(--background-fill-secondary);
+}
+.card.done { cursor: pointer; }
+.card.done:hover { border-color: var(--color-accent); }
+.card img { grid-area: img; width: 100%; height: 96px; object-fit: contain; margin: 0; }
+.card .blank { grid-area: img; place-self: center; color: var(--body-text-color-subdued); }
+.card .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.card .state { color: var(--body-text-color-subdued); }
 .below-result { align-items: center; }
 
 /* A drop zone no higher than its line of text. */
-#load-settings .icon-wrap { display: none; }
-#load-settings .wrap { padding-top: 1.6rem; min-height: 0; font-size: var(--text-sm); }
+:is(#load-settings, #several-files) .icon-wrap { display: none; }
+:is(#load-settings, #several-files) .wrap {
+    padding-top: 1.6rem; min-height: 0; font-size: var(--text-sm);
+}
 """

@@ -6,15 +6,22 @@ from typing import Any
 import gradio as gr
 import pytest
 from gradio.components.base import Component
-from gradio.data_classes import FileData, ImageData
+from gradio.data_classes import FileData, ImageData, ListFiles
 
-from ccsr.ui.components import NumberBox, NumberSlider, PictureFile, SettingsFile
+from ccsr.ui.components import (
+    NumberBox,
+    NumberSlider,
+    PictureFile,
+    PictureFiles,
+    SettingsFile,
+)
 from ccsr.ui.page import build_page
 from tests.fakes import FakeEngine, run_coroutine
 
 KINDS = [
     (PictureFile, gr.Image),
     (SettingsFile, gr.File),
+    (PictureFiles, gr.File),
     (NumberSlider, gr.Slider),
     (NumberBox, gr.Number),
 ]
@@ -24,6 +31,11 @@ KINDS = [
 def test_the_browser_draws_what_it_has(kind: type[Component], base: type[Component]) -> None:
     assert kind().get_block_name() == base().get_block_name()
     assert kind().get_config()["name"] == base().get_config()["name"]
+
+
+def file_list(path: str) -> ListFiles:
+    """Files as several of them are sent."""
+    return ListFiles(root=[FileData(path=path)])
 
 
 @pytest.fixture
@@ -45,7 +57,10 @@ def test_a_picture_arrives_as_the_file_that_was_sent(
     assert kind().preprocess(None) is None
 
 
-@pytest.mark.parametrize(("kind", "data"), [(PictureFile, ImageData), (SettingsFile, FileData)])
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [(PictureFile, ImageData), (SettingsFile, FileData), (PictureFiles, file_list)],
+)
 @pytest.mark.parametrize(
     "path",
     [
@@ -61,7 +76,11 @@ def test_a_picture_arrives_as_the_file_that_was_sent(
     ],
 )
 def test_no_other_file_is_taken(
-    kind: type[Any], data: type[Any], path: str, uploads: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[Any],
+    data: Callable[..., Any],
+    path: str,
+    uploads: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     secret = uploads.parent / "secret.png"
     secret.write_bytes(b"secret")
@@ -72,7 +91,14 @@ def test_no_other_file_is_taken(
         kind().preprocess(data(path=named))
 
 
-@pytest.mark.parametrize("kind", [PictureFile, SettingsFile])
+def test_several_pictures_arrive_as_the_files_that_were_sent(uploads: Path) -> None:
+    (uploads / "broken.png").write_bytes(b"no picture")
+    sent = file_list(str(uploads / "broken.png"))
+    assert PictureFiles().preprocess(sent) == [str(uploads / "broken.png")]
+    assert PictureFiles().preprocess(None) == []
+
+
+@pytest.mark.parametrize("kind", [PictureFile, PictureFiles, SettingsFile])
 def test_no_address_is_fetched(kind: type[Any]) -> None:
     with pytest.raises(gr.Error, match="no file that was sent to this page"):
         run_coroutine(kind().async_move_resource_to_block_cache("http://127.0.0.1:9/a.png"))
@@ -82,7 +108,7 @@ def test_every_input_that_can_hold_a_file_checks_it() -> None:
     page = build_page(FakeEngine(reads_text=True))
     inputs = {block for function in page.fns.values() for block in function.inputs}
     with_files = {type(block) for block in inputs if getattr(block, "data_model", None)}
-    assert with_files == {PictureFile, SettingsFile}
+    assert with_files == {PictureFile, PictureFiles, SettingsFile}
 
 
 @pytest.mark.parametrize("make", [lambda: NumberSlider(0, 1, 0.5), lambda: NumberBox(3, maximum=9)])

@@ -69,3 +69,8 @@ def test_a_folder_that_cannot_be_written_to_is_told(
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file" / "folder"))
     with pytest.raises(ValueError, match=r"cannot be written to .* GRADIO_TEMP_DIR"):
         files.check_upload_folder()
+
+
+def test_names_that_come_again_get_a_number() -> None:
+    names = ["a.png", "b.png", "a.png", "a-2.png", "a.png", "a"]
+    assert files.distinct(names) == ["a.png", "b.png", "a-2.png", "a-2-2.png", "a-3.png", "a"]

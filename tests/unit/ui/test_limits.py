@@ -11,6 +11,8 @@ README = (Path(__file__).parents[3] / "README.md").read_text()
 ROWS = {
     "pixels of a result": lambda limits: limits.max_result_pixels,
     "megapixels of a run": lambda limits: limits.max_work,
+    "pictures at once": lambda limits: limits.max_files,
+    "megapixels of all of them together": lambda limits: limits.max_batch_work,
     "seconds of a run at the model": lambda limits: limits.max_seconds,
     "runs that wait for the model": lambda limits: limits.max_waiting,
     "pages whose results are kept": lambda limits: limits.max_sessions,
@@ -50,3 +52,10 @@ def test_a_page_for_everybody_allows_less() -> None:
     assert PUBLIC.max_work < DEFAULT_LIMITS.max_work
     assert PUBLIC.max_waiting < DEFAULT_LIMITS.max_waiting
     assert PUBLIC.max_seconds is not None
+    assert PUBLIC.max_files < DEFAULT_LIMITS.max_files
+
+
+def test_several_pictures_are_bounded_together() -> None:
+    Limits(max_batch_work=3.0).check_batch(3.0)
+    with pytest.raises(ValueError, match="the limit for several pictures is 3; run it after"):
+        Limits(max_batch_work=3.0).check_batch(4.0)

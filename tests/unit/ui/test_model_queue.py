@@ -92,6 +92,22 @@ def test_a_full_queue_is_told() -> None:
     run_coroutine(story())
 
 
+def test_a_run_that_may_wait_longer_takes_no_place_of_its_visitor() -> None:
+    async def story() -> None:
+        queue = ModelQueue(Limits(max_waiting=2))
+        visitors = [Visitor(queue, name) for name in "ab"]
+        await until(lambda: visitors[0].works and queue.num_waiting == 1)
+        assert queue.has_room(visitors[0].owner)
+        assert not queue.has_room(visitors[1].owner)
+        visitors.append(Visitor(queue, "c"))
+        await until(lambda: queue.num_waiting == 2)
+        assert not queue.has_room(visitors[0].owner)
+        for visitor in visitors:
+            await visitor.end()
+
+    run_coroutine(story())
+
+
 def test_a_visitor_has_one_place_that_waits() -> None:
     async def story() -> None:
         queue = ModelQueue()
