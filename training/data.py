@@ -53,21 +53,15 @@ class Pictures:
         max_bytes: int = MAX_DECODED_BYTES,
     ) -> None:
         self.max_bytes = max_bytes
-        found = [picture for source in sources for picture in source.pictures()]
-        self.left_out = {k: v for source in sources for k, v in source.faults().items()}
-        self.left_out |= {
-            picture.hr: reason
-            for picture in found
-            if (reason := _unusable(picture, smallest_side, scale)) is not None
-        }
-        self.pictures = [picture for picture in found if picture.hr not in self.left_out]
+        self.pictures, self.left_out = looked_through(sources, smallest_side, scale)
         for file, reason in self.left_out.items():
             warnings.warn(f"{file} is left out: {reason}", stacklevel=2)
         if not self.pictures:
             where = ", ".join(str(source.path) for source in sources)
+            file, reason = next(iter(self.left_out.items()))
             raise ValueError(
-                f"none of the {len(found)} pictures in {where} can be trained on; they must be "
-                f"readable and have at least {smallest_side} pixels a side"
+                f"none of the pictures in {where} can be trained on; they must be readable and "
+                f"have at least {smallest_side} pixels a side ({file.name}: {reason})"
             )
         weights = torch.tensor([picture.weight for picture in self.pictures])
         self._weights = None if bool((weights == weights[0]).all()) else weights
@@ -119,6 +113,24 @@ class Pictures:
         if self._weights is None:
             return random_int(generator, 0, len(self) - 1)
         return int(torch.multinomial(self._weights, 1, generator=generator))
+
+
+def looked_through(
+    sources: Sequence[Source], smallest_side: int, scale: int
+) -> tuple[list[TrainingPicture], dict[PictureFile, str]]:
+    """The pictures of some sources that can be trained on, and why the others cannot.
+
+    Args:
+        sources: Where they are.
+        smallest_side: As of `Pictures`.
+        scale: As of `Pictures`.
+    """
+    found = [picture for source in sources for picture in source.pictures()]
+    left_out = {file: reason for source in sources for file, reason in source.faults().items()}
+    for picture in found:
+        if (reason := _unusable(picture, smallest_side, scale)) is not None:
+            left_out[picture.hr] = reason
+    return [picture for picture in found if picture.hr not in left_out], left_out
 
 
 def _unusable(picture: TrainingPicture, smallest_side: int, scale: int) -> str | None:

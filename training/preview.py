@@ -3,7 +3,6 @@
 import hashlib
 import shutil
 import tempfile
-import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from ccsr.evaluation.perceptual import (
     file_of_package,
 )
 from training.config import LoopConfig, PairsConfig, Recipe
-from training.data import Pictures
+from training.data import looked_through
 from training.perceptual import distance_names
 from training.run import Run
 from training.sources import Source
@@ -66,11 +65,8 @@ def pictures_table(run: Run) -> str:
 
 
 def _row_of(source: Source, side: int, scale: int, use: str) -> tuple[str, ...]:
-    with warnings.catch_warnings():
-        # They are in the table.
-        warnings.simplefilter("ignore")
-        pictures = Pictures([source], side, scale)
-    reasons = [f"{file.name}: {reason}" for file, reason in pictures.left_out.items()]
+    pictures, left_out = looked_through([source], side, scale)
+    reasons = [f"{file.name}: {reason}" for file, reason in left_out.items()]
     found = len(pictures) + len(reasons)
     return (str(source.path), use, str(found), str(len(pictures)), (reasons or ["-"])[0])
 

@@ -165,6 +165,17 @@ def test_held_out_pictures_are_scored_and_the_best_step_is_marked(step: str, tra
     assert sheet.size == (64, 4 * 64)
 
 
+def test_training_that_is_made_longer_says_so(
+    folders: tuple[Path, Path], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, recipe = tmp_path / "run", tmp_path / "longer.toml"
+    shutil.copytree(trained / "autoencoder", run / "autoencoder")
+    recipe.write_text(TINY.replace("max_steps = 2", "max_steps = 3", 1))
+    assert train((folders[0], recipe), run, "autoencoder") == 0
+    assert "autoencoder: 2 steps were asked for before, 3 are now" in capsys.readouterr().err
+    assert [entry["step"] for entry in log_of(run, "autoencoder")] == [1, 2, 3]
+
+
 def test_discriminator_joins_at_its_share_of_the_run(trained: Path) -> None:
     first, second = log_of(trained, "stage2")
     assert "decoder/logits" not in first["losses"]
@@ -460,10 +471,13 @@ def test_step_without_the_one_before_says_what_to_run(
 def test_dry_run_says_what_a_run_needs_and_writes_nothing(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = tmp_path / "run"
-    assert train(folders, run, "all", "--dry-run") == 0
+    run, broken = tmp_path / "run", tmp_path / "broken.tar"
+    broken.write_bytes(b"no shard")
+    arguments = ["--data", str(folders[0]), str(broken), "--recipe", str(folders[1])]
+    assert main(["all", *arguments, "--run-folder", str(run), "--dry-run"]) == 0
     pictures_, judges, needs, free, _ = capsys.readouterr().out.split("\n\n")
     assert "| training | 2     | 2 " in pictures_
+    assert "| training | 1     | 0      | broken.tar: it is no tar file" in pictures_
     assert "as published" in judges
     steps = [line.split("|")[1].strip() for line in needs.splitlines()[2:]]
     assert steps == ["autoencoder", "pairs", "uniform", "stage1", "rollouts", "stage2", "all"]

@@ -48,7 +48,10 @@ def test_folder_without_pictures_is_refused(folder: Path, tmp_path: Path) -> Non
         Pictures([Source(tmp_path / "empty")])
     with (
         pytest.warns(UserWarning, match="200x150 pixels, and crops have 151 a side"),
-        pytest.raises(ValueError, match=r"none of the 2 pictures .* at least 151 pixels a side"),
+        pytest.raises(
+            ValueError,
+            match=r"none of the pictures .* 151 pixels a side \(chelsea.png: it has 200x150 pixels",
+        ),
     ):
         Pictures([Source(folder)], smallest_side=151)
 
@@ -140,7 +143,7 @@ def test_pairs_of_folders_are_cropped_at_the_same_place(tmp_path: Path) -> None:
     save_png(tmp_path / "lr" / "a.png", picture_from_array(pixels[:20]), overwrite=True)
     with (
         pytest.warns(UserWarning, match="160x120 pixels, not 4 times the 40x20 of"),
-        pytest.raises(ValueError, match="none of the 1 pictures"),
+        pytest.raises(ValueError, match="none of the pictures"),
     ):
         Pictures([source])
 
