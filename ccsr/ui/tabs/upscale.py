@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,11 +25,13 @@ from ccsr.ui.api import add_endpoint
 from ccsr.ui.event_options import IN_ORDER, LIGHT
 from ccsr.ui.examples import Example, made
 from ccsr.ui.files import (
+    archive_name,
     new_folder,
     remove_files_beside,
     result_name,
     write_bicubic,
     write_preview,
+    write_zip,
 )
 from ccsr.ui.inputs import (
     Settings,
@@ -41,7 +44,15 @@ from ccsr.ui.inputs import (
 )
 from ccsr.ui.loupe import Loupe, View, Views, loupe_update
 from ccsr.ui.origin import Origin
-from ccsr.ui.run_events import Rerun, RunComponents, run_buttons, status_lines, wire_tab_run
+from ccsr.ui.run_events import (
+    Rerun,
+    RunComponents,
+    archive_button,
+    archive_update,
+    run_buttons,
+    status_lines,
+    wire_tab_run,
+)
 from ccsr.ui.shown_run import BuiltTab
 from ccsr.ui.tab_run import Inputs, Job, Preview, TabRun, closed_at_end, new_job, results_state
 from ccsr.ui.tabs.compressed import build_compressed
@@ -149,10 +160,12 @@ class _ResultView:
     again: gr.Accordion
     command: gr.Textbox
     code: gr.Textbox
+    archive: gr.DownloadButton
 
     def components(self) -> list[Any]:
-        """All of them, in the order of `_show`."""
-        return [getattr(self, field.name) for field in dataclasses.fields(self)]
+        """Those that `_show` has updates for, in their order."""
+        names = [field.name for field in dataclasses.fields(self) if field.name != "archive"]
+        return [getattr(self, name) for name in names]
 
 
 def build_upscale_tab(engine: Engine, inputs: Inputs, settings: Settings) -> BuiltTab:
@@ -167,6 +180,8 @@ def build_upscale_tab(engine: Engine, inputs: Inputs, settings: Settings) -> Bui
     results.change(_show, results, view.components(), **IN_ORDER)
     # No run tells of a result that ships.
     results.change(_without_hint, results, lines[0], **IN_ORDER)
+    # After the result is shown, which does not wait for it.
+    results.change(_packed, results, view.archive, **IN_ORDER)
     _build_brought(results)
     build_compressed(results)
     run = wire_tab_run(
@@ -228,11 +243,12 @@ def _result_view() -> _ResultView:
     with gr.Row(visible=False, elem_classes="below-result") as below:
         facts = gr.HTML(elem_id="upscale-facts")
         download = gr.DownloadButton("Download PNG", size="md", min_width=160, scale=0)
+        archive = archive_button()
     copied = functools.partial(gr.Textbox, buttons=["copy"], interactive=False)
     with gr.Accordion("Make it again", open=False, visible=False) as again:
         command = copied(label="On the command line", elem_id="command")
         code = copied(label="In Python", lines=5, elem_id="code")
-    return _ResultView(loupe, below, facts, download, again, command, code)
+    return _ResultView(loupe, below, facts, download, again, command, code, archive)
 
 
 def _show(upscaled: Upscaled | None) -> tuple[Any, ...]:
@@ -254,6 +270,25 @@ def _show(upscaled: Upscaled | None) -> tuple[Any, ...]:
 
 def _without_hint(upscaled: Upscaled | None) -> Any:  # noqa: ANN401
     return "" if upscaled is not None and upscaled.ships else gr.skip()
+
+
+def _packed(upscaled: Upscaled | None) -> Any:  # noqa: ANN401
+    """The download of the result, the enlargement, earlier results and the numbers, as a ZIP."""
+    if upscaled is None or upscaled.ships:
+        return archive_update(None)
+    numbers = json.dumps({"picture": Path(upscaled.source).name, **upscaled.details}, indent=1)
+    earlier = [view.file for view in upscaled.earlier]
+    path = upscaled.folder / archive_name(upscaled.source, "upscaled")
+    try:
+        details = write_whole(upscaled.folder / "details.json", numbers, overwrite=True)
+        write_zip(path, [upscaled.result, upscaled.bicubic, *earlier, details])
+    except (OSError, ValueError):
+        # Another result may have taken its place, and removed its files.
+        if not upscaled.result.exists():
+            return archive_update(None)
+        with errors_shown():
+            raise
+    return archive_update(path)
 
 
 def _download_update(upscaled: Upscaled) -> Any:  # noqa: ANN401

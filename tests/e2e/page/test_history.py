@@ -1,6 +1,8 @@
 """Earlier results, another program's result, and other formats of a result."""
 
+import json
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -75,3 +77,23 @@ def test_result_is_downloaded_compressed_with_its_settings(
     assert path.stat().st_size < result.stat().st_size / 2
     with Image.open(path) as image:
         assert image.format == kind
+
+
+def test_all_files_of_a_result_are_downloaded(
+    ui: CCSRPage, picture_file: Path, tmp_path: Path
+) -> None:
+    ui.choose_picture(picture_file)
+    ui.upscale.finish("Network evaluations16")
+    ui.choose_number("t_min", "0.5")
+    expect(ui.upscale.facts).to_contain_text("0 new of 9")
+    with ui.page.expect_download() as download:
+        ui.upscale.panel.get_by_role("button", name="Download all (ZIP)").first.click()
+    download.value.save_as(tmp_path / "all.zip")
+    assert download.value.suggested_filename == "cat_upscaled.zip"
+    with ZipFile(tmp_path / "all.zip") as packed:
+        packed.extractall(tmp_path / "all")
+    names = {"bicubic.png", "cat_x4_seed-0.png", "cat_x4_seed-0-2.png", "details.json"}
+    assert {path.name for path in (tmp_path / "all").iterdir()} == names
+    assert load_picture(tmp_path / "all" / "bicubic.png").size == (160, 240)
+    found = json.loads((tmp_path / "all" / "details.json").read_text())
+    assert (found["picture"], found["config"]["t_min"]) == ("cat.png", 0.5)
