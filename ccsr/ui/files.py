@@ -28,6 +28,9 @@ from ccsr.whole_file import whole_file, write_whole
 IN_USE_SECONDS = 15 * 60
 """Files that were written or looked at within this time are in use."""
 
+FETCH_SECONDS = 10.0
+"""Within this time a browser fetches the files of what it is shown."""
+
 
 def new_folder() -> Path:
     """Make the folder of a run."""
@@ -116,6 +119,13 @@ def remove_folder(folder: Path | None) -> None:
     """Remove the folder of a run, if there is one."""
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_fetched(folders: Iterable[Path]) -> None:
+    """Remove folders of what was shown, but those that a browser may still be fetching."""
+    for folder in folders:
+        if time.time() - _last_used(folder) > FETCH_SECONDS:
+            remove_folder(folder)
 
 
 def remove_files_beside(kept: Collection[Path], folder: Path) -> None:

@@ -352,14 +352,32 @@ def read_reference(path: str | None, picture: Picture, config: SamplingConfig) -
     return reference
 
 
+class Refused(gr.Error):
+    """What was asked for is not possible; the message says what to change."""
+
+
+@contextmanager
+def refusals_told() -> Generator[None]:
+    """End what is inside if it is refused, and say why.
+
+    The browser calls what is raised an error, and here nothing has failed.
+    """
+    try:
+        with errors_shown():
+            yield
+    except Refused as refused:
+        gr.Warning(refused.message)
+
+
 @contextmanager
 def errors_shown(as_shown: Callable[[str], str] = escape) -> Generator[None]:
     """Turn errors inside into messages, on the page or for a program.
 
     The browser takes a message for HTML, and values that a visitor has written may be part of it.
 
-    A ValueError is about the picture or the settings, and its text is for the person. Anything
-    else is logged, and the message only says that the run failed, or that the disk is full.
+    A ValueError is about the picture or the settings, and becomes a `Refused`: its text is for the
+    person. Anything else is logged, and the message only says that the run failed, or that the
+    disk is full.
 
     Args:
         as_shown: Makes the message of a text; programs get the text as it is.
@@ -369,7 +387,7 @@ def errors_shown(as_shown: Callable[[str], str] = escape) -> Generator[None]:
     except (gr.Error, Stopped):
         raise
     except ValueError as error:
-        raise gr.Error(as_shown(str(error)), print_exception=False) from error
+        raise Refused(as_shown(str(error)), print_exception=False) from error
     except Exception as error:
         logger.exception("a run failed")
         message = "The run failed, and the log of the server says why. Try a smaller picture."

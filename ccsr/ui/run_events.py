@@ -14,7 +14,7 @@ from gradio.components.base import Component
 from ccsr.ui import snippets
 from ccsr.ui.compute_thread import Computing
 from ccsr.ui.event_options import LIGHT, PRIVATE, Block, Chosen
-from ccsr.ui.inputs import Settings, errors_shown
+from ccsr.ui.inputs import Settings, errors_shown, refusals_told
 from ccsr.ui.loupe import Loupe, loupe_update
 from ccsr.ui.model_queue import QueueFull, Waiting
 from ccsr.ui.run_controller import NOT_BEGUN, Action, Press, RunController, RunState
@@ -33,6 +33,8 @@ from ccsr.ui.tab_run import (
     closed_at_end,
     cost_of_run,
 )
+
+NOTHING_PRESSED = (gr.skip(),) * 4
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,11 @@ class RunHandlers(Generic[Query, Made]):
         *values: Any,  # noqa: ANN401
     ) -> tuple[Any, ...]:
         """Start and stop button, status, and the number of presses, whose change starts a run."""
-        self._check(request, *values)
-        presses = controller.press(Press(request.session_hash, values))
-        return *button_updates(RunState.QUEUED), snippets.waiting(), presses
+        with refusals_told():
+            self._check(request, *values)
+            presses = controller.press(Press(request.session_hash, values))
+            return *button_updates(RunState.QUEUED), snippets.waiting(), presses
+        return NOTHING_PRESSED
 
     def press_if_wanted(
         self,
@@ -149,9 +153,10 @@ class RunHandlers(Generic[Query, Made]):
         *given, is_seen = values
         results, path, _, *chosen = given
         assert self.rerun is not None
-        if not is_seen or not self.rerun.wanted(results, path, *chosen):
-            return (gr.skip(),) * 4
-        return self.press(request, controller, *given)
+        with refusals_told():
+            if is_seen and self.rerun.wanted(results, path, *chosen):
+                return self.press(request, controller, *given)
+        return NOTHING_PRESSED
 
     async def follow(
         self,

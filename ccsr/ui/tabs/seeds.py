@@ -35,7 +35,7 @@ from ccsr.ui.files import (
     archive_name,
     bicubic,
     new_folder,
-    remove_folder,
+    remove_fetched,
     write_preview,
     write_zip,
 )
@@ -245,7 +245,7 @@ def _with_seed(run: SeedRun, report: StabilityReport, event: Restored) -> SeedRu
     # Every count has its own folder: a browser caches files by name.
     folder = run.folder / f"after-{count}"
     folder.mkdir()
-    remove_folder(run.folder / f"after-{count - 2}")
+    remove_fetched(run.folder / f"after-{number}" for number in range(1, count - 1))
     files = write_report(folder, report)
     return dataclasses.replace(
         run,

@@ -298,6 +298,8 @@ def test_refused_move_leaves_the_run_that_is_under_way(
     ui.upscale.seed.fill("")
     ui.choose_number("t_min", "0.5")
     expect(ui.toast).to_contain_text("Seed is empty")
+    # Nothing has failed: it is no error.
+    expect(ui.toast).not_to_contain_text("Error")
     expect(ui.upscale.facts).to_contain_text("of 28")
     ui.upscale.expect_ready()
 
@@ -402,6 +404,7 @@ def test_settings_that_do_not_fit_are_refused_before_any_work(
     ui.set_number("t_min", "0.9")
     ui.upscale.run()
     expect(ui.toast).to_contain_text("t_min must not be above t_max")
+    expect(ui.toast).not_to_contain_text("Error")
     assert engine.evaluations == 0
 
 

@@ -74,3 +74,11 @@ def test_a_folder_that_cannot_be_written_to_is_told(
 def test_names_that_come_again_get_a_number() -> None:
     names = ["a.png", "b.png", "a.png", "a-2.png", "a.png", "a"]
     assert files.distinct(names) == ["a.png", "b.png", "a-2.png", "a-2-2.png", "a-3.png", "a"]
+
+
+def test_what_a_browser_may_still_fetch_stays(folder: Path) -> None:
+    shown = of_age(folder / "shown", files.FETCH_SECONDS + 1)
+    recent = of_age(folder / "recent", 0)
+    files.remove_fetched([shown, recent, folder / "none"])
+    assert not shown.exists()
+    assert recent.exists()
