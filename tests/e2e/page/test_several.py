@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -104,6 +105,21 @@ def test_another_run_of_the_visitor_comes_between_two_pictures(
     engine.released.set()
     expect(ui.upscale.facts).to_contain_text("240x160")
     expect(ui.page.locator("#several-status")).to_have_text("2 of 2 pictures done")
+
+
+def test_another_visitor_comes_between_two_pictures(
+    ui: CCSRPage, client: Client, engine: FakeEngine, files: list[Path]
+) -> None:
+    open_several(ui, [files[0], files[2], files[3]])
+    engine.delay = 0.15
+    ui.page.get_by_role("button", name="Upscale all").click()
+    assert engine.begun.wait(30)
+    client.predict(picture=handle_file(str(files[0])), api_name="/upscale")
+    states = ui.page.locator("#several-cards .card .state")
+    expect(states.first).to_have_text("Done")
+    expect(states.last).to_have_text("Waiting")
+    engine.released.set()
+    expect(ui.page.locator("#several-status")).to_have_text("3 of 3 pictures done")
 
 
 def test_more_pictures_than_a_page_takes_are_left_out(
