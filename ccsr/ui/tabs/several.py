@@ -66,7 +66,9 @@ class Cards(gr.HTML):
 
 def _card(item: Item) -> dict[str, Any]:
     path = Path(item.source)
-    file = None if item.picture is None else FileData(path=str(item.picture)).model_dump()
+    # What failed is no picture, as a rule, and a browser would draw the mark of a broken one.
+    has_picture = item.picture is not None and item.state is not ItemState.FAILED
+    file = FileData(path=str(item.picture)).model_dump() if has_picture else None
     return {
         "name": path.name,
         "suffix": path.suffix.lstrip(".").upper() or "?",

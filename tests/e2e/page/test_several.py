@@ -47,6 +47,7 @@ def test_several_pictures_are_upscaled_and_one_that_fails_ends_nothing(
     expect(status).to_have_text("3 of 4 pictures done, 1 failed")
     expect(cards.locator(".state")).to_have_text(["Done", "Failed", "Done", "Done"])
     expect(ui.page.locator("#several-cards .error")).to_contain_text("broken.png")
+    expect(cards.nth(1).locator(".blank")).to_have_text("PNG")
     with ui.page.expect_download() as download:
         ui.page.get_by_role("button", name="Download all (ZIP)").last.click()
     download.value.save_as(tmp_path / "all.zip")
