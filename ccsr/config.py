@@ -22,6 +22,12 @@ Chain = Literal["real-esrgan", "bsrgan", "camera", "bicubic"]
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
+
+def variant_label(variant: str) -> str:
+    """The name of a variant as the paper writes it: CCSR, V2 or V1."""
+    return variant.upper()
+
+
 COMPACT = "compact"
 """Name of the model that ships."""
 
@@ -50,9 +56,9 @@ class SamplingConfig(Config):
     variant: Variant = Field(
         default="ccsr",
         title="Variant",
-        description="ccsr: non-uniform sampling and fine-tuned decoder (the full method). "
-        "v2: non-uniform sampling, decoder as pre-trained. "
-        "v1: ordinary uniform diffusion, as many network evaluations; "
+        description="CCSR: non-uniform sampling and fine-tuned decoder (the full method). "
+        "V2: non-uniform sampling, decoder as pre-trained. "
+        "V1: ordinary uniform diffusion, as many network evaluations; "
         "t_max and t_min only set their number.",
     )
     num_steps: Annotated[int, Step(1)] = Field(

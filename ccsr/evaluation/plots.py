@@ -49,7 +49,8 @@ HALO_RADIUS = 18
 smaller."""
 SAME_PLACE = 0.012
 """Share of the width and height of a plot within which two dots cover each other."""
-BICUBIC = "bicubic"
+BICUBIC = "Bicubic"
+"""Name of the bicubic enlargement in plots, tables and among pictures."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 import gradio as gr
 from gradio.components.base import Component
 
-from ccsr.config import Preset, SamplingConfig, presets_for
+from ccsr.config import Preset, SamplingConfig, presets_for, variant_label
 from ccsr.evaluation.metrics import check_measurable
 from ccsr.images.picture import MAX_INPUT_PIXELS, Picture
 from ccsr.images.reader_pool import READERS, PictureFacts
@@ -134,8 +134,8 @@ def _further_controls(info: ModelInfo) -> dict[str, Setting]:
     with gr.Accordion("What these do", open=False):
         gr.HTML(f'<dl class="explained">{_explained(_used(info))}</dl>')
     with gr.Accordion("Colours, variant", open=False):
-        made["color"] = _choice("color", option(SamplingConfig, "color").choices)
-        made["variant"] = _choice("variant", info.variants)
+        made["color"] = _choice("color", [(c, c) for c in option(SamplingConfig, "color").choices])
+        made["variant"] = _choice("variant", [(variant_label(v), v) for v in info.variants])
     if info.reads_text:
         with gr.Accordion("Prompt", open=False):
             made |= {name: _text_box(name) for name in ("prompt", "negative_prompt")}
@@ -228,12 +228,13 @@ def _explained(names: Sequence[str]) -> str:
     )
 
 
-def _choice(name: str, choices: Sequence[str]) -> gr.Radio:
+def _choice(name: str, choices: Sequence[tuple[str, str]]) -> gr.Radio:
+    """A choice among values, each with its label."""
     about = option(SamplingConfig, name)
-    default = getattr(SamplingConfig(), name)
+    default, values = getattr(SamplingConfig(), name), [value for _, value in choices]
     return gr.Radio(
         list(choices),
-        value=default if default in choices else choices[0],
+        value=default if default in values else values[0],
         label=about.label,
         info=short_help(about),
         visible=len(choices) > 1,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccsr.config import SamplingConfig
+from ccsr.config import SamplingConfig, variant_label
 
 MANY = 3
 """Values of one field that are listed; of more, the number is told."""
@@ -40,13 +40,15 @@ class Origin:
         first = self.configs[0]
         parts = [f"{Path(self.picture).name}, x{first.scale:g}"]
         parts += [f"{name} {self._values(name)}" for name in ("t_max", "t_min")]
-        parts += [f"S {first.num_steps}", _named("seed", self.seeds), self._values("variant")]
+        labels = dict.fromkeys(variant_label(config.variant) for config in self.configs)
+        parts += [f"S {first.num_steps}", _named("seed", self.seeds), ", ".join(labels)]
         return " · ".join(parts)
 
     def _values(self, name: str) -> str:
         values = list(dict.fromkeys(getattr(config, name) for config in self.configs))
-        shown = [value if isinstance(value, str) else f"{value:g}" for value in values]
-        return ", ".join(shown) if len(shown) <= MANY else f"{len(shown)} values"
+        return (
+            ", ".join(f"{v:g}" for v in values) if len(values) <= MANY else f"{len(values)} values"
+        )
 
 
 class Difference(enum.Enum):

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.components.base import Component
 
-from ccsr.config import REFERENCE_HELP, SamplingConfig, Variant
+from ccsr.config import REFERENCE_HELP, SamplingConfig, Variant, variant_label
 from ccsr.diffusion.timesteps import LoopStart
 from ccsr.evaluation.report import read_settings
 from ccsr.images.reader_pool import READERS
@@ -262,9 +262,8 @@ def _load_settings(
         gr.Warning("That picture was made with a prompt, and this model reads none.")
     loaded = {name: getattr(found.config, name) for name in names}
     if found.config.variant not in variants:
-        gr.Warning(
-            f"That picture was made with variant {found.config.variant}, which this model lacks."
-        )
+        label = variant_label(found.config.variant)
+        gr.Warning(f"That picture was made with variant {label}, which this model lacks.")
         loaded["variant"] = chosen["variant"]
     return None, count + 1, found.seed, *loaded.values()
 

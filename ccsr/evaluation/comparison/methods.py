@@ -13,7 +13,14 @@ from typing import Protocol
 
 import numpy as np
 
-from ccsr.config import MAX_RESULT_PIXELS, PRESETS, SamplingConfig, Variant, presets_for
+from ccsr.config import (
+    MAX_RESULT_PIXELS,
+    PRESETS,
+    SamplingConfig,
+    Variant,
+    presets_for,
+    variant_label,
+)
 from ccsr.diffusion.timesteps import LoopStart, TimestepPlan, timestep_plan
 from ccsr.evaluation.comparison.test_set import Sample, file_named
 from ccsr.images.picture import Picture, Size
@@ -95,8 +102,8 @@ def _label(variant: str, preset: str, first: str) -> str:
     """CCSR, V2 or V1 with the first preset, else the label of the preset."""
     label = PRESETS[preset].label
     if preset != first or first != "ccsr":
-        return label if variant == "ccsr" else f"{variant.upper()} {label}"
-    return variant.upper()
+        return label if variant == "ccsr" else f"{variant_label(variant)} {label}"
+    return variant_label(variant)
 
 
 def num_evaluations(configs: Sequence[SamplingConfig], loop_start: LoopStart) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from ccsr.evaluation.plots import BICUBIC
 from ccsr.evaluation.stability import ScoreStatistics
 from ccsr.ui.loupe import View, Views
 from ccsr.ui.origin import Origin
@@ -63,7 +64,7 @@ class SeedRun:
 
     def views(self) -> Views:
         """All pictures and maps, to be compared."""
-        others = {MEAN: self.mean, "Bicubic": self.bicubic}
+        others = {MEAN: self.mean, BICUBIC: self.bicubic}
         others |= {"Reference": self.reference} if self.reference else {}
         seeds = self.named()
         pictures = [View(name, file) for name, file in (seeds | others).items()]

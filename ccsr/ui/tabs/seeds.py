@@ -22,6 +22,7 @@ from ccsr.diffusion.timesteps import LoopStart
 from ccsr.evaluation import heatmap
 from ccsr.evaluation.calibration import read_calibration
 from ccsr.evaluation.metrics import METRICS, measure
+from ccsr.evaluation.plots import BICUBIC
 from ccsr.evaluation.report import picture_name, settings_text, write_report
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.writing import save_png
@@ -167,7 +168,7 @@ def scores_table(run: SeedRun) -> str:
     rows: list[tuple[str, list[float]]] = [
         ("Mean", [score.mean for score in statistics]),
         ("G-STD", [score.g_std for score in statistics]),
-        ("Bicubic", [run.baseline[name] for name in METRICS]),
+        (BICUBIC, [run.baseline[name] for name in METRICS]),
     ]
     for index, seed in enumerate(run.seeds):
         rows.append((f"Seed {seed}", [score.per_seed[index] for score in statistics]))

@@ -21,6 +21,7 @@ from ccsr.diffusion.timesteps import LoopStart
 from ccsr.evaluation import tradeoff
 from ccsr.evaluation.metrics import make_scorer
 from ccsr.evaluation.plots import (
+    BICUBIC,
     SCORE_LABELS,
     TRADEOFF_PLOT,
     focusable,
@@ -68,8 +69,6 @@ HELP = (
     "NIQE without. Bars: one G-STD over the seeds; differences within them are none. Click a point "
     "to see its picture; A1 to A4 and CCSR are settings of the paper."
 )
-ENLARGED = "Bicubic"
-"""Name of the bicubic enlargement among the pictures."""
 WIDEST = {"t_max": 1.0, "t_min": 0.0}
 """Values of the swept settings while the others are read."""
 CHOICES: dict[str, Any] = {
@@ -253,7 +252,7 @@ def views_of(sweep: Sweep, clicks: Clicks) -> Views:
     names = [name_of(point) for point in sweep.points]
     labels = [preset_label(point) for point in sweep.points]
     first = names[labels.index("CCSR")] if "CCSR" in labels else names[0]
-    views = (*map(View, names, sweep.pictures), View(ENLARGED, sweep.bicubic))
+    views = (*map(View, names, sweep.pictures), View(BICUBIC, sweep.bicubic))
     return Views(views, first, name_of(looked_at(sweep, clicks)), asked=number)
 
 
@@ -305,7 +304,7 @@ def points_table(points: Sequence[Point], baseline: Mapping[str, float]) -> str:
     rows: list[tuple[str, Sequence[float | None]]] = []
     for name, scores, l_std in (
         *((name_of(point), point.scores, point.l_std) for point in points),
-        (ENLARGED, baseline, None),
+        (BICUBIC, baseline, None),
     ):
         row: list[float | None] = [scores[score] for score in points[0].scores]
         rows.append((name, [*row, l_std] if has_l_std else row))

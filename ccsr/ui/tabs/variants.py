@@ -16,11 +16,12 @@ from ccsr.config import (
     NUM_VARIANT_SEEDS,
     SamplingConfig,
     Variant,
+    variant_label,
 )
 from ccsr.diffusion.timesteps import LoopStart
 from ccsr.evaluation import heatmap
 from ccsr.evaluation.metrics import make_scorer
-from ccsr.evaluation.plots import SCORE_LABELS
+from ccsr.evaluation.plots import BICUBIC, SCORE_LABELS
 from ccsr.evaluation.report import settings_text, write_array
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.writing import save_png
@@ -194,7 +195,7 @@ def _with_variant(ablation: Ablation, report: StabilityReport, files: Sequence[P
     maps = tuple(
         # A browser caches files by name.
         map_view(
-            f"{variant.variant}, L-STD",
+            f"{variant_label(variant.variant)}, L-STD",
             ablation.folder / f"{variant.variant}-l_std-of-{len(variants)}.png",
             l_std_map,
             maximum,
@@ -222,9 +223,9 @@ def _show(ablation: Ablation | None) -> tuple[Any, ...]:
     if ablation is None or not ablation.variants:
         return gr.update(visible=False), *[gr.skip()] * 3
     variants = ablation.variants
-    best = [View(f"{v.variant}, best", v.best) for v in variants]
-    worst = [View(f"{v.variant}, worst", v.worst) for v in variants]
-    enlarged = [View("bicubic", ablation.bicubic)] if ablation.bicubic else []
+    best = [View(f"{variant_label(v.variant)}, best", v.best) for v in variants]
+    worst = [View(f"{variant_label(v.variant)}, worst", v.worst) for v in variants]
+    enlarged = [View(BICUBIC, ablation.bicubic)] if ablation.bicubic else []
     pictures = (*best, *worst, *ablation.maps, *enlarged)
     views = Views(pictures, pictures[-1].name, best[0].name, "all", columns=len(variants))
     table = variants_table(variants, ablation.baseline)
@@ -257,10 +258,11 @@ def variants_table(variants: Sequence[VariantResult], baseline: Mapping[str, flo
     labels = [SCORE_LABELS[name] for name in names]
     heads = ["", *(h for label in labels for h in (label, f"G-STD of {label}")), "L-STD"]
     rows: list[tuple[str, list[float | None]]] = [
-        (v.variant, [*(x for name in names for x in v.scores[name]), v.l_std]) for v in variants
+        (variant_label(v.variant), [*(x for name in names for x in v.scores[name]), v.l_std])
+        for v in variants
     ]
     enlarged = [x for name in names for x in (baseline.get(name), None)]
-    rows.append(("bicubic", [*enlarged, None]))
+    rows.append((BICUBIC, [*enlarged, None]))
     return snippets.table(heads, rows)
 
 

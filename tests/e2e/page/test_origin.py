@@ -70,7 +70,7 @@ def test_variant_has_no_effect_on_the_comparison_of_variants(
     ui.choose_picture(picture_file)
     finish(ui, ui.variants)
     ui.unfold(ui.page.get_by_role("button", name="Colours, variant"))
-    ui.page.get_by_role("radio", name="v2").check()
+    ui.page.get_by_role("radio", name="V2").check()
     ui.come_to_rest()
     expect(ui.variants.origin).not_to_contain_text("Of other settings")
 

@@ -56,8 +56,8 @@ def test_page_comes_to_rest_after_several_settings_changed_at_once(ui: CCSRPage)
 def test_only_the_variants_of_the_model_are_offered(page: Page, serve: Serve) -> None:
     CCSRPage(page, serve(FakeEngine(variants=("ccsr", "v2")))).open()
     page.get_by_text("Colours, variant").click()
-    expect(page.get_by_role("radio", name="v2")).to_be_visible()
-    expect(page.get_by_role("radio", name="v1")).to_have_count(0)
+    expect(page.get_by_role("radio", name="V2", exact=True)).to_be_visible()
+    expect(page.get_by_role("radio", name="V1")).to_have_count(0)
 
 
 def test_a_reloaded_page_is_as_it_was_left(ui: CCSRPage) -> None:

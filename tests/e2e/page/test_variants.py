@@ -21,10 +21,10 @@ def test_variants_are_shown_side_by_side(
     ui.set_number("Seeds a variant", "2")
     ui.variants.run()
     expect(ui.variants.loupe.images).to_have_count(10)
-    expect(ui.variants.loupe.root).to_contain_text("bicubic")
-    expect(ui.variants.loupe.root).to_contain_text("ccsr, worst")
+    expect(ui.variants.loupe.root).to_contain_text("Bicubic")
+    expect(ui.variants.loupe.root).to_contain_text("CCSR, worst")
     table = ui.variants.table
-    for variant in ("v1", "v2", "ccsr", "bicubic"):
+    for variant in ("V1", "V2", "CCSR", "Bicubic"):
         expect(table.get_by_role("rowheader", name=variant, exact=True)).to_be_visible()
     expect(table.get_by_role("columnheader", name="G-STD of PSNR (dB)")).to_be_visible()
     ui.variants.expect_ready()

@@ -49,7 +49,7 @@ def test_up_and_right_is_better_and_the_enlargement_is_a_point() -> None:
     better, worse = axes.transData.transform([(27, 0.2), (25, 0.4)])
     assert (better > worse).all()
     assert "turned" in axes.get_ylabel()
-    (label,) = (text for text in axes.texts if text.get_text() == "bicubic")
+    (label,) = (text for text in axes.texts if text.get_text() == "Bicubic")
     assert label.xy == (26.5, 0.5)
     sharpness = Point(SamplingConfig(), 16, (0,), {"consistency": 40.0, "sharpness": 4.0}, None)
     assert not drawn([sharpness]).axes[0].yaxis_inverted()

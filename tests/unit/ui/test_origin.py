@@ -49,9 +49,9 @@ def test_refused_settings_have_no_origin() -> None:
         (
             [SamplingConfig()],
             [0],
-            "cat.jpg, x4 · t_max 0.6667 · t_min 0.3333 · S 45 · seed 0 · ccsr",
+            "cat.jpg, x4 · t_max 0.6667 · t_min 0.3333 · S 45 · seed 0 · CCSR",
         ),
-        ([SamplingConfig(variant=v) for v in ("v1", "v2")], range(3), "seeds 0-2 · v1, v2"),
+        ([SamplingConfig(variant=v) for v in ("v1", "v2")], range(3), "seeds 0-2 · V1, V2"),
         ([SamplingConfig(t_min=t / 10) for t in range(4)], [4, 7], "t_min 4 values"),
         ([SamplingConfig()], [4, 7], "seeds 4, 7"),
     ],
