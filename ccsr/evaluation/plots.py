@@ -45,8 +45,7 @@ LABEL_MARGIN = 2
 DOT_RADIUS = 5
 """Of the dots, in points."""
 HALO_RADIUS = 18
-"""Of what can be touched about a dot, in points: 24 pixels across on a phone, which draws it
-smaller."""
+"""Of what can be touched about a dot, in points: large enough for a finger."""
 SAME_PLACE = 0.012
 """Share of the width and height of a plot within which two dots cover each other."""
 BICUBIC = "Bicubic"

@@ -138,7 +138,8 @@ CSS = """
 .curve polyline { fill: none; stroke: var(--color-accent); stroke-width: 2; }
 .curve circle { fill: var(--color-accent); }
 
-svg.plot { width: 100%; height: auto; color: var(--body-text-color); }
+/* No narrower than it is drawn, so that its labels can be read: what holds it scrolls. */
+svg.plot { width: 100%; min-width: 480px; height: auto; color: var(--body-text-color); }
 svg.plot :is([id^=point-], [id^=halo-]) { cursor: pointer; }
 svg.plot [id^=mark-] { cursor: ew-resize; touch-action: none; }
 #trajectory-plot { max-width: 720px; }
@@ -154,8 +155,8 @@ svg.plot [id^=mark-] { cursor: ew-resize; touch-action: none; }
 .sparsification { max-width: 520px; margin: 8px 0 0; }
 
 /* What is beyond an edge casts a shadow there. */
-.scores {
-    overflow-x: auto; margin-bottom: 8px;
+.scores, #sweep-plot, #trajectory-plot, .sparsification {
+    overflow-x: auto !important;
     /* Gradio loses a shorthand that has a variable. */
     background-image:
         linear-gradient(to right, var(--body-background-fill) 40%, transparent),
@@ -167,6 +168,7 @@ svg.plot [id^=mark-] { cursor: ew-resize; touch-action: none; }
     background-attachment: local, local, scroll, scroll;
     background-repeat: no-repeat !important;
 }
+.scores { margin-bottom: 8px; }
 .scores:focus-visible { outline: 2px solid var(--color-accent); }
 .prose .scores table { width: auto; border: 0; border-collapse: collapse; margin: 0; }
 .prose .scores tr { border: 0; }

@@ -14,6 +14,11 @@ from tests.fakes import FakeEngine
 pytestmark = pytest.mark.e2e
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+DRAWN_SIZES = """(texts) => texts.map((text) => {
+    const { a, b } = text.getScreenCTM();
+    return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(a, b);
+})"""
+"""Sizes of texts of an SVG in pixels of the page."""
 
 
 def test_an_example_is_chosen_by_a_click(ui: CCSRPage) -> None:
@@ -72,6 +77,26 @@ def test_a_narrow_page_does_not_scroll_sideways(
     chosen.run()
     expect(page.locator(result).first).to_be_visible()
     expect(chosen.start).to_be_enabled()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("tab", ["tradeoff", "trajectory"])
+def test_labels_of_a_plot_can_be_read_on_a_narrow_page(
+    page: Page, server: Server, engine: FakeEngine, picture_file: Path, tab: str
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    ui = CCSRPage(page, server.url).open()
+    ui.choose_picture(picture_file)
+    chosen = getattr(ui, tab)
+    chosen.open()
+    chosen.run()
+    labels = chosen.part("plot").locator("svg text")
+    expect(labels.first).to_be_visible()
+    chosen.expect_ready()
+    assert min(labels.evaluate_all(DRAWN_SIZES)) >= 9
+    # What does not fit is reached by scrolling the plot, not the page.
+    labels.last.scroll_into_view_if_needed()
+    expect(labels.last).to_be_in_viewport(ratio=0.99)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
