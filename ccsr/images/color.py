@@ -14,7 +14,9 @@ from ccsr.config import ColorAlignment
 WAVELET_LEVELS = 5
 """Low-pass filters of the wavelet decomposition; the last has a radius of 16 pixels."""
 AVERAGED_LEVELS = 2
-"""The first of them, in place of which there are means over squares of 4 pixels a side."""
+"""The first of them, in place of which there are means over squares."""
+SQUARE = 2**AVERAGED_LEVELS
+"""Side of these squares in pixels."""
 
 
 class Align(Protocol):
@@ -144,10 +146,6 @@ def adain_wavelet(reference: torch.Tensor, alpha: torch.Tensor | None = None) ->
 def unchanged(reference: torch.Tensor, alpha: torch.Tensor | None = None) -> Align:
     """Leave results as they are."""
     return lambda sr, out=None: sr
-
-
-SQUARE = 2**AVERAGED_LEVELS
-"""Side of the squares in pixels."""
 
 
 def _low_frequencies(x: torch.Tensor) -> torch.Tensor:

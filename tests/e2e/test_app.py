@@ -85,7 +85,9 @@ def test_a_killed_program_leaves_whole_files(number: int, tmp_path: Path) -> Non
         client = Client(url, verbose=False, analytics_enabled=False, download_files=False)
         for name in ("/seeds", "/sweep"):
             client.submit(picture=handle_file(str(source)), num_seeds=4, api_name=name)
+        begun = time.monotonic()
         while len(list(files.rglob("*.png"))) < 4:  # besides the upload
+            assert time.monotonic() - begun < 60
             time.sleep(0.05)
         time.sleep(3 * np.random.default_rng(number).random())
         process.kill()

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ccsr.config import DEFAULT_SEED, MAX_RESULT_PIXELS, MAX_SEED, SEED, SamplingConfig
 from ccsr.diffusion.timesteps import LoopStart, timestep_plan
+from ccsr.evaluation.plots import BICUBIC
 from ccsr.evaluation.report import read_settings, settings_text
 from ccsr.images.picture import Size
 from ccsr.images.reader_pool import READERS
@@ -65,8 +66,6 @@ HINT = snippets.hint(
 
 RESULT = "CCSR"
 """Name of the result among the pictures."""
-ENLARGED = "Bicubic"
-"""Of the bicubic enlargement, which is all there is at first."""
 MAX_EARLIER = 8
 """Results that stay to be compared with."""
 SOMETIMES_NAMED = ("num_steps", "variant", "color", "guidance_scale")
@@ -146,7 +145,7 @@ class Upscaled:
 
 def views_of(bicubic: Path, result: Path) -> Views:
     """A result beside the enlargement."""
-    return Views((View(ENLARGED, bicubic), View(RESULT, result)))
+    return Views((View(BICUBIC, bicubic), View(RESULT, result)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,12 +159,10 @@ class _ResultView:
     again: gr.Accordion
     command: gr.Textbox
     code: gr.Textbox
-    archive: gr.DownloadButton
 
     def components(self) -> list[Any]:
-        """Those that `_show` has updates for, in their order."""
-        names = [field.name for field in dataclasses.fields(self) if field.name != "archive"]
-        return [getattr(self, name) for name in names]
+        """All of them, in the order of `_show`."""
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
 
 def build_upscale_tab(engine: Engine, inputs: Inputs, settings: Settings) -> BuiltTab:
@@ -175,13 +172,13 @@ def build_upscale_tab(engine: Engine, inputs: Inputs, settings: Settings) -> Bui
             buttons = run_buttons("Upscale")
         seed = _seed_box()
     lines = status_lines("upscale", HINT)
-    view = _result_view()
+    view, archive = _result_view()
     results = results_state(_release)
     results.change(_show, results, view.components(), **IN_ORDER)
     # No run tells of a result that ships.
     results.change(_without_hint, results, lines[0], **IN_ORDER)
     # After the result is shown, which does not wait for it.
-    results.change(_packed, results, view.archive, **IN_ORDER)
+    results.change(_packed, results, archive, **IN_ORDER)
     _build_brought(results)
     build_compressed(results)
     run = wire_tab_run(
@@ -237,8 +234,8 @@ def _seed_box() -> gr.Number:
     return seed
 
 
-def _result_view() -> _ResultView:
-    """Lay out the result and what is below it."""
+def _result_view() -> tuple[_ResultView, gr.DownloadButton]:
+    """Lay out the result and what is below it, with the download of all its files."""
     loupe = Loupe(visible=False, elem_id="upscale-result")
     with gr.Row(visible=False, elem_classes="below-result") as below:
         facts = gr.HTML(elem_id="upscale-facts")
@@ -248,7 +245,7 @@ def _result_view() -> _ResultView:
     with gr.Accordion("Make it again", open=False, visible=False) as again:
         command = copied(label="On the command line", elem_id="command")
         code = copied(label="In Python", lines=5, elem_id="code")
-    return _ResultView(loupe, below, facts, download, again, command, code, archive)
+    return _ResultView(loupe, below, facts, download, again, command, code), archive
 
 
 def _show(upscaled: Upscaled | None) -> tuple[Any, ...]:
@@ -273,22 +270,26 @@ def _without_hint(upscaled: Upscaled | None) -> Any:  # noqa: ANN401
 
 
 def _packed(upscaled: Upscaled | None) -> Any:  # noqa: ANN401
-    """The download of the result, the enlargement, earlier results and the numbers, as a ZIP."""
+    """The download of all files of a result; one that ships has none."""
     if upscaled is None or upscaled.ships:
         return archive_update(None)
+    with errors_shown():
+        try:
+            return archive_update(_write_archive(upscaled))
+        except OSError:
+            # Another result may have taken its place, and removed its files.
+            if upscaled.result.exists():
+                raise
+    return archive_update(None)
+
+
+def _write_archive(upscaled: Upscaled) -> Path:
+    """Pack the result, the enlargement, earlier results and the numbers; the path."""
     numbers = json.dumps({"picture": Path(upscaled.source).name, **upscaled.details}, indent=1)
+    details = write_whole(upscaled.folder / "details.json", numbers, overwrite=True)
     earlier = [view.file for view in upscaled.earlier]
     path = upscaled.folder / archive_name(upscaled.source, "upscaled")
-    try:
-        details = write_whole(upscaled.folder / "details.json", numbers, overwrite=True)
-        write_zip(path, [upscaled.result, upscaled.bicubic, *earlier, details])
-    except (OSError, ValueError):
-        # Another result may have taken its place, and removed its files.
-        if not upscaled.result.exists():
-            return archive_update(None)
-        with errors_shown():
-            raise
-    return archive_update(path)
+    return write_zip(path, [upscaled.result, upscaled.bicubic, *earlier, details])
 
 
 def _download_update(upscaled: Upscaled) -> Any:  # noqa: ANN401
@@ -340,7 +341,7 @@ def upscale(job: Job[Query, Upscaled]) -> Iterator[Preview | Progress | Upscaled
         bicubic = before.bicubic
     else:
         bicubic = write_bicubic(folder, job.source.picture, target_size(job.source.picture, config))
-    yield Preview(Views((View(ENLARGED, bicubic),)))
+    yield Preview(Views((View(BICUBIC, bicubic),)))
     evaluations = 0
     with closed_at_end(job.source.session.run(config, seed, preview=True)) as events:
         for event in events:
@@ -350,7 +351,7 @@ def upscale(job: Job[Query, Upscaled]) -> Iterator[Preview | Progress | Upscaled
                     path = folder / f"preview-{event.evaluation}.png"
                     name = f"Estimate after step {event.evaluation} of {event.total}"
                     look = View(name, write_preview(path, event.preview))
-                    yield Preview(Views((View(ENLARGED, bicubic), look)))
+                    yield Preview(Views((View(BICUBIC, bicubic), look)))
                 yield event
             else:
                 result = folder / result_name(job.source.path, config.scale, seed)

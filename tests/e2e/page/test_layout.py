@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 from skimage import data
 
 from tests.e2e.page.conftest import Server
-from tests.e2e.page.page_objects import CCSRPage, box_at_rest
+from tests.e2e.page.page_objects import CCSRPage, Tab, box_at_rest
 from tests.fakes import FakeEngine
 
 pytestmark = pytest.mark.e2e
@@ -56,6 +56,17 @@ def test_the_facts_of_a_wide_result_are_in_sight(
     expect(ui.upscale.facts).to_be_in_viewport(ratio=1)
 
 
+def run_on_a_narrow_page(page: Page, server: Server, picture_file: Path, tab: str) -> Tab:
+    """The tab of this name of a page of 390 pixels, whose run has begun."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    ui = CCSRPage(page, server.url).open()
+    ui.choose_picture(picture_file)
+    chosen: Tab = getattr(ui, tab)
+    chosen.open()
+    chosen.run()
+    return chosen
+
+
 @pytest.mark.parametrize(
     ("tab", "result"),
     [
@@ -69,12 +80,7 @@ def test_the_facts_of_a_wide_result_are_in_sight(
 def test_a_narrow_page_does_not_scroll_sideways(
     page: Page, server: Server, engine: FakeEngine, picture_file: Path, tab: str, result: str
 ) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
-    ui = CCSRPage(page, server.url).open()
-    ui.choose_picture(picture_file)
-    chosen = getattr(ui, tab)
-    chosen.open()
-    chosen.run()
+    chosen = run_on_a_narrow_page(page, server, picture_file, tab)
     expect(page.locator(result).first).to_be_visible()
     expect(chosen.start).to_be_enabled()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -84,12 +90,7 @@ def test_a_narrow_page_does_not_scroll_sideways(
 def test_labels_of_a_plot_can_be_read_on_a_narrow_page(
     page: Page, server: Server, engine: FakeEngine, picture_file: Path, tab: str
 ) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
-    ui = CCSRPage(page, server.url).open()
-    ui.choose_picture(picture_file)
-    chosen = getattr(ui, tab)
-    chosen.open()
-    chosen.run()
+    chosen = run_on_a_narrow_page(page, server, picture_file, tab)
     labels = chosen.part("plot").locator("svg text")
     expect(labels.first).to_be_visible()
     chosen.expect_ready()
