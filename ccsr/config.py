@@ -261,6 +261,21 @@ class RunConfig(Config):
         "grey levels of 255 as in the map, exceeds this, softly: keeps the detail that the seeds "
         "agree on. 0 gives the mean everywhere.",
     )
+    quality: Annotated[int, Step(1)] = Field(
+        default=90,
+        ge=30,
+        le=100,
+        title="Quality",
+        description="Higher is larger, and closer to the result.",
+    )
+    deviation: Annotated[float, Step(0.1)] = Field(
+        default=0.0,
+        ge=-2,
+        le=2,
+        title="Component",
+        description="How far the mean of the seeds is moved along a principal component, in "
+        "standard deviations.",
+    )
 
 
 class EvaluationConfig(Config):
@@ -403,10 +418,13 @@ NUM_SEEDS = option(RunConfig, "num_seeds")
 NUM_SWEEP_SEEDS = option(RunConfig, "num_sweep_seeds")
 NUM_VARIANT_SEEDS = option(RunConfig, "num_variant_seeds")
 AGREEMENT = option(RunConfig, "agreement")
+QUALITY = option(RunConfig, "quality")
+DEVIATION = option(RunConfig, "deviation")
 DEFAULT_SEED: int = SEED.default
 DEFAULT_NUM_SEEDS: int = NUM_SEEDS.default
 DEFAULT_SWEEP_SEEDS: int = NUM_SWEEP_SEEDS.default
 DEFAULT_AGREEMENT: float = AGREEMENT.default
+DEFAULT_QUALITY: int = QUALITY.default
 DEFAULT_T_MAXS = (0.5, 0.6667, 0.8)
 DEFAULT_T_MINS = (0.2, 0.3333, 0.5)
 

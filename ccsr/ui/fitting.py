@@ -15,7 +15,7 @@ from ccsr.images.reader_pool import READERS
 from ccsr.images.writing import save_png
 from ccsr.ui.event_options import IN_ORDER
 from ccsr.ui.files import new_folder, write_preview
-from ccsr.ui.inputs import Settings, errors_shown, read_config, read_facts
+from ccsr.ui.inputs import Settings, read_config, read_facts, refusals_told
 from ccsr.ui.limits import Limits
 
 MAX_READ_PIXELS = MAX_RESULT_PIXELS
@@ -87,30 +87,30 @@ def wire_fitting(
 
 def _smaller(path: str, make: Callable[[Picture], Picture]) -> str:
     """Write what is made of a picture; its path."""
-    with errors_shown():
-        made = make(READERS.picture(path, MAX_READ_PIXELS))
-        written = new_folder() / f"{Path(path).stem}.png"
-        save_png(written, made)
+    made = make(READERS.picture(path, MAX_READ_PIXELS))
+    written = new_folder() / f"{Path(path).stem}.png"
+    save_png(written, made)
     return str(written)
 
 
+@refusals_told
 def _shrunk(limits: Limits, path: str, *values: Any) -> str:  # noqa: ANN401
-    with errors_shown():
-        most = most_pixels(read_config(values), limits)
+    most = most_pixels(read_config(values), limits)
     return _smaller(path, lambda picture: shrunk(picture, fitting_size(picture.size, most)))
 
 
+@refusals_told
 def _framed(limits: Limits, path: str, *values: Any) -> dict[str, Any]:  # noqa: ANN401
     """The picture to mark a part of."""
-    with errors_shown():
-        most = most_pixels(read_config(values), limits)
-        picture = READERS.picture(path, MAX_READ_PIXELS)
-        small = shrunk(picture, fitting_size(picture.size, SHOWN_PIXELS))
-        file = write_preview(new_folder() / "whole.png", small.rgb)
+    most = most_pixels(read_config(values), limits)
+    picture = READERS.picture(path, MAX_READ_PIXELS)
+    small = shrunk(picture, fitting_size(picture.size, SHOWN_PIXELS))
+    file = write_preview(new_folder() / "whole.png", small.rgb)
     width, height = picture.size.width, picture.size.height
     return {"file": file, "width": width, "height": height, "most": most}
 
 
+@refusals_told
 def _cut(path: str, event: gr.EventData) -> tuple[str, None]:
     box = Box(event.left, event.top, event.width, event.height)
     return _smaller(path, lambda picture: cut_out(picture, box)), None

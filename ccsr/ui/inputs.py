@@ -5,14 +5,15 @@ Components pass on their values as they are. They are checked here, by the field
 """
 
 import functools
+import inspect
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from html import escape
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import gradio as gr
 from gradio.components.base import Component
@@ -31,6 +32,8 @@ from ccsr.ui.files import use
 from ccsr.whole_file import lacks_space
 
 logger = getLogger(__name__)
+
+P = ParamSpec("P")
 
 Setting = gr.Slider | gr.Radio | gr.Textbox
 
@@ -267,7 +270,10 @@ def read_named(values: Mapping[str, Any]) -> SamplingConfig:
     Raises:
         ValueError: If a value is missing or out of its range, or they do not fit together.
     """
-    read = {name: _sent(option(SamplingConfig, name), value) for name, value in values.items()}
+    options = {name: option(SamplingConfig, name) for name in values}
+    read = {
+        name: _sent(options[name], value, options[name].label) for name, value in values.items()
+    }
     return SamplingConfig(**read)
 
 
@@ -277,7 +283,17 @@ def read_whole(about: Option, value: Any) -> int:  # noqa: ANN401
     Raises:
         ValueError: If it is missing, not whole or out of its range.
     """
-    return about.validate(_sent(about, value), about.label)
+    return int(read_number(about, value))
+
+
+def read_number(about: Option, value: Any, label: str = "") -> float:  # noqa: ANN401
+    """Read the number of an option, which the message calls by its label unless another is given.
+
+    Raises:
+        ValueError: If it is missing or out of its range.
+    """
+    label = label or about.label
+    return about.validate(_sent(about, value, label), label)
 
 
 def read_fractions(name: str, text: str) -> list[float]:
@@ -294,10 +310,10 @@ def read_fractions(name: str, text: str) -> list[float]:
         raise ValueError(f'{name} must look like "0.5, 0.6667", got {shown(text)}') from error
 
 
-def _sent(about: Option, value: Any) -> Any:  # noqa: ANN401
+def _sent(about: Option, value: Any, label: str) -> Any:  # noqa: ANN401
     """The value that a browser sent, which has no whole numbers but floats only."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        raise ValueError(f"{about.label} is empty; enter a value")
+        raise ValueError(f"{label} is empty; enter a value")
     whole = about.value_type is int and isinstance(value, float) and value.is_integer()
     return int(value) if whole else value
 
@@ -358,19 +374,6 @@ class Refused(gr.Error):
 
 
 @contextmanager
-def refusals_told() -> Generator[None]:
-    """End what is inside if it is refused, and say why.
-
-    The browser calls what is raised an error, and here nothing has failed.
-    """
-    try:
-        with errors_shown():
-            yield
-    except Refused as refused:
-        gr.Warning(refused.message)
-
-
-@contextmanager
 def errors_shown(as_shown: Callable[[str], str] = escape) -> Generator[None]:
     """Turn errors inside into messages, on the page or for a program.
 
@@ -395,3 +398,35 @@ def errors_shown(as_shown: Callable[[str], str] = escape) -> Generator[None]:
         if lacks_space(error):
             message = "The disk of the server is full. Try again later."
         raise gr.Error(message, print_exception=False) from error
+
+
+def refusals_told(handler: Callable[P, Any]) -> Callable[P, Any]:
+    """An event handler that says why it refuses, and then leaves all outputs as they are.
+
+    What a handler raises is called an error by the browser, and at a refusal nothing has failed.
+    """
+
+    @functools.wraps(handler)
+    def told(*args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401
+        try:
+            with errors_shown():
+                return handler(*args, **kwargs)
+        except Refused as refused:
+            return _told(refused)
+
+    @functools.wraps(handler)
+    async def each_told(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any]:
+        try:
+            with errors_shown():
+                async with aclosing(handler(*args, **kwargs)) as answers:
+                    async for answer in answers:
+                        yield answer
+        except Refused as refused:
+            yield _told(refused)
+
+    return each_told if inspect.isasyncgenfunction(handler) else told
+
+
+def _told(refused: Refused) -> Any:  # noqa: ANN401
+    gr.Warning(refused.message)
+    return gr.skip()

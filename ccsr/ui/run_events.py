@@ -14,7 +14,7 @@ from gradio.components.base import Component
 from ccsr.ui import snippets
 from ccsr.ui.compute_thread import Computing
 from ccsr.ui.event_options import LIGHT, PRIVATE, Block, Chosen
-from ccsr.ui.inputs import Settings, errors_shown, refusals_told
+from ccsr.ui.inputs import Settings, refusals_told
 from ccsr.ui.loupe import Loupe, loupe_update
 from ccsr.ui.model_queue import QueueFull, Waiting
 from ccsr.ui.run_controller import NOT_BEGUN, Action, Press, RunController, RunState
@@ -33,8 +33,6 @@ from ccsr.ui.tab_run import (
     closed_at_end,
     cost_of_run,
 )
-
-NOTHING_PRESSED = (gr.skip(),) * 4
 
 
 @dataclass(frozen=True)
@@ -130,6 +128,7 @@ class RunHandlers(Generic[Query, Made]):
     num_outputs: int
     """Of a frame: status, results, and the preview where there is one."""
 
+    @refusals_told
     def press(
         self,
         request: gr.Request,
@@ -137,12 +136,11 @@ class RunHandlers(Generic[Query, Made]):
         *values: Any,  # noqa: ANN401
     ) -> tuple[Any, ...]:
         """Start and stop button, status, and the number of presses, whose change starts a run."""
-        with refusals_told():
-            self._check(request, *values)
-            presses = controller.press(Press(request.session_hash, values))
-            return *button_updates(RunState.QUEUED), snippets.waiting(), presses
-        return NOTHING_PRESSED
+        self._check(request, *values)
+        presses = controller.press(Press(request.session_hash, values))
+        return *button_updates(RunState.QUEUED), snippets.waiting(), presses
 
+    @refusals_told
     def press_if_wanted(
         self,
         request: gr.Request,
@@ -153,11 +151,11 @@ class RunHandlers(Generic[Query, Made]):
         *given, is_seen = values
         results, path, _, *chosen = given
         assert self.rerun is not None
-        with refusals_told():
-            if is_seen and self.rerun.wanted(results, path, *chosen):
-                return self.press(request, controller, *given)
-        return NOTHING_PRESSED
+        if is_seen and self.rerun.wanted(results, path, *chosen):
+            return self.press(request, controller, *given)
+        return (gr.skip(),) * 4
 
+    @refusals_told
     async def follow(
         self,
         request: gr.Request,
@@ -254,11 +252,10 @@ class RunHandlers(Generic[Query, Made]):
         """Check the inputs before the run waits for the model.
 
         Raises:
-            gr.Error: If they cannot be used.
+            ValueError: If they cannot be used.
         """
-        with errors_shown():
-            self.inputs.queue.check_room(self.inputs.queue.owner(request))
-            check_run(self.inputs, self.tab_run, self.tab_run.read(chosen), path, reference)
+        self.inputs.queue.check_room(self.inputs.queue.owner(request))
+        check_run(self.inputs, self.tab_run, self.tab_run.read(chosen), path, reference)
 
     def _events(self, press: Press, before: Made | None) -> Generator[RunEvent | Made]:
         _, path, reference, *chosen = press.values

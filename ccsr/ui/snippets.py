@@ -25,6 +25,11 @@ def line(text: str, kind: str = "") -> str:
     return f'<p class="line {kind}"{role}>{escape(text)}</p>'
 
 
+def message(html: str) -> str:
+    """A line that says why something failed or was refused, as `errors_shown` words it."""
+    return f'<p class="line error" role="alert">{html}</p>'
+
+
 def link(text: str, address: str) -> str:
     """A line with a link."""
     return f'<p class="line quiet"><a href="{escape(address)}">{escape(text)}</a></p>'

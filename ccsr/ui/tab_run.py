@@ -244,6 +244,8 @@ class RunView(Generic[Query, Made]):
     started: float = field(default_factory=time.perf_counter)
     stop: StopFlag = field(default_factory=StopFlag)
     """Says why the run was stopped."""
+    failure: str = ""
+    """HTML that says why the work failed or was refused."""
 
     def frames(self, events: Generator[RunEvent | Made]) -> Generator[Frame[Made]]:
         """A frame for each event.
@@ -251,21 +253,28 @@ class RunView(Generic[Query, Made]):
         Raises:
             gr.Error: If the work fails.
         """
-        with errors_shown(), closed_at_end(events):
-            for event in events:
-                if isinstance(event, Preview):
-                    self.preview = event.views
-                elif isinstance(event, Progress):
-                    self.progress = event
-                elif isinstance(event, Decoded):
-                    self.decoded = event
-                else:
-                    if self.made is None and self.before is not None:
-                        self.tab_run.release(self.before, event)
-                    self.made = event
-                    if self._is_whole():
-                        self.pace.record(self.cost, time.perf_counter() - self.started)
-                yield self.now()
+        try:
+            with errors_shown(), closed_at_end(events):
+                for event in events:
+                    self._take(event)
+                    yield self.now()
+        except gr.Error as error:
+            self.failure = error.message
+            raise
+
+    def _take(self, event: RunEvent | Made) -> None:
+        if isinstance(event, Preview):
+            self.preview = event.views
+        elif isinstance(event, Progress):
+            self.progress = event
+        elif isinstance(event, Decoded):
+            self.decoded = event
+        else:
+            if self.made is None and self.before is not None:
+                self.tab_run.release(self.before, event)
+            self.made = event
+            if self._is_whole():
+                self.pace.record(self.cost, time.perf_counter() - self.started)
 
     def now(self) -> Frame[Made]:
         """The frame of a run that is under way."""
@@ -285,7 +294,7 @@ class RunView(Generic[Query, Made]):
                 return Frame(snippets.line(FILES_FAILED, "error"), self._results())
         complete = self.made is not None and len(self.made) == self.made.total
         if state is RunState.FAILED:
-            return Frame(snippets.line("The run did not finish.", "quiet"), self._results())
+            return Frame(snippets.message(self.failure), self._results())
         if state is RunState.DONE or complete:
             return Frame("", self._results())
         return Frame(snippets.line(self._stop_text(), "quiet"), self._results(), self.preview)

@@ -18,7 +18,7 @@ from ccsr.images.writing import save_png
 from ccsr.ui import snippets
 from ccsr.ui.compute_thread import compute
 from ccsr.ui.event_options import IN_ORDER
-from ccsr.ui.inputs import number_slider
+from ccsr.ui.inputs import number_slider, read_number
 from ccsr.ui.loupe import Loupe, View, Views
 from ccsr.ui.tabs.seed_run import SeedRun
 
@@ -47,6 +47,10 @@ def build_agreement(results: gr.State, chosen: gr.State) -> None:
 def _show(run: SeedRun | None, choice: str | None, threshold: float) -> tuple[Any, ...]:
     if run is None or len(run.seeds) < 2:
         return gr.update(visible=False), None, "", None
+    try:
+        threshold = read_number(AGREEMENT, threshold)
+    except ValueError as error:
+        return gr.skip(), gr.skip(), snippets.line(str(error), "error"), gr.skip()
     source = run.picture_of(choice)
     with suppress(FileNotFoundError, ValueError):
         # A run under way replaces its files; its next change calls this again.
@@ -66,11 +70,7 @@ def blend(run: SeedRun, source: Path, threshold: float) -> tuple[Path, str]:
 
     Returns:
         Path of the blended picture, and its facts as HTML.
-
-    Raises:
-        ValueError: If the threshold is out of its range.
     """
-    AGREEMENT.validate(threshold, AGREEMENT.label)
     picture, mean = (load_picture(p, max_pixels=MAX_RESULT_PIXELS) for p in (source, run.mean))
     result = blend_with_mean(
         picture.rgb, mean.rgb, np.load(run.l_std_numbers), threshold / GREY_LEVELS

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from ccsr.config import MAX_RESULT_PIXELS
+from ccsr.config import DEVIATION, MAX_RESULT_PIXELS
 from ccsr.evaluation.principal_components import PrincipalComponents, principal_components
 from ccsr.evaluation.report import write_array
 from ccsr.images.reading import load_picture
@@ -17,13 +17,12 @@ from ccsr.inference.memory import spill_to_disk
 from ccsr.ui import snippets
 from ccsr.ui.event_options import IN_ORDER
 from ccsr.ui.files import write_preview
+from ccsr.ui.inputs import number_slider, read_number, refusals_told
 from ccsr.ui.loupe import Loupe, View, Views
 from ccsr.ui.tabs.seed_run import SeedRun
 
 COUNT = 3
 """Most components that have a slider."""
-MOST_DEVIATIONS = 2.0
-"""Of a slider, to both sides."""
 HELP = (
     "The seeds differ from their mean mostly along a few directions, their principal components. "
     "Move along them: everything up to two standard deviations is about as likely as the results "
@@ -52,10 +51,13 @@ def build_alternatives(results: gr.State) -> None:
 
 
 def _slider(number: int) -> gr.Slider:
-    return gr.Slider(
-        -MOST_DEVIATIONS, MOST_DEVIATIONS, 0, step=0.1, label=f"Component {number + 1}",
-        min_width=180, elem_id=f"component-{number + 1}",
-    )  # fmt: skip
+    slider = number_slider(DEVIATION, DEVIATION.default, 180, info=None)
+    slider.label, slider.elem_id = _label(number), f"component-{number + 1}"
+    return slider
+
+
+def _label(number: int) -> str:
+    return f"{DEVIATION.label} {number + 1}"
 
 
 def _show(run: SeedRun | None) -> tuple[Any, ...]:
@@ -64,18 +66,21 @@ def _show(run: SeedRun | None) -> tuple[Any, ...]:
         return gr.update(visible=False), *[gr.skip()] * COUNT, None
     shares = components_of(run).shares
     sliders = [
-        gr.update(value=0, label=f"Component {number + 1}: {shares[number]:.0%} of the variance",
-                  visible=True)
+        gr.update(value=0, visible=True,
+                  label=f"{_label(number)}: {shares[number]:.0%} of the variance")
         if number < len(shares) else gr.update(visible=False)
         for number in range(COUNT)
     ]  # fmt: skip
     return gr.update(visible=True), *sliders, _moved(run, *[0.0] * COUNT)
 
 
+@refusals_told
 def _moved(run: SeedRun | None, *deviations: float) -> Views | None:
     """The picture at these deviations, beside the mean."""
     if run is None or run.archive is None:
         return None
+    for number, deviation in enumerate(deviations):
+        read_number(DEVIATION, deviation, _label(number))
     moved = write_preview(_file(run, deviations), components_of(run).at(deviations))
     return Views((View("Mean", run.mean), View("Could also be there", moved)))
 

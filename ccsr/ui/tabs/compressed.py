@@ -5,15 +5,14 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from ccsr.config import MAX_RESULT_PIXELS
+from ccsr.config import DEFAULT_QUALITY, MAX_RESULT_PIXELS, QUALITY
 from ccsr.evaluation.report import SETTINGS_KEY
 from ccsr.images.reading import load_picture, read_texts
 from ccsr.images.writing import save_compressed
 from ccsr.ui.event_options import IN_ORDER, changes_of
-from ccsr.ui.inputs import errors_shown
+from ccsr.ui.inputs import number_slider, read_whole, refusals_told
 
 SUFFIXES = {"JPEG": ".jpg", "WEBP": ".webp"}
-LEAST_QUALITY, QUALITY = 30, 90
 
 
 class Result(Protocol):
@@ -34,10 +33,7 @@ def build_compressed(results: gr.State) -> None:
     """Lay out the choice of format and quality, in sight while there is a result."""
     with gr.Accordion("Download as JPEG or WEBP", open=False, visible=False) as panel, gr.Row():
         kind = gr.Radio(list(SUFFIXES), value="JPEG", label="Format", min_width=160)
-        quality = gr.Slider(
-            LEAST_QUALITY, 100, QUALITY, step=1, label="Quality", min_width=160,
-            info="Higher is larger, and closer to the result.",
-        )  # fmt: skip
+        quality = number_slider(QUALITY, DEFAULT_QUALITY)
         button = gr.DownloadButton("Download", size="md", elem_id="compressed-download")
     is_open = gr.State(False)
     shown = [results, is_open, kind, quality]
@@ -49,25 +45,19 @@ def build_compressed(results: gr.State) -> None:
     changes_of([kind, quality])(_show, shown, [panel, button], **last)
 
 
+@refusals_told
 def _show(made: Result | None, is_open: bool, kind: str, quality: float) -> tuple[Any, Any]:
     if made is None or made.ships:
         return gr.update(visible=False), None
     if not is_open:
         return gr.update(visible=True), None
-    with errors_shown():
-        path = compressed(made.result, kind, round(quality))
+    path = compressed(made.result, kind, read_whole(QUALITY, quality))
     label = f"Download {kind} ({path.stat().st_size / 1000:,.0f} kB)"
     return gr.update(visible=True), gr.update(value=path, label=label)
 
 
 def compressed(result: Path, kind: str, quality: int) -> Path:
-    """Write a result as JPEG or WEBP, with the settings inside; the path.
-
-    Raises:
-        ValueError: If kind or quality are not among those to choose.
-    """
-    if kind not in SUFFIXES or not LEAST_QUALITY <= quality <= 100:
-        raise ValueError(f"choose one of {', '.join(SUFFIXES)}, and a quality up to 100")
+    """Write a result as JPEG or WEBP, one of `SUFFIXES`, with the settings inside; the path."""
     path = result.parent / f"{result.stem}_q{quality}{SUFFIXES[kind]}"
     if not path.exists():
         picture = load_picture(result, max_pixels=MAX_RESULT_PIXELS)

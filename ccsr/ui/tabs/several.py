@@ -16,7 +16,7 @@ from ccsr.ui.components import PictureFiles
 from ccsr.ui.compute_thread import WATCH_SECONDS
 from ccsr.ui.event_options import IN_ORDER, LIGHT, PRIVATE
 from ccsr.ui.files import new_folder
-from ccsr.ui.inputs import Settings, errors_shown
+from ccsr.ui.inputs import Settings, errors_shown, refusals_told
 from ccsr.ui.limits import Limits
 from ccsr.ui.model_queue import SUPERSEDED
 from ccsr.ui.presence import Owner
@@ -172,6 +172,7 @@ class _Handlers:
             gr.Warning(f"{pictures} left out: this page takes {most} at once")
         return None, *_shown(batch)
 
+    @refusals_told
     async def run(
         self,
         request: gr.Request,
@@ -179,8 +180,7 @@ class _Handlers:
         *chosen: Any,  # noqa: ANN401
     ) -> AsyncGenerator[tuple[Any, ...]]:
         """Upscale what is not done with these settings, one picture after another."""
-        with errors_shown():
-            query = TAB_RUN.read(chosen)
+        query = TAB_RUN.read(chosen)
         press, owner = Press(request.session_hash, chosen), self.inputs.queue.owner(request)
         batch.whole.press(press)
         batch.whole.start(press)
@@ -229,7 +229,7 @@ class _Handlers:
                         batch.put(number, ItemState.RUNNING, frame.status)
                     yield False
         except gr.Error as error:
-            batch.put(number, ItemState.FAILED, f'<p class="line error">{error.message}</p>')
+            batch.put(number, ItemState.FAILED, snippets.message(error.message))
         yield self._settle(batch, number, press, owner)
 
     def _check(self, batch: Batch, number: int, chosen: tuple[Any, ...]) -> None:

@@ -36,12 +36,12 @@ from ccsr.ui.files import (
 )
 from ccsr.ui.inputs import (
     Settings,
-    errors_shown,
     number_box,
     picture_input,
     read_config,
     read_named,
     read_whole,
+    refusals_told,
 )
 from ccsr.ui.loupe import Loupe, View, Views, loupe_update
 from ccsr.ui.origin import Origin
@@ -206,23 +206,23 @@ def _if_any(upscaled: Upscaled | None) -> Any:  # noqa: ANN401
     return gr.update(visible=upscaled is not None)
 
 
-def _bring(upscaled: Upscaled | None, path: str | None) -> tuple[Upscaled | None, None]:
+@refusals_told
+def _bring(upscaled: Upscaled | None, path: str | None) -> tuple[Upscaled, None]:
     """The result with one more picture to compare it with."""
-    with errors_shown():
-        if upscaled is None or not path:
-            raise ValueError("Upscale a picture first: there is no result to compare with yet")
-        picture = READERS.picture(path, MAX_RESULT_PIXELS)
-        with Image.open(upscaled.result) as result:
-            size = Size(result.height, result.width)
-        if picture.size != size:
-            raise ValueError(
-                f"{Path(path).name} is {picture.size} pixels; to be compared it must be {size}"
-            )
-        name = f"{Path(path).stem} (yours)"
-        others = [view for view in upscaled.others if view.name != name]
-        file = write_preview(new_folder() / "brought.png", picture.visible_rgb)
-        others.append(View(name, file))
-    return dataclasses.replace(upscaled, others=tuple(others)), None
+    if upscaled is None or not path:
+        raise ValueError("Upscale a picture first: there is no result to compare with yet")
+    picture = READERS.picture(path, MAX_RESULT_PIXELS)
+    with Image.open(upscaled.result) as result:
+        size = Size(result.height, result.width)
+    if picture.size != size:
+        raise ValueError(
+            f"{Path(path).name} is {picture.size} pixels; to be compared it must be {size}, as the "
+            "result is: upscale it by the same factor, without a border"
+        )
+    name = f"{Path(path).stem} (yours)"
+    others = [view for view in upscaled.others if view.name != name]
+    file = write_preview(new_folder() / "brought.png", picture.visible_rgb)
+    return dataclasses.replace(upscaled, others=(*others, View(name, file))), None
 
 
 def _seed_box() -> gr.Number:
@@ -269,17 +269,17 @@ def _without_hint(upscaled: Upscaled | None) -> Any:  # noqa: ANN401
     return "" if upscaled is not None and upscaled.ships else gr.skip()
 
 
+@refusals_told
 def _packed(upscaled: Upscaled | None) -> Any:  # noqa: ANN401
     """The download of all files of a result; one that ships has none."""
     if upscaled is None or upscaled.ships:
         return archive_update(None)
-    with errors_shown():
-        try:
-            return archive_update(_write_archive(upscaled))
-        except OSError:
-            # Another result may have taken its place, and removed its files.
-            if upscaled.result.exists():
-                raise
+    try:
+        return archive_update(_write_archive(upscaled))
+    except OSError:
+        # Another result may have taken its place, and removed its files.
+        if upscaled.result.exists():
+            raise
     return archive_update(None)
 
 
@@ -307,8 +307,7 @@ def _shows_another_setting(
     """Whether the result is of this picture and not of these settings, whatever the seed."""
     if upscaled is None or upscaled.source != path:
         return False
-    with errors_shown():
-        return upscaled.config != read_config(values)
+    return upscaled.config != read_config(values)
 
 
 def _of_picture(upscaled: Upscaled, path: str) -> bool:

@@ -276,6 +276,12 @@ class CCSRPage:
         expect(self.upscale.start).to_be_enabled()
         return self
 
+    def expect_refusal(self, text: str) -> None:
+        """Wait until something is refused for this reason, which is no error."""
+        expect(self.toast).to_contain_text(text)
+        expect(self.toast).to_contain_text("Warning")
+        expect(self.toast).not_to_contain_text("Error")
+
     def unfold(self, button: Locator) -> None:
         """Click what opens a tab or an accordion, and wait until its inputs can be used."""
         button.click()

@@ -93,3 +93,7 @@ def test_components_move_the_mean(ui: CCSRPage, picture_file: Path) -> None:
     change = np.abs(pixels(mean) - pixels(moved))
     # Where the seeds differ more, it moves more.
     assert change[:, 130:].mean() > 3 * change[:, :110].mean()
+    box = ui.number("Component 1")
+    box.fill("9")
+    ui.expect_refusal("Component 1 must be a number from -2 to 2, got 9")
+    expect(moved).to_have_attribute("src", re.compile("components-4_2.0_0.0_0.0.png$"))

@@ -43,10 +43,18 @@ def test_another_programs_result_is_compared(
     ui.upscale.finish("240x160")
     ui.unfold(ui.page.get_by_role("button", name="Compare with another result"))
     ui.give_file(picture_file, "brought")
-    expect(ui.toast).to_contain_text("to be compared it must be 240x160")
+    ui.expect_refusal("to be compared it must be 240x160")
     ui.give_file(reference_file, "brought")
     expect(ui.upscale.loupe.image("cat_large (yours)")).to_be_visible()
     expect(ui.upscale.loupe.image("CCSR")).to_be_visible()
+
+
+def test_quality_out_of_its_range_is_refused(ui: CCSRPage, picture_file: Path) -> None:
+    ui.choose_picture(picture_file)
+    ui.upscale.finish("240x160")
+    ui.unfold(ui.page.get_by_role("button", name="Download as JPEG or WEBP"))
+    ui.set_number("Quality", "5")
+    ui.expect_refusal("Quality must be a whole number from 30 to 100, got 5")
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("JPEG", ".jpg"), ("WEBP", ".webp")])

@@ -130,5 +130,6 @@ def test_a_reference_of_the_wrong_size_is_refused_before_any_work(
     ui.choose_picture(picture_file)
     ui.choose_reference(picture_file)
     ui.seeds.run_seeds(2)
-    expect(ui.toast).to_contain_text("the reference must be 240x160")
+    ui.expect_refusal("the reference must be 240x160")
+    expect(ui.seeds.status).to_contain_text("the reference must be 240x160")
     assert engine.evaluations == 0

@@ -69,6 +69,19 @@ def test_several_pictures_are_upscaled_and_one_that_fails_ends_nothing(
     assert engine.evaluations == made
 
 
+def test_settings_that_cannot_be_used_are_refused(
+    ui: CCSRPage, engine: FakeEngine, files: list[Path]
+) -> None:
+    open_several(ui, files[:1])
+    ui.set_number("t_min", "0.9")
+    start = ui.page.get_by_role("button", name="Upscale all")
+    start.click()
+    ui.expect_refusal("t_min must not be above t_max")
+    ui.set_number("t_min", "0.5")
+    start.click()
+    expect(ui.page.locator("#several-status")).to_have_text("1 of 1 picture done")
+
+
 def test_stop_ends_the_rest_and_keeps_what_is_done(
     ui: CCSRPage, engine: FakeEngine, files: list[Path]
 ) -> None:
@@ -131,4 +144,4 @@ def test_more_pictures_than_a_page_takes_are_left_out(
     many = [str(files[0])] * (most + 1)
     ui.page.locator("#several-files input[type=file]").set_input_files(many)
     expect(ui.page.locator("#several-cards .card")).to_have_count(most)
-    expect(ui.toast).to_contain_text("1 picture left out")
+    ui.expect_refusal("1 picture left out")

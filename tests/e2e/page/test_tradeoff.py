@@ -69,7 +69,7 @@ def test_sweep_without_settings_in_order_is_refused(
 ) -> None:
     ui.choose_picture(picture_file)
     ui.tradeoff.run_sweep("0.2", "0.5", 2)
-    expect(ui.toast).to_contain_text("lower t_min or raise t_max")
+    ui.expect_refusal("lower t_min or raise t_max")
     expect(ui.tradeoff.cost).to_contain_text("lower t_min or raise t_max")
     assert engine.evaluations == 0
 

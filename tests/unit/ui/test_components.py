@@ -129,3 +129,10 @@ def test_a_component_reads_the_same_way_after_an_update() -> None:
     assert updated is not slider
     assert updated.maximum == 2
     assert updated.preprocess(77.0) == 77.0
+
+
+def test_every_number_arrives_as_it_was_sent() -> None:
+    page = build_page(FakeEngine(reads_text=True))
+    inputs = {block for function in page.fns.values() for block in function.inputs}
+    numbers = {type(block) for block in inputs if isinstance(block, gr.Slider | gr.Number)}
+    assert numbers == {NumberSlider, NumberBox}

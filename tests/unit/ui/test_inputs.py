@@ -1,6 +1,8 @@
 import dataclasses
 import math
+from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -18,10 +20,11 @@ from ccsr.ui.inputs import (
     read_picture,
     read_reference,
     read_whole,
+    refusals_told,
     setting_slider,
     settings_controls,
 )
-from tests.fakes import FakeEngine
+from tests.fakes import FakeEngine, run_coroutine
 
 DEFAULTS = tuple(getattr(SamplingConfig(), name) for name in FIELDS)
 
@@ -100,3 +103,29 @@ def test_messages_show_the_beginning_of_a_value() -> None:
         assert len(str(caught.value)) < 130
     with pytest.raises(ValueError, match=r"at most 200 characters"):
         read_fractions("t_max", "0.5," * 100)
+
+
+def test_a_refused_handler_leaves_its_outputs_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(gr, "Warning", told.append)
+
+    @refusals_told
+    def answer(number: int) -> int:
+        if number < 0:
+            raise ValueError("<b> must be at least 0, got -1")
+        return number
+
+    @refusals_told
+    async def answers(number: int) -> AsyncGenerator[int]:
+        yield answer(number)
+        raise ValueError("that was all")
+
+    async def collected() -> list[Any]:
+        return [item async for item in answers(2)]
+
+    assert (answer(1), answer(-1)) == (1, gr.skip())
+    assert run_coroutine(collected()) == [2, gr.skip()]
+    assert told == ["&lt;b&gt; must be at least 0, got -1", "that was all"]
+    failing = refusals_told(lambda: 1 / 0)
+    with pytest.raises(gr.Error, match="The run failed"):
+        failing()

@@ -168,8 +168,9 @@ def test_run_that_is_complete_when_it_is_stopped_is_a_finished_one() -> None:
 
 
 def test_failed_run_keeps_its_results_and_no_preview() -> None:
-    frame = RunView(tab_run(), None, Made(Path(), 1), preview=PAIR).ending(RunState.FAILED)
-    assert "did not finish" in frame.status
+    view = RunView(tab_run(), None, Made(Path(), 1), preview=PAIR, failure="No memory")
+    frame = view.ending(RunState.FAILED)
+    assert "No memory" in frame.status
     assert frame.results
     assert frame.preview is None
 
@@ -178,3 +179,4 @@ def test_error_of_the_work_is_a_message() -> None:
     view = RunView(tab_run(), None)
     with pytest.raises(gr.Error, match="too large"):
         list(view.frames(events(error=ValueError("too large"))))
+    assert "too large" in view.ending(RunState.FAILED).status
