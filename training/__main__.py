@@ -65,9 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
                         "steps; default: %(default)s")  # fmt: skip
     parser.add_argument("--output", type=Path, help="for export; default: RUN/model")
     parser.add_argument("--dry-run", action="store_true",
-                        help="say in tables what the run needs: pictures, judges, disk, memory, "
-                        "time; a few optimiser steps are tried out in a folder of their "
-                        "own")  # fmt: skip
+                        help="say in tables what the run needs: pictures, weights of loss "
+                        "networks, disk, memory, time; a few optimiser steps are tried out in a "
+                        "folder of their own")  # fmt: skip
     add_fields(parser, MachineConfig)
     options = parser.parse_args(arguments)
     try:

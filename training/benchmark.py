@@ -26,7 +26,8 @@ from training.table import table
 from training.trial import Trial, try_out
 
 PARTS = (
-    "data", "degradation", "encoding", "sampling", "forward", "judges", "backward", "optimiser"
+    "data", "degradation", "encoding", "sampling", "forward", "loss networks", "backward",
+    "optimiser",
 )  # fmt: skip
 CACHE_OF = {"uniform": "pairs", "stage1": "pairs", "stage2": "rollouts"}
 """Training step -> the step that makes the examples which it reads."""

@@ -21,8 +21,8 @@ Trained = Literal["controlnet", "both"]
 """The part of the denoising network that is trained: its ControlNet, or the UNet too."""
 Perceptual = Literal["vgg", "alex", "both", "all"]
 """LPIPS of VGG16, of AlexNet, of both in turn, or these and DISTS in turn."""
-JudgeFormat = Literal["auto", "bfloat16", "float32"]
-"""What the networks of perceptual distances compute in; auto: as those that are trained."""
+PerceptualDtype = Literal["auto", "bfloat16", "float32"]
+"""Number format of the networks of perceptual losses; auto: that of the trained networks."""
 
 COMPRESSION = 8
 """Pixels per latent along each side, of the compact autoencoder and of Stable Diffusion's."""
@@ -152,11 +152,11 @@ class MachineConfig(Config):
         default=0,
         description="Processes that read and degrade pictures beside the one that trains.",
     )
-    judges: JudgeFormat = Field(
+    perceptual_dtype: PerceptualDtype = Field(
         default="auto",
-        description="Number format of the networks of perceptual distances: auto (as the trained "
-        "ones), bfloat16, float32. Their gradient in bfloat16 is not quite that in float32, and "
-        "takes half the time on CPUs with instructions for it.",
+        description="Number format of the networks of perceptual losses: auto (that of the "
+        "trained ones), bfloat16, float32. Their gradient in bfloat16 is not quite that in "
+        "float32, and takes half the time on CPUs with instructions for it.",
     )
     tensorboard: bool = Field(
         default=False,

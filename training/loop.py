@@ -92,7 +92,7 @@ class TrainStep:
     """By module."""
     seconds: float
     parts: Mapping[str, float]
-    """Seconds of them in data, forward, judges, backward and optimiser, by `Stopwatch`."""
+    """Seconds of them in data, forward, loss networks, backward and optimiser, by `Stopwatch`."""
     branch_shares: Mapping[str, float] = field(default_factory=dict)
     """At a checkpoint, of every residual block as "module/block": RMS of what it adds over RMS of
     the stream that it is added to. A block near 0 does nothing."""
@@ -174,8 +174,8 @@ class _Run:
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.averages: dict[str, EMAModel] = {}
         for name, module in objective.modules.items():
-            self.watch.watch_judges(module)
-            set_number_format(module, machine.judges)
+            self.watch.time_loss_networks(module)
+            set_number_format(module, machine.perceptual_dtype)
             if config.gradient_checkpointing:
                 checkpoint_gradients(module)
             if self.mesh is not None:

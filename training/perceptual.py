@@ -23,7 +23,7 @@ from ccsr.evaluation.perceptual import (
     load_lpips,
 )
 from ccsr.whole_file import write_whole
-from training.config import COMPRESSION, JudgeFormat, Perceptual
+from training.config import COMPRESSION, Perceptual, PerceptualDtype
 from training.memory_format import lay_out_for_convolutions
 
 
@@ -39,9 +39,9 @@ class PerceptualLoss(nn.Module):
             them.
     """
 
-    def __init__(self, kind: Perceptual, number_format: JudgeFormat = "auto") -> None:
+    def __init__(self, kind: Perceptual, number_format: PerceptualDtype = "auto") -> None:
         super().__init__()
-        self.number_format: JudgeFormat = number_format
+        self.number_format: PerceptualDtype = number_format
         self.distances = nn.ModuleDict({name: _distance(name) for name in distance_names(kind)})
         for distance in self.distances.values():
             lay_out_for_convolutions(distance)
@@ -62,7 +62,7 @@ class PerceptualLoss(nn.Module):
             return self.distances[name](a, b).mean()
 
 
-def set_number_format(module: nn.Module, number_format: JudgeFormat) -> None:
+def set_number_format(module: nn.Module, number_format: PerceptualDtype) -> None:
     """Let all perceptual losses in a module compute in a number format."""
     for part in module.modules():
         if isinstance(part, PerceptualLoss):
@@ -95,7 +95,7 @@ def _distance(name: str) -> LPIPS | DISTS:
 
 
 def _computing(
-    number_format: JudgeFormat, name: str, device_type: str
+    number_format: PerceptualDtype, name: str, device_type: str
 ) -> AbstractContextManager[Any]:
     """What a distance is computed in."""
     if number_format == "bfloat16":

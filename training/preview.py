@@ -1,4 +1,4 @@
-"""What a run needs, found out before it: pictures, weights of judges, disk, memory and time."""
+"""What a run needs, before it is made: pictures, weights of loss networks, disk, memory, time."""
 
 import hashlib
 import shutil
@@ -28,7 +28,7 @@ HASHES = {
     "vgg": "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
     "dists": "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218",
 }
-"""SHA-256 of the weights of each judge as published, or as shipped."""
+"""SHA-256 of the weights of each loss network as published, or as shipped."""
 
 
 def preview(run: Run, steps: Collection[str]) -> Iterator[str]:
@@ -37,10 +37,10 @@ def preview(run: Run, steps: Collection[str]) -> Iterator[str]:
     Time, memory and disk are measured by a trial of a few optimiser steps of each.
 
     Raises:
-        ValueError: If weights of a judge are damaged, or the recipe cannot work.
+        ValueError: If weights of a loss network are damaged, or the recipe cannot work.
     """
     yield pictures_table(run)
-    yield judges_table(run.recipe, steps)
+    yield loss_networks_table(run.recipe, steps)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for made in run.folder.glob("*"):
@@ -71,8 +71,8 @@ def _row_of(source: Source, side: int, scale: int, use: str) -> tuple[str, ...]:
     return (str(source.path), use, str(found), str(len(pictures)), (reasons or ["-"])[0])
 
 
-def judges_table(recipe: Recipe, steps: Collection[str]) -> str:
-    """The networks that judge results, and whether their weights are those that were published."""
+def loss_networks_table(recipe: Recipe, steps: Collection[str]) -> str:
+    """The pre-trained networks of the losses, and whether their weights are those published."""
     names: set[str] = {"alex"} if "autoencoder" in steps else set()
     for step, stage in (("stage1", recipe.stage1), ("stage2", recipe.stage2)):
         if step in steps and stage is not None and stage.perceptual_weight > 0:
@@ -80,7 +80,7 @@ def judges_table(recipe: Recipe, steps: Collection[str]) -> str:
     if "stage2" in steps and recipe.stage2 and recipe.stage2.discriminator == "features":
         names.add("vgg")
     rows = [(name, str(path), _checked(path, HASHES[name])) for name, path in _files(names)]
-    return table(("judge", "weights", "SHA-256"), rows)
+    return table(("loss network", "weights", "SHA-256"), rows)
 
 
 def _files(names: Collection[str]) -> Iterator[tuple[str, Path]]:

@@ -12,8 +12,8 @@ from torch import nn
 from training.discriminators import FeatureDiscriminator, PatchDiscriminator
 from training.perceptual import PerceptualLoss
 
-JUDGES = (PerceptualLoss, PatchDiscriminator, FeatureDiscriminator)
-"""Networks that say how good a picture is."""
+LOSS_NETWORKS = (PerceptualLoss, PatchDiscriminator, FeatureDiscriminator)
+"""Networks that only losses evaluate, on pictures [B,3,H,W]."""
 
 
 class Stopwatch:
@@ -43,29 +43,29 @@ class Stopwatch:
         finally:
             self.end()
 
-    def watch_judges(self, module: nn.Module) -> None:
-        """Count for "judges" what the judges in a module take.
+    def time_loss_networks(self, module: nn.Module) -> None:
+        """Count for "loss networks" what LOSS_NETWORKS in a module take.
 
-        That is their forward passes, and their backward passes to the picture that they judge.
+        That is their forward passes, and their backward passes to the pictures.
         """
-        for judge in (part for part in module.modules() if isinstance(part, JUDGES)):
-            judge.register_forward_pre_hook(self._enter)
-            judge.register_forward_hook(self._leave)
+        for network in (part for part in module.modules() if isinstance(part, LOSS_NETWORKS)):
+            network.register_forward_pre_hook(self._enter)
+            network.register_forward_hook(self._leave)
 
     def _enter(self, _: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """Begin a forward pass of a judge, and mark where its backward pass ends."""
-        self.begin("judges")
+        """Begin a forward pass of a loss network, and mark where its backward pass ends."""
+        self.begin("loss networks")
         return (_Mark.apply(inputs[0], self.end), *inputs[1:])
 
     def _leave(
-        self, _: nn.Module, inputs: tuple[torch.Tensor, ...], judgement: torch.Tensor
+        self, _: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
     ) -> torch.Tensor:
-        """End a forward pass of a judge, and mark where its backward pass begins."""
+        """End a forward pass of a loss network, and mark where its backward pass begins."""
         self.end()
         if not inputs[0].requires_grad:
             # Only its own weights are trained: there is no backward pass to a picture.
-            return judgement
-        return _Mark.apply(judgement, lambda: self.begin("judges"))
+            return output
+        return _Mark.apply(output, lambda: self.begin("loss networks"))
 
     def _count(self) -> None:
         present = now()

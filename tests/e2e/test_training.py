@@ -475,10 +475,10 @@ def test_dry_run_says_what_a_run_needs_and_writes_nothing(
     broken.write_bytes(b"no shard")
     arguments = ["--data", str(folders[0]), str(broken), "--recipe", str(folders[1])]
     assert main(["all", *arguments, "--run-folder", str(run), "--dry-run"]) == 0
-    pictures_, judges, needs, free, _ = capsys.readouterr().out.split("\n\n")
+    pictures_, losses, needs, free, _ = capsys.readouterr().out.split("\n\n")
     assert "| training | 2     | 2 " in pictures_
     assert "| training | 1     | 0      | broken.tar: it is no tar file" in pictures_
-    assert "as published" in judges
+    assert "as published" in losses
     steps = [line.split("|")[1].strip() for line in needs.splitlines()[2:]]
     assert steps == ["autoencoder", "pairs", "uniform", "stage1", "rollouts", "stage2", "all"]
     assert free.endswith("enough")
@@ -492,8 +492,8 @@ def test_benchmark_tells_where_the_time_of_each_step_goes(
     assert benchmark.main([recipe, "--data", data, "--repeats", "1", "--profile"]) == 0
     shares, machine, profile = capsys.readouterr().out.split("\n\n", 2)
     head, _, *rows = ([cell.strip() for cell in row.split("|")] for row in shares.splitlines())
-    judged = {row[1] for row in rows if row[head.index("judges")] not in ("-", "0.0%")}
-    assert judged >= {"autoencoder", "stage1", "stage2"}
+    timed = {row[1] for row in rows if row[head.index("loss networks")] not in ("-", "0.0%")}
+    assert timed >= {"autoencoder", "stage1", "stage2"}
     assert "torch 2" in machine
     assert "aten::convolution_backward" in profile
 

@@ -65,8 +65,8 @@ def test_checkpoint_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_frozen_networks_are_left_out_of_checkpoints() -> None:
-    module = nn.ModuleDict({"judge": nn.Linear(2, 2), "trained": nn.BatchNorm1d(2)})
-    module["judge"].requires_grad_(False)
+    module = nn.ModuleDict({"frozen": nn.Linear(2, 2), "trained": nn.BatchNorm1d(2)})
+    module["frozen"].requires_grad_(False)
     state = {name: x.clone() for name, x in trained_state(module).items()}
     assert {name.partition(".")[0] for name in state} == {"trained"}
     assert "trained.running_mean" in state

@@ -50,7 +50,7 @@ class Fit(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.line, self.judge = nn.Linear(2, 1), nn.Linear(2, 1).requires_grad_(False)
+        self.line, self.frozen = nn.Linear(2, 1), nn.Linear(2, 1).requires_grad_(False)
         nn.init.zeros_(self.line.weight)
         nn.init.zeros_(self.line.bias)
 
@@ -129,5 +129,5 @@ def test_perceptual_losses_compute_in_the_number_format_that_is_asked_for(tmp_pa
     objective = LineObjective()
     loss = PerceptualLoss("alex")
     objective.modules["fit"].perceptual = loss
-    next(train(objective, LOOP, tmp_path, MachineConfig(judges="float32")))
+    next(train(objective, LOOP, tmp_path, MachineConfig(perceptual_dtype="float32")))
     assert loss.number_format == "float32"

@@ -4,7 +4,7 @@ from torch import nn
 
 from ccsr.degradation.draws import generator_for
 from ccsr.evaluation.metrics import LPIPS
-from training.config import JudgeFormat, Perceptual
+from training.config import Perceptual, PerceptualDtype
 from training.perceptual import DISTS, PerceptualLoss, distance_names
 
 
@@ -71,7 +71,7 @@ def test_gradient_of_dists_is_finite_under_autocast_to_float16() -> None:
     ],
 )
 def test_value_and_gradient_agree_with_those_in_float32(
-    number_format: JudgeFormat, autocast: torch.dtype | None, least_agreement: float
+    number_format: PerceptualDtype, autocast: torch.dtype | None, least_agreement: float
 ) -> None:
     """Which were measured by LPIPS without this class; the agreement of gradients is a cosine."""
     lpips = LPIPS.alex()
@@ -103,7 +103,7 @@ def test_value_and_gradient_agree_with_those_in_float32(
     assert (agreement > 0.9999) == in_float32
 
 
-def test_judges_are_laid_out_as_their_convolutions_compute() -> None:
+def test_perceptual_losses_are_laid_out_as_their_convolutions_compute() -> None:
     trunk = PerceptualLoss("alex").distances["alex"]
     weights = [p for p in trunk.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
     assert weights
