@@ -16,9 +16,9 @@ from tqdm import tqdm
 from ccsr.cli import add_fields, config_of
 from ccsr.whole_file import lacks_space, remove_unfinished
 from training.config import RECIPES, MachineConfig, load_recipe, recipe_path
+from training.dry_run import dry_run
 from training.loop import TrainStep
 from training.origin import find_origin
-from training.preview import preview
 from training.processes import any_process, join_processes, locked
 from training.run import Run
 from training.sources import Source, source_of
@@ -137,7 +137,7 @@ def run_steps(options: argparse.Namespace, asked: Callable[[], bool]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             origin = find_origin(options.init, Path(folder)) if options.init else None
             run = Run(recipe, sources, options.run_folder, origin, machine, held_out)
-            for text in preview(run, steps):
+            for text in dry_run(run, steps):
                 print(text, end="\n\n")
         return
     with locked(options.run_folder):

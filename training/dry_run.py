@@ -31,7 +31,7 @@ HASHES = {
 """SHA-256 of the weights of each loss network as published, or as shipped."""
 
 
-def preview(run: Run, steps: Collection[str]) -> Iterator[str]:
+def dry_run(run: Run, steps: Collection[str]) -> Iterator[str]:
     """Tables on what the steps of a run need; nothing is written to its folder.
 
     Time, memory and disk are measured by a trial of a few optimiser steps of each.
