@@ -85,7 +85,7 @@ def tiny_latent_controlnet(unet: UNet2DConditionModel) -> LatentControlNetModel:
     return controlnet
 
 
-def tiny_picture_controlnet(layers_per_block: int = 1) -> LRAdapter:
+def tiny_lr_adapter(layers_per_block: int = 1) -> LRAdapter:
     """The kind that looks at the picture alone, as in the compact model."""
     return LRAdapter(
         conditioning_channels=LATENT_CHANNELS,
@@ -124,7 +124,7 @@ def tiny_pipeline(vae: str = "compact-lr", attention: bool = False, seed: int = 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         unet = tiny_unet(attention)
-        controlnet = tiny_latent_controlnet(unet) if vae == "kl" else tiny_picture_controlnet()
+        controlnet = tiny_latent_controlnet(unet) if vae == "kl" else tiny_lr_adapter()
         prompt = EmptyPrompt(TOKENS, TOKEN_WIDTH) if attention else None
         if prompt is not None:
             nn.init.normal_(prompt.states)

@@ -9,7 +9,7 @@ from tests.tiny import (
     TOKEN_WIDTH,
     TOKENS,
     tiny_latent_controlnet,
-    tiny_picture_controlnet,
+    tiny_lr_adapter,
     tiny_unet,
 )
 
@@ -17,7 +17,7 @@ from tests.tiny import (
 def denoiser(kind: str = "latent", attention: bool = False) -> Denoiser:
     torch.manual_seed(0)
     unet = tiny_unet(attention)
-    controlnet = tiny_latent_controlnet(unet) if kind == "latent" else tiny_picture_controlnet()
+    controlnet = tiny_latent_controlnet(unet) if kind == "latent" else tiny_lr_adapter()
     return Denoiser(unet, controlnet)
 
 

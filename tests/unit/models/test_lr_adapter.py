@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from ccsr.models.lr_adapter import LRAdapter
-from tests.tiny import LATENT_CHANNELS, tiny_picture_controlnet, tiny_unet
+from tests.tiny import LATENT_CHANNELS, tiny_lr_adapter, tiny_unet
 
 
 @pytest.mark.parametrize("layers_per_block", [1, 2])
 def test_residuals_fit_the_skip_connections_of_the_unet(layers_per_block: int) -> None:
     unet = tiny_unet(attention=False, layers_per_block=layers_per_block)
-    down, middle = tiny_picture_controlnet(layers_per_block).condition_features(
+    down, middle = tiny_lr_adapter(layers_per_block).condition_features(
         torch.randn(1, LATENT_CHANNELS, 6, 8)
     )
     x, t = torch.randn(2, LATENT_CHANNELS, 6, 8), torch.tensor([3, 700])
@@ -26,7 +26,7 @@ def test_residuals_fit_the_skip_connections_of_the_unet(layers_per_block: int) -
 
 
 def test_every_residual_depends_on_the_picture_everywhere() -> None:
-    model = tiny_picture_controlnet()
+    model = tiny_lr_adapter()
     latent = torch.randn(1, LATENT_CHANNELS, 6, 8, requires_grad=True)
     down, middle = model.condition_features(latent)
     for residual in (*down, middle):
@@ -35,7 +35,7 @@ def test_every_residual_depends_on_the_picture_everywhere() -> None:
 
 
 def test_step_hands_on_what_was_computed_once() -> None:
-    model = tiny_picture_controlnet()
+    model = tiny_lr_adapter()
     features = model.condition_features(torch.randn(1, LATENT_CHANNELS, 4, 4))
     x = torch.randn(2, LATENT_CHANNELS, 4, 4)
     assert model(x, 7, None, controlnet_cond=features) is features
