@@ -65,14 +65,14 @@ class DecoderLosses(nn.Module):
             reconstruction = losses["l1"] + self.config.perceptual_weight * losses["perceptual"]
         # The gradients with respect to the picture serve twice: for the weights of the two losses
         # by their gradients at the last layer, and for the backward pass through the decoder.
-        gradient, value = _gradient(reconstruction, sr), reconstruction
+        gradient, value = gradient_of(reconstruction, sr), reconstruction
         if self.config.adversarial_weight > 0 and progress >= self.config.adversarial_from:
             losses["logits"] = self._discriminator[0](sr).mean()
-            adversarial = _gradient(-losses["logits"], sr)
+            adversarial = gradient_of(-losses["logits"], sr)
             last = last_layer(self.vae.decoder)
             losses["weight"] = self.config.adversarial_weight * adaptive_weight(
-                mean_over_processes(_gradient(sr, last, gradient)),
-                mean_over_processes(_gradient(sr, last, adversarial)),
+                mean_over_processes(gradient_of(sr, last, gradient)),
+                mean_over_processes(gradient_of(sr, last, adversarial)),
             )
             gradient = gradient + losses["weight"] * adversarial
             value = value - losses["weight"] * losses["logits"]
@@ -169,7 +169,7 @@ def last_layer(decoder: nn.Module) -> torch.Tensor:
     return [m for m in decoder.modules() if isinstance(m, nn.Conv2d)][-1].weight
 
 
-def _gradient(
+def gradient_of(
     output: torch.Tensor, of: torch.Tensor, weights: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Gradient with respect to `of` of `output`, or of (weights * output).sum()."""

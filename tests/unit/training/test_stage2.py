@@ -5,7 +5,12 @@ from torch import nn
 from tests.tiny import tiny_vae
 from training.config import LoopConfig, PairsConfig, Stage2Config
 from training.draws import Draws
-from training.stage2 import DecoderLosses, DiscriminatorLosses, build_discriminator
+from training.stage2 import (
+    DecoderLosses,
+    DiscriminatorLosses,
+    build_discriminator,
+    gradient_of,
+)
 
 LOOP = LoopConfig(max_steps=1, batch_size=2, learning_rate=1e-3, crop_px=64, warmup_steps=0)
 
@@ -78,3 +83,11 @@ def test_decoder_of_stable_diffusion_is_trained_with_the_convolution_before_it()
     assert trained == {"decoder", "post_quant_conv"}
     decoder(batch(), 0.0, Draws(0, 0, range(2), 2))["loss"].backward()
     assert vae.post_quant_conv.weight.grad.abs().max() > 0  # type: ignore[union-attr]
+
+
+def test_gradients_below_the_range_of_float16_reach_the_picture() -> None:
+    """As of a mean over the pixels of large crops, whose networks compute in float16."""
+    sr = torch.ones(1, 3, 2, 2, requires_grad=True)
+    loss = (sr.half().float() * 2.0**-26).sum()
+    assert not torch.autograd.grad(loss, sr, retain_graph=True)[0].any()
+    assert torch.equal(gradient_of(loss, sr), torch.full_like(sr, 2.0**-26))
