@@ -28,6 +28,7 @@ from ccsr.config import (
     SamplingConfig,
     parse_seeds,
 )
+from ccsr.errors import reason_of
 from ccsr.evaluation import tradeoff
 from ccsr.evaluation.heatmap import GREY_LEVELS
 from ccsr.evaluation.metrics import check_measurable, make_scorer, measure
@@ -106,9 +107,19 @@ def _succeeds(item: Item, work: Callable[[Item], None]) -> bool:
             work(item)
     except Exception as error:
         logger.debug("%s failed", item.source, exc_info=True)
-        print(f"error: {error or type(error).__name__}", file=sys.stderr)
+        print(f"error: {_failure(item, error)}", file=sys.stderr)
         return False
     return True
+
+
+def _failure(item: Item, error: Exception) -> str:
+    """What is said of an item that failed: a refusal names its reason and the remedy itself."""
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    return (
+        f"{item.source}: {reason_of(error)}. This is a fault of the program: please report it, "
+        "with what `python -m ccsr doctor` prints"
+    )
 
 
 def _upscale(item: Item, engine: Engine, options: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from ccsr.errors import reason_of
 from ccsr.inference.hub import MODEL_INDEX, json_object
 from ccsr.whole_file import write_whole
 from training.export import ORIGIN_OF_MODEL
@@ -56,10 +57,9 @@ def push_to_hub(
         api.create_repo(repository, private=private, exist_ok=True)
         commit = api.upload_folder(repo_id=repository, folder_path=model)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise ValueError(
-            f"{repository} could not be written to ({reason}); log in with `hf auth login` or set "
-            "HF_TOKEN, and check the name"
+            f"{repository} could not be written to ({reason_of(error)}); log in with "
+            "`hf auth login` or set HF_TOKEN, and check the name"
         ) from error
     return str(commit)
 

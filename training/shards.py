@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from ccsr.degradation.folder import SUFFIXES
+from ccsr.errors import raised_here
 from training.picture_file import PictureFile
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,9 @@ def _read(path: Path, size: int, changed: int) -> Shard:
                     pictures[last] = picture
             file.seek(tar.offset)
             whole = not file.read(_BLOCK).strip(b"\0")
-    except Exception:  # tarfile raises what it will on damaged files
+    except Exception as error:  # tarfile raises what it will on damaged files
+        if raised_here(error) and not isinstance(error, OSError):
+            raise
         logger.debug("%s is damaged", path, exc_info=True)
         whole = False
     if not whole:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from ccsr.errors import reason_of
+
 COMPONENTS = {
     "unet": "diffusion_pytorch_model",
     "controlnet": "diffusion_pytorch_model",
@@ -127,9 +129,8 @@ def _opened(path: Path) -> dict[str, Stored]:
     except CheckpointError:
         raise
     except (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint ({reason}); it may be incomplete"
+            f"{path} cannot be read as a checkpoint ({reason_of(error)}); it may be incomplete"
         ) from error
 
 

@@ -8,6 +8,8 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile, ImageOps
 
+from ccsr.errors import raised_here
+
 logger = logging.getLogger(__name__)
 
 FIRST_FRAME = "only the first of its frames is used"
@@ -42,7 +44,9 @@ def upright(image: Image.Image) -> Image.Image:
     image.load()
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # Pillow raises what it will; the picture is not lost for its Exif
+    except Exception as error:  # Pillow raises what it will; the picture is not lost for its Exif
+        if isinstance(error, MemoryError) or raised_here(error):
+            raise
         logger.debug("the orientation cannot be read", exc_info=True)
         return image
 

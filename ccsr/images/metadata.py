@@ -11,6 +11,8 @@ from typing import Any
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
+from ccsr.errors import raised_here
+
 logger = logging.getLogger(__name__)
 
 IMAGE_TAGS = (Base.ImageDescription, Base.Make, Base.Model, Base.DateTime, Base.Artist,
@@ -44,7 +46,9 @@ def read_metadata(image: Image.Image) -> Metadata | None:
     """The metadata of an opened file; None if it holds none that is kept, or is damaged."""
     try:
         found = Metadata(_kept_exif(image), _dpi(image))
-    except Exception:  # whatever Pillow raises on damaged entries: the picture is not lost for them
+    except Exception as error:  # whatever Pillow raises on damaged entries: the picture is not lost
+        if raised_here(error):
+            raise
         logger.debug("the metadata cannot be read", exc_info=True)
         return None
     return found if found.exif or found.dpi else None
@@ -70,7 +74,10 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
     found = image.info.get("dpi")
     if found is None:
         return None
-    across, down = map(float, found)
+    try:
+        across, down = map(float, found)
+    except (TypeError, ValueError, ArithmeticError):  # anything in a damaged file
+        return None
     # What is written where nobody has said anything.
     unsaid = (across, down) == (72, 72)
     usable = 1 <= across <= MAX_DPI and 1 <= down <= MAX_DPI

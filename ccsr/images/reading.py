@@ -2,7 +2,6 @@
 
 import logging
 import re
-import traceback
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -14,6 +13,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.ExifTags import IFD, Base
 from PIL.TiffImagePlugin import TiffImageFile
 
+from ccsr.errors import raised_here
 from ccsr.images.deep import Deep, read_deep
 from ccsr.images.formats import (
     CHANNELS_LEFT_OUT,
@@ -37,7 +37,6 @@ from ccsr.images.tiff import is_tiff, read_deep_tiff, tiff_size
 
 logger = logging.getLogger(__name__)
 
-PACKAGE = Path(__file__).resolve().parents[1]
 MAX_SCANS = 500
 """Of a JPEG; progressive ones have about ten, and each takes the time of a whole decoding."""
 EXTRA_SAMPLES = 338
@@ -156,15 +155,6 @@ def _opened(source: str | Path | BinaryIO) -> Generator[tuple[str, BinaryIO]]:
         ) from error
 
 
-def raised_here(error: BaseException) -> bool:
-    """Whether the last line of Python that ran is one of this package: a fault of its own.
-
-    What decoders written in C are known to raise there is turned into a PictureError on the spot.
-    """
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and Path(frames[-1].filename).is_relative_to(PACKAGE)
-
-
 def _check_file(path: Path) -> None:
     try:
         exists, is_file = path.exists(), path.is_file()
@@ -183,7 +173,9 @@ def _metadata(file: BinaryIO) -> Metadata | None:
     try:
         with open_picture(file) as image:
             return read_metadata(image)
-    except Exception:  # as above
+    except Exception as error:  # as above
+        if raised_here(error):
+            raise
         logger.debug("the metadata cannot be read", exc_info=True)
         return None
 
@@ -205,7 +197,9 @@ def _frame_notes(file: BinaryIO, image: ImageFile.ImageFile) -> Notes:
     try:
         with open_picture(file) as again:
             again.seek(1)
-    except Exception:  # as above; a damaged second frame is none
+    except Exception as error:  # as above; a damaged second frame is none
+        if raised_here(error):
+            raise
         logger.debug("there is no second frame", exc_info=True)
         return ()
     return (FIRST_FRAME,)

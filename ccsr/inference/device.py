@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from diffusers.utils import is_xformers_available
 
+from ccsr.errors import reason_of
+
 
 class NotFiniteError(ValueError):
     """The networks gave a value that is not finite."""
@@ -31,8 +33,9 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"device {name!r} cannot be used ({reason}); try auto or cpu") from error
+        raise ValueError(
+            f"device {name!r} cannot be used ({reason_of(error)}); try auto or cpu"
+        ) from error
     return device
 
 

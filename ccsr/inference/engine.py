@@ -10,6 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from ccsr.config import COMPACT, LoadingConfig, SamplingConfig, TilingConfig, Variant
+from ccsr.errors import reason_of
 from ccsr.images.picture import Picture
 from ccsr.inference.device import can_use_xformers, choose_device, choose_dtype
 from ccsr.inference.estimate_cache import EstimateCache, PictureEstimates
@@ -131,9 +132,8 @@ class ModelEngine:
                 raise OutOfMemoryError(
                     f"there is not enough memory to load {self.folder}; close other programs"
                 ) from error
-            reason = str(error).strip().partition("\n")[0]
             raise ModelNotFound(
-                f"variant {variant!r} cannot be loaded from {self.folder} ({reason}); "
+                f"variant {variant!r} cannot be loaded from {self.folder} ({reason_of(error)}); "
                 "get its files again"
             ) from error
         self._components |= {places[n]: part for n, part in pipeline.components.items()}

@@ -26,6 +26,7 @@ from huggingface_hub.errors import (
 )
 
 from ccsr.config import COMPACT, VARIANTS, Variant
+from ccsr.errors import reason_of
 from ccsr.whole_file import write_whole
 
 COMPACT_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "compact"
@@ -243,8 +244,7 @@ def _hub_message(error: Exception, model: str, repository: str, revision: str) -
             f"{model!r} is no folder here, and the Hugging Face hub cannot be reached, nor was the "
             "model fetched before; connect to the internet once, or give a model folder"
         )
-    reason = str(error).strip().partition("\n")[0]
-    return f"{model!r} could not be fetched from the hub ({reason}); try again"
+    return f"{model!r} could not be fetched from the hub ({reason_of(error)}); try again"
 
 
 def _refuse_other_layout(folder: Path) -> None:

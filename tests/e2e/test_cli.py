@@ -113,6 +113,17 @@ def test_a_bad_picture_does_not_stop_the_others(
     assert "bad.png is damaged or incomplete" in capsys.readouterr().err
 
 
+def test_a_fault_of_the_program_is_told_from_a_refusal(
+    model: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.delattr("ccsr.commands.digest")
+    assert run("upscale", small, *fast(model, tmp_path / "out")) == 2
+    told = capsys.readouterr().err
+    assert f"error: {small}: NameError: name 'digest' is not defined. This is a fault" in told
+    assert "Traceback" not in told
+
+
 def test_seeds_writes_pictures_and_a_report(model: str, small: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     reference = tmp_path / "hr.png"

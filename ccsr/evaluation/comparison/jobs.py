@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ccsr.errors import reason_of
 from ccsr.evaluation.comparison.illustration import Illustration, make_folder, slug
 from ccsr.evaluation.comparison.manifest import Manifest, Progress, Row
 from ccsr.evaluation.comparison.methods import Family, Method, OurMethod
@@ -155,7 +156,7 @@ class PictureJobs:
                     # Networks of others may raise anything; one picture never ends the work.
                     logger.debug("%s failed", method.name, exc_info=True)
                     self.failed.add(method.name)
-                    yield Failure(*self._key, method.name, _reason(error))
+                    yield Failure(*self._key, method.name, reason_of(error))
                     continue
                 yield JobDone(*self._key, method.name, seed)
 
@@ -172,7 +173,7 @@ class PictureJobs:
                 points.append({"timestep": timestep, **scores})
         except Exception as error:
             logger.debug("the trajectory failed", exc_info=True)
-            yield Failure(*self._key, f"trajectory of {method.name}", _reason(error))
+            yield Failure(*self._key, f"trajectory of {method.name}", reason_of(error))
             return
         self.write("trajectory", method=method.name, seed=seed, points=points)
 
@@ -257,8 +258,3 @@ class MethodJobs:
 def as_8_bit(rgb: np.ndarray) -> np.ndarray:
     """Rgb [H,W,3] in [0,1] as it is read back from an 8-bit PNG, float32."""
     return to_uint8(rgb).astype(np.float32) / 255
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip().partition("\n")[0]
-    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"

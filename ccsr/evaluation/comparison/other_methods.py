@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from ccsr.errors import reason_of
 from ccsr.evaluation.comparison.methods import Method
 from ccsr.evaluation.comparison.test_set import Sample
 from ccsr.evaluation.perceptual import file_of_package
@@ -135,7 +136,9 @@ def spandrel_network(
         network = spandrel.ModelLoader(device=device).load_from_state_dict(state)
     except Exception as error:
         # Whatever the readers of foreign files raise.
-        raise ValueError(f"{file} holds no network that spandrel knows ({error})") from error
+        raise ValueError(
+            f"{file} holds no network that spandrel knows ({reason_of(error)})"
+        ) from error
     if not isinstance(network, spandrel.ImageModelDescriptor) or network.scale != scale:
         found = getattr(network, "scale", "another kind of network")
         raise ValueError(f"{file} enlarges by {found}, and the scale is {scale}; leave it out")
@@ -197,8 +200,7 @@ def diffusers_pipeline(
     try:
         pipeline = DiffusionPipeline.from_pretrained(model, use_safetensors=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{name} cannot be loaded from {model} ({reason})") from error
+        raise ValueError(f"{name} cannot be loaded from {model} ({reason_of(error)})") from error
     if "image" not in inspect.signature(pipeline.__call__).parameters:
         raise ValueError(f"{model} is a {type(pipeline).__name__}, which takes no picture")
     pipeline.set_progress_bar_config(disable=True)

@@ -443,9 +443,27 @@ class TestRefusals:
         assert refused > 0
 
 
-def test_a_fault_of_the_program_is_not_called_damage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("ccsr.images.reading.to_srgb")
+@pytest.mark.parametrize(
+    "name", ["reading.to_srgb", "metadata.IMAGE_TAGS", "formats.ImageOps", "reading.FIRST_FRAME"]
+)
+def test_a_fault_of_the_program_is_not_called_damage(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    frames = [Image.fromarray(smooth()), Image.fromarray(smooth()[::-1].copy())]
+    content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    monkeypatch.delattr(f"ccsr.images.{name}")
     with pytest.raises(NameError):
+        load_picture(io.BytesIO(content))
+
+
+def test_a_picture_does_not_lie_on_its_side_because_memory_is_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def turn(image: Image.Image) -> Image.Image:
+        raise MemoryError
+
+    monkeypatch.setattr("ccsr.images.formats.ImageOps.exif_transpose", turn)
+    with pytest.raises(MemoryError):
         load_picture(io.BytesIO(encoded(Image.fromarray(smooth()), "PNG")))
 
 

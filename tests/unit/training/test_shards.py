@@ -147,6 +147,15 @@ def test_what_is_no_shard_beside_others_is_named(folder: Path) -> None:
         Pictures([Source(folder.parent / "broken.tar")])
 
 
+def test_a_fault_of_the_program_is_not_called_damage(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = packed(folder)
+    monkeypatch.delattr("training.shards.SUFFIXES")
+    with pytest.raises(NameError):
+        Source(shard).pictures()
+
+
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
 @pytest.mark.parametrize("name", ["shard.tar", "shard.tar.{}"])
 def test_compressed_shards_are_refused(tmp_path: Path, kind: str, name: str) -> None:

@@ -1,0 +1,25 @@
+"""Errors that libraries raise: whether they did, and what of them a message cites."""
+
+import traceback
+
+PACKAGES = ("ccsr", "training")
+"""Those of this program."""
+
+
+def raised_here(error: BaseException) -> bool:
+    """Whether the last line of Python that ran is one of this program: a fault of its own.
+
+    Libraries written in C raise in the line that calls them: what they are known to raise has to be
+    turned into another error there.
+    """
+    frames = list(traceback.walk_tb(error.__traceback__))
+    module = str(frames[-1][0].f_globals.get("__name__")) if frames else ""
+    return module.partition(".")[0] in PACKAGES
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what an error says, and its type where that is hardly a sentence."""
+    line = str(error).strip().partition("\n")[0]
+    if line and isinstance(error, ValueError | OSError | RuntimeError | AssertionError):
+        return line
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
