@@ -47,6 +47,8 @@ class FakeEngine:
     loop_start: LoopStart = "paper"
     evaluations: int = 0
     """Network evaluations done so far, over all runs."""
+    previewed: bool = False
+    """Whether previews were asked for."""
     threads: set[str] = field(default_factory=set)
     """Names of those they were done in."""
     begun: threading.Event = field(default_factory=threading.Event)
@@ -99,6 +101,7 @@ class FakeEngine:
     ) -> Progress:
         self.begun.set()
         self.threads.add(threading.current_thread().name)
+        self.previewed |= preview
         self.released.wait(self.delay)
         self.evaluations += 1
         if self.failure is not None:

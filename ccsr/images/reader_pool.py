@@ -21,6 +21,9 @@ from pathlib import Path
 from queue import Empty, LifoQueue
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from ccsr.images.picture import MAX_INPUT_PIXELS, Picture, PictureError, Size
 from ccsr.images.reading import is_picture_file, load_picture, read_texts
 from ccsr.option import shortened
@@ -39,6 +42,8 @@ MAX_BYTES = 1280 * 1024**2
 MAX_WAIT = 30
 """Seconds on the clock, of one reading and of the wait for a free process."""
 NUM_PROCESSES = 2
+THUMBNAIL_SIZE = 320, 192
+"""Most pixels across and down of a thumbnail: those of a card at two pixels to one of CSS."""
 
 
 class Fault(Exception):
@@ -76,11 +81,20 @@ def _texts(path: str, _: int) -> dict[str, str]:
     return read_texts(path)
 
 
+def _thumbnail(path: str, max_pixels: int) -> np.ndarray:
+    picture = load_picture(path, max_pixels=max_pixels)
+    # Not by `images.tensors`: torch would take most of the memory of this process.
+    image = Image.fromarray(np.round(255 * picture.visible_rgb).astype(np.uint8))
+    image.thumbnail(THUMBNAIL_SIZE)
+    return np.asarray(image)
+
+
 READINGS: dict[str, Callable[[str, int], Any]] = {
     "facts": _facts,
     "picture": _picture,
     "texts": _texts,
     "is_picture": _is_picture,
+    "thumbnail": _thumbnail,
 }
 
 
@@ -135,6 +149,14 @@ class ReaderPool:
             return self._read("is_picture", path, 0)
         except PictureError:
             return True
+
+    def thumbnail(self, path: str | Path, max_pixels: int = MAX_INPUT_PIXELS) -> np.ndarray:
+        """A picture shrunk to fit into `THUMBNAIL_SIZE`, [H,W,3] uint8 without transparency.
+
+        Raises:
+            PictureError: As `picture`.
+        """
+        return self._read("thumbnail", path, max_pixels)
 
     def close(self) -> None:
         """End all processes that are free; they are started again if they are needed."""

@@ -10,6 +10,7 @@ were sent to this server, and no others.
 """
 
 import math
+import stat
 from pathlib import Path
 
 import gradio as gr
@@ -24,18 +25,27 @@ NOT_SENT = "That is no file that was sent to this page; upload the file itself"
 def uploaded(path: str | None) -> str | None:
     """The path of a file in the folder of uploads, links followed; None for none.
 
+    It may have been removed since: whoever reads it says so.
+
     Raises:
         gr.Error: If it is anywhere else.
     """
     if not path:
         return None
     try:
-        inside = is_in_or_equal(path, get_upload_folder()) and Path(path).is_file()
+        inside = is_in_or_equal(path, get_upload_folder()) and _may_be_file(path)
     except (OSError, ValueError):  # a name that no file can have
         inside = False
     if not inside:
         raise gr.Error(NOT_SENT, print_exception=False)
     return path
+
+
+def _may_be_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(Path(path).stat().st_mode)
+    except FileNotFoundError:
+        return True
 
 
 class WithoutDownloads(Block):

@@ -20,7 +20,8 @@ import numpy as np
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from ccsr.images.picture import Picture, Size
+from ccsr.images.picture import Picture, PictureError, Size
+from ccsr.images.reader_pool import READERS
 from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
 from ccsr.images.writing import save_png
 from ccsr.whole_file import whole_file, write_whole
@@ -160,6 +161,18 @@ def write_preview(path: Path, rgb: np.ndarray) -> Path:
     levels = rgb if rgb.dtype == np.uint8 else to_uint8(rgb)
     with whole_file(path, overwrite=True) as file:
         Image.fromarray(levels).save(file, "PNG", compress_level=1)
+    return path
+
+
+def write_thumbnail(source: str, max_pixels: int) -> Path | None:
+    """Write a small JPEG of a picture in a folder of its own; None if it cannot be read."""
+    try:
+        levels = READERS.thumbnail(source, max_pixels)
+    except PictureError:
+        return None
+    path = new_folder() / "thumbnail.jpg"
+    with whole_file(path) as file:
+        Image.fromarray(levels).save(file, "JPEG", quality=85)
     return path
 
 

@@ -6,6 +6,7 @@ keeps files; a result holds its settings.
 
 import filecmp
 import functools
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -76,11 +77,12 @@ def opened(info: ModelInfo, found: Any) -> tuple[Any, ...]:  # noqa: ANN401
 
 
 def _file(path: Any) -> str | None:  # noqa: ANN401
-    """The path of a file that was sent here or made here; None for any other."""
+    """The path of a file that was sent here or made here and is there; None for any other."""
     try:
-        return uploaded(path) if isinstance(path, str) else None
+        found = uploaded(path) if isinstance(path, str) else None
     except gr.Error:
         return None
+    return found if found and Path(found).is_file() else None
 
 
 def _example(path: str) -> Example | None:

@@ -38,7 +38,7 @@ def wire_longest_side(
     box.submit(
         _chosen,
         [picture, box, scale, settled],
-        [scale, settled],
+        [box, scale, settled],
         concurrency_limit=None,
         **PRIVATE,
     )
@@ -52,12 +52,19 @@ def longest_side(path: str | None, scale: float) -> int | None:
 
 def scale_for(path: str | None, side: float) -> float | None:
     """The scale, as far as it is allowed, of a result with this longest side; None if unknown."""
-    longest, about = _longest(path), option(SamplingConfig, "scale")
+    longest = _longest(path)
     if longest is None or math.isnan(side):
         return None
+    lowest, highest = _scales()
+    return round(min(max(side / longest, lowest), highest), 6)
+
+
+def _scales() -> tuple[float, float]:
+    """The lowest and the highest scale."""
+    about = option(SamplingConfig, "scale")
     assert about.minimum is not None
     assert about.maximum is not None
-    return round(min(max(side / longest, about.minimum), about.maximum), 6)
+    return about.minimum, about.maximum
 
 
 def _longest(path: str | None) -> int | None:
@@ -67,10 +74,20 @@ def _longest(path: str | None) -> int | None:
         return None
 
 
-def _chosen(path: str | None, side: float, scale: float, count: int) -> tuple[float | None, int]:
-    """The scale, and the count of values received at once."""
+def _chosen(
+    path: str | None, side: float, scale: float, count: int
+) -> tuple[float | None, float | None, int]:
+    """The longest side, the scale, and the count of values received at once."""
     wanted = scale_for(path, side)
-    if wanted is None or longest_side(path, scale) == round(side):
+    if wanted is None:
         # Values, never gr.skip(): see `ui.browser_storage`.
-        return blank(scale), count
-    return wanted, count + 1
+        return blank(side), blank(scale), count
+    made = longest_side(path, wanted)
+    if made != side:
+        lowest, highest = (longest_side(path, limit) for limit in _scales())
+        gr.Warning(
+            f"The longest side must be a whole number from {lowest} to {highest} for this picture, "
+            f"got {side:g}: it is {made} now"
+        )
+    is_new = longest_side(path, scale) != made
+    return made, wanted if is_new else blank(scale), count + is_new

@@ -10,8 +10,6 @@ from ccsr.ui.run_controller import RunController
 from ccsr.ui.tabs.upscale import TAB_RUN, Query, Upscaled
 
 ARCHIVE = "ccsr_results.zip"
-BROWSABLE = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".avif"}
-"""Suffixes of the files that every browser can draw."""
 
 
 class ItemState(enum.Enum):
@@ -33,14 +31,8 @@ class Item:
     text: str = ""
     """HTML: its progress, or why it failed."""
     upscaled: Upscaled | None = None
-
-    @property
-    def picture(self) -> Path | None:
-        """What a browser can draw of it, the smaller file of two."""
-        path = Path(self.source)
-        if path.suffix.lower() in BROWSABLE:
-            return path
-        return None if self.upscaled is None else self.upscaled.result
+    thumbnail: Path | None = None
+    """Of its file, once it is made."""
 
     def is_of(self, query: Query) -> bool:
         """Whether it is done with these settings and this seed."""
@@ -69,6 +61,14 @@ class Batch:
         self.items += [Item(source) for source in sources[:room]]
         return max(len(sources) - room, 0)
 
+    def draw(self, source: str, thumbnail: Path | None) -> None:
+        """Give a picture its thumbnail, unless it has been removed or has one."""
+        for number, item in enumerate(self.items):
+            if item.source == source and item.thumbnail is None:
+                self.items[number] = replace(item, thumbnail=thumbnail)
+                return
+        remove_folder(thumbnail and thumbnail.parent)
+
     def following(self, query: Query, tried: set[int]) -> int | None:
         """The next picture that is not done with these settings, and was not tried yet."""
         numbers = (n for n, item in enumerate(self.items) if not item.is_of(query))
@@ -83,7 +83,7 @@ class Batch:
         item = self.items[number]
         if item.upscaled is not None and item.upscaled is not upscaled:
             TAB_RUN.release(item.upscaled, None)
-        self.items[number] = Item(item.source, ItemState.DONE, upscaled=upscaled)
+        self.items[number] = replace(item, state=ItemState.DONE, text="", upscaled=upscaled)
 
     @property
     def results(self) -> list[Upscaled]:
@@ -93,9 +93,9 @@ class Batch:
     def keep(self) -> None:
         """Note that all files are in use: they are removed the later."""
         for item in self.items:
-            use(Path(item.source))
-            if item.upscaled is not None:
-                use(item.upscaled.result)
+            made = (item.upscaled.result,) if item.upscaled else ()
+            for file in (Path(item.source), *filter(None, [item.thumbnail]), *made):
+                use(file)
 
     def pack(self) -> None:
         """Write the ZIP of all results, and a table of what they were made of."""
@@ -112,6 +112,8 @@ class Batch:
         """Forget all pictures, and remove their results."""
         for made in self.results:
             TAB_RUN.release(made, None)
+        for item in self.items:
+            remove_folder(item.thumbnail and item.thumbnail.parent)
         self._remove_archive()
         self.items.clear()
 

@@ -15,7 +15,8 @@ from ccsr.ui import snippets
 from ccsr.ui.components import PictureFiles
 from ccsr.ui.compute_thread import WATCH_SECONDS
 from ccsr.ui.event_options import IN_ORDER, LIGHT, PRIVATE
-from ccsr.ui.files import new_folder
+from ccsr.ui.files import new_folder, write_thumbnail
+from ccsr.ui.fitting import MAX_READ_PIXELS
 from ccsr.ui.inputs import Settings, errors_shown, refusals_told
 from ccsr.ui.limits import Limits
 from ccsr.ui.model_queue import SUPERSEDED
@@ -25,7 +26,7 @@ from ccsr.ui.run_events import RunHandlers, archive_button, archive_update, butt
 from ccsr.ui.shown_run import BuiltTab
 from ccsr.ui.tab_run import Inputs, check_run, cost_of_run
 from ccsr.ui.tabs.batch import Batch, Item, ItemState
-from ccsr.ui.tabs.upscale import TAB_RUN, Upscaled
+from ccsr.ui.tabs.upscale import TAB_RUN, UNSEEN_RUN, Upscaled
 
 HELP = (
     "They are upscaled one after another with the settings and the seed of this page; others get "
@@ -65,10 +66,8 @@ class Cards(gr.HTML):
 
 
 def _card(item: Item) -> dict[str, Any]:
-    path = Path(item.source)
-    # What failed is no picture, as a rule, and a browser would draw the mark of a broken one.
-    has_picture = item.picture is not None and item.state is not ItemState.FAILED
-    file = FileData(path=str(item.picture)).model_dump() if has_picture else None
+    path, thumbnail = Path(item.source), item.thumbnail
+    file = None if thumbnail is None else FileData(path=str(thumbnail)).model_dump()
     return {
         "name": path.name,
         "suffix": path.suffix.lstrip(".").upper() or "?",
@@ -132,11 +131,12 @@ def wire_several(
         settings: What all pictures are upscaled with, with the seed of the tab.
         about: What is said of an example.
     """
-    handlers = _Handlers(inputs, RunHandlers(inputs, TAB_RUN, None, 0))
+    handlers = _Handlers(inputs, RunHandlers(inputs, UNSEEN_RUN, None, 0))
     batch, results = several.batch, upscale.run.results
-    several.files.upload(
+    added = several.files.upload(
         handlers.add, [batch, several.files], [several.files, *several.outputs], **IN_ORDER
     )
+    added.then(handlers.draw, batch, several.cards, concurrency_limit=None, **PRIVATE)
     several.start.click(
         handlers.run,
         [batch, upscale.values["seed"], *settings.values()],
@@ -171,6 +171,16 @@ class _Handlers:
             pictures = snippets.counted(left_out, "picture")
             gr.Warning(f"{pictures} left out: this page takes {most} at once")
         return None, *_shown(batch)
+
+    async def draw(self, request: gr.Request, batch: Batch) -> AsyncGenerator[list[Item]]:
+        """Make thumbnails: whole uploads would be megabytes, and a browser cannot draw them all."""
+        owner = self.inputs.queue.owner(request)
+        for source in [item.source for item in batch.items if item.thumbnail is None]:
+            if owner.has_left():
+                break
+            thumbnail = await asyncio.to_thread(write_thumbnail, source, MAX_READ_PIXELS)
+            batch.draw(source, thumbnail)
+            yield list(batch.items)
 
     @refusals_told
     async def run(

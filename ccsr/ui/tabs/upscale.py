@@ -331,8 +331,10 @@ def read_query(values: Sequence[Any]) -> Query:
     return read_config(rest), read_whole(SEED, seed)
 
 
-def upscale(job: Job[Query, Upscaled]) -> Iterator[Preview | Progress | Upscaled]:
-    """Upscale a picture: progress with previews, and at last the result."""
+def upscale(
+    job: Job[Query, Upscaled], *, preview: bool = True
+) -> Iterator[Preview | Progress | Upscaled]:
+    """Upscale a picture: progress, with previews if they are seen, and at last the result."""
     (config, seed), before = job.query, job.before
     folder = new_folder()
     # The enlargement is the same at every setting of one scale.
@@ -342,7 +344,7 @@ def upscale(job: Job[Query, Upscaled]) -> Iterator[Preview | Progress | Upscaled
         bicubic = write_bicubic(folder, job.source.picture, target_size(job.source.picture, config))
     yield Preview(Views((View(BICUBIC, bicubic),)))
     evaluations = 0
-    with closed_at_end(job.source.session.run(config, seed, preview=True)) as events:
+    with closed_at_end(job.source.session.run(config, seed, preview=preview)) as events:
         for event in events:
             if isinstance(event, Progress):
                 evaluations += 1
@@ -496,6 +498,9 @@ TAB_RUN = TabRun(
     release=_release,
 )
 
+UNSEEN_RUN = dataclasses.replace(TAB_RUN, work=functools.partial(upscale, preview=False))
+"""The same where nobody sees previews."""
+
 
 def _add_endpoint(inputs: Inputs, seed: gr.Number, settings: Settings) -> None:
     """Offer the run to programs as /upscale."""
@@ -513,7 +518,7 @@ def _add_endpoint(inputs: Inputs, seed: gr.Number, settings: Settings) -> None:
         seed, settings, model and notes. An error is a message of what was expected and what came.
         """
         query = read_named(values), read_whole(SEED, seed)
-        for event in upscale(new_job(inputs, TAB_RUN, query, picture)):
+        for event in upscale(new_job(inputs, TAB_RUN, query, picture), preview=False):
             if isinstance(event, Upscaled):
                 yield str(event.result), event.details
             elif isinstance(event, Progress):

@@ -74,7 +74,9 @@ def test_longest_side_is_the_scale_said_in_another_way(ui: CCSRPage, picture_fil
     expect(ui.about).to_contain_text("result 150x100")
     ui.choose_number("Scale", "3")
     expect(box).to_have_value("180")
-    box.fill("9999")
-    box.press("Enter")
-    expect(ui.number("Scale")).to_have_value("8")
-    expect(box).to_have_value("480")
+    for wanted, made, scale in (("9999", "480", "8"), ("0", "60", "1"), ("-5", "60", "1")):
+        box.fill(wanted)
+        box.press("Enter")
+        expect(ui.number("Scale")).to_have_value(scale)
+        expect(box).to_have_value(made)
+        ui.expect_refusal(f"from 60 to 480 for this picture, got {wanted}: it is {made} now")

@@ -69,6 +69,21 @@ def test_several_pictures_are_upscaled_and_one_that_fails_ends_nothing(
     assert engine.evaluations == made
 
 
+def test_cards_have_small_pictures_that_the_server_made(ui: CCSRPage, tmp_path: Path) -> None:
+    """Of everything that can be read, whatever a browser can draw; and none of anything else."""
+    sizes = {"wide.tif": (1800, 400), "tall.jpg": (300, 900), "cut.png": (64, 48)}
+    paths = [tmp_path / name for name in sizes]
+    for path, size in zip(paths, sizes.values(), strict=True):
+        Image.effect_noise(size, 90).convert("RGB").save(path)
+    paths[2].write_bytes(paths[2].read_bytes()[:200])
+    open_several(ui, paths)
+    images = ui.page.locator("#several-cards img")
+    expect(images).to_have_count(2)
+    expect_size(images.nth(0), 320, 71)
+    expect_size(images.nth(1), 64, 192)
+    expect(ui.page.locator("#several-cards .blank")).to_have_text("PNG")
+
+
 def test_settings_that_cannot_be_used_are_refused(
     ui: CCSRPage, engine: FakeEngine, files: list[Path]
 ) -> None:
@@ -80,6 +95,7 @@ def test_settings_that_cannot_be_used_are_refused(
     ui.set_number("t_min", "0.5")
     start.click()
     expect(ui.page.locator("#several-status")).to_have_text("1 of 1 picture done")
+    assert not engine.previewed
 
 
 def test_stop_ends_the_rest_and_keeps_what_is_done(

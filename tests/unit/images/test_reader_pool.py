@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import GifImagePlugin, Image, TiffImagePlugin
 
-from ccsr.images.picture import PictureError
-from ccsr.images.reader_pool import ReaderPool, facts_of
+from ccsr.images.picture import Picture, PictureError
+from ccsr.images.reader_pool import THUMBNAIL_SIZE, ReaderPool, facts_of
 from ccsr.images.reading import load_picture
 from ccsr.images.writing import save_png
 
@@ -147,3 +147,18 @@ def test_frames_are_not_counted(
     frames[0].save(path, save_all=True, append_images=frames[1:])
     monkeypatch.setattr(kind, "n_frames", property(lambda _: pytest.fail("all frames were read")))
     assert load_picture(path).notes == ("only the first of its frames is used",)
+
+
+def test_a_thumbnail_is_the_picture_shrunk(
+    pool: ReaderPool, tmp_path: Path, photograph: np.ndarray
+) -> None:
+    path = tmp_path / "photo.png"
+    save_png(path, Picture(np.repeat(photograph, 4, axis=1)))
+    small = pool.thumbnail(path)
+    width, height = THUMBNAIL_SIZE
+    assert small.dtype == np.uint8
+    assert small.shape[1] == width
+    assert small.shape[0] <= height
+    assert np.abs(small.mean((0, 1)) - 255 * photograph.mean((0, 1))).max() < 2
+    with pytest.raises(PictureError, match="pixels"):
+        pool.thumbnail(path, max_pixels=100)

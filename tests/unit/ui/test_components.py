@@ -15,6 +15,7 @@ from ccsr.ui.components import (
     PictureFiles,
     SettingsFile,
 )
+from ccsr.ui.inputs import read_facts
 from ccsr.ui.page import build_page
 from tests.fakes import FakeEngine, run_coroutine
 
@@ -67,7 +68,6 @@ def test_a_picture_arrives_as_the_file_that_was_sent(
         "{outside}/secret.png",
         "{uploads}/../secret.png",
         "{uploads}/link.png",
-        "{uploads}/absent.png",
         "{uploads}",
         "secret.png",
         "http://127.0.0.1/secret.png",
@@ -89,6 +89,16 @@ def test_no_other_file_is_taken(
     named = path.format(outside=uploads.parent, uploads=uploads)
     with pytest.raises(gr.Error, match="no file that was sent to this page"):
         kind().preprocess(data(path=named))
+
+
+@pytest.mark.parametrize(("kind", "data"), [(PictureFile, ImageData), (SettingsFile, FileData)])
+def test_a_file_that_has_gone_is_left_to_be_told_of(
+    kind: type[Any], data: type[Any], uploads: Path
+) -> None:
+    gone = str(uploads / "gone.png")
+    assert kind().preprocess(data(path=gone)) == gone
+    with pytest.raises(ValueError, match=r"gone\.png is no longer there; upload it again"):
+        read_facts(gone)
 
 
 def test_several_pictures_arrive_as_the_files_that_were_sent(uploads: Path) -> None:
