@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 # Run as a script, Python finds only what lies beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ccsr.config import Chain, SamplingConfig
+from ccsr.config import Chain
 from ccsr.evaluation.calibration import (
     Calibration,
     binned,
@@ -35,7 +35,6 @@ from ccsr.inference.events import Restored
 
 FOLDER = Path(__file__).resolve().parent / "compact"
 CHAINS: tuple[Chain, ...] = ("bicubic", "real-esrgan")
-CONFIG = SamplingConfig()
 
 
 def main() -> None:
@@ -56,7 +55,7 @@ def main() -> None:
     disagreement, error = pooled(found)
     calibration = Calibration(
         weights=weights_digest(FOLDER),
-        config=CONFIG.model_dump(),
+        config=engine.info.defaults.model_dump(),
         rests_on=f"{options.source}, each reduced bicubically and by the degradations of "
         f"Real-ESRGAN, with {options.seeds} seeds",
         num_pictures=len(found),
@@ -73,10 +72,11 @@ def runs(
     engine: ModelEngine, folder: Path, limit: int | None, seeds: int
 ) -> Iterator[tuple[Pair, StabilityReport]]:
     """Every picture with every degradation, and its results over the seeds."""
+    config = engine.info.defaults
     for chain in CHAINS:
-        for sample in Dataset(folder.name, folder, chain, round(CONFIG.scale), limit).samples():
-            pair, report = sample.load(), StabilityReport(CONFIG)
-            for event in engine.run(pair.lr, CONFIG, range(seeds)):
+        for sample in Dataset(folder.name, folder, chain, round(config.scale), limit).samples():
+            pair, report = sample.load(), StabilityReport(config)
+            for event in engine.run(pair.lr, config, range(seeds)):
                 if isinstance(event, Restored):
                     report.add(event.seed, event.picture.rgb)
             print(f"{folder.name} {sample.name}, {chain}: L-STD {report.pixels.l_std:.4f}")

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from column_titles import column_titles
 
-from ccsr.config import COMPACT, SamplingConfig
+from ccsr.config import COMPACT
 from ccsr.images.picture import Picture, Size, picture_from_array
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
@@ -111,7 +111,7 @@ def panels(engine: ModelEngine, picture: Picture) -> list[np.ndarray]:
     """The centre of a picture by the four columns, [SIDE,SIDE,3] uint8 each."""
     results: list[np.ndarray] = []
     for variant in ("v2", "ccsr"):
-        for event in engine.run(picture, SamplingConfig(variant=variant), (0,)):
+        for event in engine.run(picture, engine.info.defaults.replace(variant=variant), (0,)):
             if isinstance(event, Restored):
                 results.append(to_uint8(event.picture.rgb))
     size = Size(*results[0].shape[:2])

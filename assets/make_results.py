@@ -17,7 +17,7 @@ from PIL import Image
 # Run as a script, Python finds only what lies beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ccsr.config import DEFAULT_SEED, SamplingConfig
+from ccsr.config import DEFAULT_SEED
 from ccsr.evaluation.calibration import weights_digest
 from ccsr.images.picture import Picture
 from ccsr.images.reading import load_picture
@@ -31,7 +31,6 @@ from ccsr.whole_file import whole_file, write_whole
 FOLDER = Path(__file__).resolve().parent
 EXAMPLES = FOLDER / "examples"
 RESULTS = EXAMPLES / "results"
-CONFIG = SamplingConfig()
 QUALITY, PLAIN_QUALITY = 88, 80
 """Of the WEBP of a result, and of an enlargement, which has no detail to lose."""
 
@@ -56,23 +55,24 @@ def main() -> None:
 def write_results(engine: ModelEngine) -> None:
     """Write the result and the enlargement of each example, and what made them."""
     RESULTS.mkdir(exist_ok=True)
+    config = engine.info.defaults
     # The pictures that people bring, as the page lists them; not the references.
     inputs = [p for p in EXAMPLES.iterdir() if p.is_file() and "-reference" not in p.stem]
     pictures = sorted(path for path in inputs if path.suffix in (".png", ".jpg"))
     for path in pictures:
         picture = load_picture(path)
         write_webp(RESULTS / f"{path.stem}.webp", restored(engine, picture), QUALITY)
-        plain = resize(to_tensor(picture.visible_rgb), target_size(picture, CONFIG))
+        plain = resize(to_tensor(picture.visible_rgb), target_size(picture, config))
         write_webp(RESULTS / f"{path.stem}-bicubic.webp", Picture(to_array(plain)), PLAIN_QUALITY)
     made = {"weights": weights_digest(COMPACT_FOLDER), "seed": DEFAULT_SEED} | {
-        "config": CONFIG.model_dump()
+        "config": config.model_dump()
     }
     write_whole(RESULTS / "made.json", json.dumps(made, indent=2) + "\n", overwrite=True)
 
 
 def restored(engine: ModelEngine, picture: Picture) -> Picture:
     """The result of a picture with the default settings."""
-    events = engine.run(picture, CONFIG, [DEFAULT_SEED])
+    events = engine.run(picture, engine.info.defaults, [DEFAULT_SEED])
     return next(event.picture for event in events if isinstance(event, Restored))
 
 

@@ -14,7 +14,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from column_titles import column_titles
 
-from ccsr.config import SamplingConfig
 from ccsr.evaluation.heatmap import GREY_LEVELS, heatmap
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.picture import Size
@@ -44,7 +43,7 @@ def main() -> None:
 
 def panels(engine: ModelEngine, name: str, top: int, left: int) -> list[np.ndarray]:
     """The four looks at a piece of an example, [SIDE,SIDE,3] uint8 each."""
-    picture, config = load_picture(FOLDER / "examples" / name), SamplingConfig()
+    picture, config = load_picture(FOLDER / "examples" / name), engine.info.defaults
     report, first = StabilityReport(config), None
     for event in engine.run(picture, config, SEEDS):
         if isinstance(event, Restored):

@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     engine = load_engine(options.model, LoadingConfig(device=options.device))
     pipeline = engine.pipeline("ccsr")
-    picture, config = noise_picture(options.side), SamplingConfig()
+    picture, config = noise_picture(options.side), pipeline.defaults
     pipeline.upscale(picture, config)  # the first run pays for setting up
 
     runs: list[dict[str, float]] = []
@@ -118,7 +118,7 @@ def print_full_size(dtype: str, side: int) -> None:
     pipeline = random_pipeline(getattr(torch, dtype))
     networks = [pipeline.unet, pipeline.controlnet, pipeline.vae]
     count = sum(weight.numel() for network in networks for weight in network.parameters())
-    picture, config = noise_picture(side), SamplingConfig()
+    picture, config = noise_picture(side), pipeline.defaults
     run = parts_of_a_run(pipeline, picture, config)
     size = count * pipeline.unet.dtype.itemsize
     print(f"full size, cpu {dtype}: {count / 1e6:,.0f} M parameters loaded ({size / 1e9:.1f} GB), "
@@ -165,8 +165,8 @@ def print_large(model: str, side: int) -> None:
     """Print what one run of a square input costs in this process, loading included in memory."""
     keep_freed()
     engine = load_engine(model, LoadingConfig(device="cpu"))
-    picture, config = noise_picture(side), SamplingConfig()
     pipeline = engine.pipeline("ccsr")
+    picture, config = noise_picture(side), pipeline.defaults
     seconds = _seconds(lambda: pipeline.upscale(picture, config))
     size = target_size(picture, config)
     each = seconds / (size.height * size.width / 1e6)

@@ -155,14 +155,21 @@ def add_model(command: argparse.ArgumentParser, default: str) -> None:
     add_fields(command, LoadingConfig)
 
 
-def config_of(config_type: type[C], options: argparse.Namespace) -> C:
-    """The config that the options of its fields make; fields without an option have their default.
+def config_of(config_type: type[C], options: argparse.Namespace, base: C | None = None) -> C:
+    """The config that the options of its fields make.
+
+    Args:
+        config_type: Its class.
+        options: Those of a command.
+        base: Has the fields that are no options, or were not given and have no default in the
+            command; None: the default config.
 
     Raises:
         ValueError: If one is out of its range, or they do not fit together.
     """
     given = vars(options)
-    return config_type(**{n: given[n] for n in field_names(config_type) if n in given})
+    known = {n: given[n] for n in field_names(config_type) if n in given}
+    return config_type(**known) if base is None else base.replace(**known)
 
 
 def add_fields(
@@ -183,9 +190,8 @@ def _add_option(command: argparse.ArgumentParser, about: Option) -> None:
         kind["choices"] = about.choices
     elif about.minimum is not None and about.maximum is not None:
         kind["metavar"] = f"{plain(about.minimum)}..{plain(about.maximum)}"
-    command.add_argument(
-        about.flag, default=about.default, help=_text(about.help, about.default), **kind
-    )
+    kind["default"] = argparse.SUPPRESS if about.has_default_of_model else about.default
+    command.add_argument(about.flag, help=_text(about.help, about.shown_default), **kind)
 
 
 def _text(help: str, default: object) -> str:

@@ -86,6 +86,7 @@ def upscale(options: argparse.Namespace) -> int:
     items = find_items(options.inputs, options.output, recursive=options.recursive)
     check_writable(options.output)
     engine = load_engine(options.model, config_of(LoadingConfig, options), config.variant)
+    config = config_of(SamplingConfig, options, engine.info.defaults)
     settings = settings_text(config, seed, engine.info)
     done = [i for i in items if not options.overwrite and is_done(i, settings)]
     refuse_existing([i.output for i in items if i not in done], options.overwrite)
@@ -93,7 +94,7 @@ def upscale(options: argparse.Namespace) -> int:
     for item in items:
         if item in done:
             print(f"{item.output} is there with these settings", file=sys.stderr)
-        elif not _succeeds(item, lambda item: _upscale(item, engine, options)):
+        elif not _succeeds(item, lambda item: _upscale(item, engine, config, options)):
             failures += 1
             continue
         print(item.output)
@@ -122,9 +123,11 @@ def _failure(item: Item, error: Exception) -> str:
     )
 
 
-def _upscale(item: Item, engine: Engine, options: argparse.Namespace) -> None:
+def _upscale(
+    item: Item, engine: Engine, config: SamplingConfig, options: argparse.Namespace
+) -> None:
     """Write the result of one picture."""
-    config, seed = config_of(SamplingConfig, options), SEED.validate(options.seed)
+    seed: int = options.seed
     picture = READERS.picture(item.source)
     _print_notes(item.source, picture)
     check_cost(cost_of(config, 1, target_size(picture, config), engine.info.loop_start))
@@ -146,6 +149,7 @@ def seeds(options: argparse.Namespace) -> int:
     names = [*(picture_name(seed) for seed in chosen), *REPORT_FILES]
     names += [blended_name(seed) for seed in chosen if blended]
     picture, reference, engine = _opened(options, config, names)
+    config = config_of(SamplingConfig, options, engine.info.defaults)
     size = target_size(picture, config)
     check_cost(cost_of(config, len(chosen), size, engine.info.loop_start))
     report = StabilityReport(config)
@@ -204,6 +208,8 @@ def sweep(options: argparse.Namespace) -> int:
     configs = grid(config, options.t_maxs, options.t_mins)
     names = [*(point_name(c, chosen[0]) for c in configs), *TRADEOFF_FILES, TRADEOFF_PLOT]
     picture, reference, engine = _opened(options, config, names)
+    config = config_of(SamplingConfig, options, engine.info.defaults)
+    configs = grid(config, options.t_maxs, options.t_mins)
     size = target_size(picture, config)
     check_cost(tradeoff.cost_of_sweep(configs, len(chosen), size, engine.info.loop_start))
     scorer = make_scorer(picture, reference)

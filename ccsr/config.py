@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from ccsr.option import Config, Step, option, shown
+from ccsr.option import Config, DefaultOfModel, Step, option, shown
 
 Variant = Literal["ccsr", "v2", "v1"]
 ColorAlignment = Literal["adain-wavelet", "adain", "wavelet", "none"]
@@ -61,14 +61,14 @@ class SamplingConfig(Config):
         "V1: ordinary uniform diffusion, as many network evaluations; "
         "t_max and t_min only set their number.",
     )
-    num_steps: Annotated[int, Step(1)] = Field(
+    num_steps: Annotated[int, Step(1), DefaultOfModel()] = Field(
         default=45,
         ge=1,
         le=200,
         title="Steps of the grid (S)",
         description="Size of the uniform grid of timesteps over the whole diffusion process. "
         "Only the grid points between t_max and t_min are visited, so a finer grid "
-        "means more refinement steps.",
+        "means more refinement steps. The paper has 45.",
     )
     t_max: Annotated[float, Step(0.0001)] = Field(
         default=0.6667,
@@ -380,34 +380,48 @@ class Preset:
 
     label: str
     help: str
-    num_steps: int
     t_max: float
     t_min: float
+    num_steps: int | None = None
+    """None: of the model."""
     start_point: StartPoint | None = None
     """Only for models whose runs start there; None: for all."""
 
     def apply(self, config: SamplingConfig) -> SamplingConfig:
-        """`config` with the steps of this preset, otherwise unchanged."""
-        return config.replace(num_steps=self.num_steps, t_max=self.t_max, t_min=self.t_min)
+        """`config` with t_max and t_min of this preset, and its grid if it has one."""
+        num_steps = config.num_steps if self.num_steps is None else self.num_steps
+        return config.replace(num_steps=num_steps, t_max=self.t_max, t_min=self.t_min)
 
 
 PRESETS: dict[str, Preset] = {
-    "ccsr": Preset("CCSR", "The paper's setting.", 45, 0.6667, 0.3333),
-    "a1": Preset("A1", "Jumps lower: most faithful and stable, least detail.", 45, 0.5, 0.3333),
-    "a2": Preset("A2", "Stops earlier: less time, less detail.", 45, 0.6667, 0.5),
-    "a3": Preset("A3", "Jumps higher: more invented detail, less stable.", 45, 0.8, 0.3333),
-    "a4": Preset("A4", "Refines longer: finer detail, less stable.", 45, 0.6667, 0.2),
-    "quick": Preset("Quick", "A coarser grid: six network evaluations.", 15, 0.6667, 0.3333),
-    "fast": Preset("Fast", "Two network evaluations: T, then half-way.", 3, 0.5, 0.3333),
-    "extraction": Preset("Extraction", "The first estimate only, nothing refined.", 45, 0.5, 0.5),
-    "v2": Preset("CCSR v2", "Two network evaluations: T, then half-way.", 6, 0.6667, 0.5, "lr"),
-    "v2-one": Preset("CCSR v2, one step", "One network evaluation.", 6, 0.5, 0.5, "lr"),
+    "ccsr": Preset("CCSR", "The paper's setting.", 0.6667, 0.3333),
+    "a1": Preset("A1", "Jumps lower: most faithful and stable, least detail.", 0.5, 0.3333),
+    "a2": Preset("A2", "Stops earlier: less time, less detail.", 0.6667, 0.5),
+    "a3": Preset("A3", "Jumps higher: more invented detail, less stable.", 0.8, 0.3333),
+    "a4": Preset("A4", "Refines longer: finer detail, less stable.", 0.6667, 0.2),
+    "paper": Preset("Paper", "Its grid of 45: sixteen evaluations.", 0.6667, 0.3333, 45),
+    "fast": Preset("Fast", "Two network evaluations: T, then half-way.", 0.5, 0.3333, 3),
+    "extraction": Preset("Extraction", "The first estimate only, nothing refined.", 0.5, 0.5),
+    "v2": Preset("CCSR v2", "Two network evaluations: T, then half-way.", 0.6667, 0.5, 6, "lr"),
+    "v2-one": Preset("CCSR v2, one step", "One network evaluation.", 0.5, 0.5, 6, "lr"),
 }
 
 
-def presets_for(start_point: StartPoint) -> dict[str, Preset]:
-    """The presets for models whose runs start there, by name."""
-    return {n: p for n, p in PRESETS.items() if p.start_point in (None, start_point)}
+def presets_for(start_point: StartPoint, base: SamplingConfig) -> dict[str, SamplingConfig]:
+    """By name, the settings that the presets for a model make of its defaults.
+
+    Presets that are the same for this model are there once.
+
+    Args:
+        start_point: Where its runs start.
+        base: Its default settings.
+    """
+    found: dict[str, SamplingConfig] = {}
+    for name, preset in PRESETS.items():
+        config = preset.apply(base)
+        if preset.start_point in (None, start_point) and config not in found.values():
+            found[name] = config
+    return found
 
 
 TABLE_5 = ("a1", "a2", "ccsr", "a3", "a4")

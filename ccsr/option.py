@@ -26,6 +26,11 @@ class Step:
     size: float
 
 
+@dataclass(frozen=True)
+class DefaultOfModel:
+    """Marks a field for which a model can have a default of its own."""
+
+
 class Config(BaseModel):
     """Settings that cannot change, checked when they are made.
 
@@ -78,6 +83,16 @@ class Option:
     def default(self) -> Any:  # noqa: ANN401
         """The value of the field if none is given."""
         return self.field.get_default(call_default_factory=True)
+
+    @property
+    def has_default_of_model(self) -> bool:
+        """Whether a model can have a default of its own."""
+        return any(isinstance(mark, DefaultOfModel) for mark in self.field.metadata)
+
+    @property
+    def shown_default(self) -> Any:  # noqa: ANN401
+        """The default as help texts show it."""
+        return "that of the model" if self.has_default_of_model else self.default
 
     @property
     def value_type(self) -> Any:  # noqa: ANN401 - a type or a special form of one

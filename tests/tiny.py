@@ -1,5 +1,6 @@
 """Networks of the smallest size, untrained but not silent, for tests of everything around them."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -140,6 +141,11 @@ def tiny_reader() -> CCSRPipeline:
         torch.manual_seed(0)
         pipeline.register_modules(text_encoder=tiny_text_encoder(), tokenizer=tiny_tokenizer())
     return pipeline
+
+
+def rewrite_json(path: Path, **changes: object) -> None:
+    """Change values of a JSON file, such as the index of a model."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def save_tiny_model(folder: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from diffusers import ConfigMixin
 from torch import nn
 
-from ccsr.config import Variant
+from ccsr.config import SamplingConfig, Variant
 from ccsr.conversion.convert import SHARD_SIZE
 from ccsr.inference.hub import OWN_COMPONENTS
 from ccsr.inference.pipeline import CCSRPipeline
@@ -74,6 +74,13 @@ def _origin_of_model(run: Run, variants: Sequence[Variant]) -> str:
     return json.dumps(made, indent=1)
 
 
+def _num_steps(run: Run) -> int:
+    """The grid that stage 2 fine-tunes the decoder for, or that the model it starts from has."""
+    if run.recipe.stage2 is not None:
+        return run.recipe.stage2.num_steps
+    return SamplingConfig().num_steps if run.origin is None else run.origin.num_steps
+
+
 def _pipeline(run: Run, variant: Variant) -> CCSRPipeline:
     network_step, autoencoder_step = STEPS_OF[variant]
     denoiser, vae = run.denoiser(network_step), run.autoencoder(autoencoder_step)
@@ -85,6 +92,7 @@ def _pipeline(run: Run, variant: Variant) -> CCSRPipeline:
         empty_prompt=denoiser.empty_prompt,
         working_size=0 if isinstance(vae, CompactAutoencoder) else WORKING_SIZE,
         variant=variant,
+        num_steps=_num_steps(run),
     )
     for part in pipeline.components.values():
         if isinstance(part, ConfigMixin):

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from ccsr.config import Variant
+from ccsr.config import SamplingConfig, Variant
 from ccsr.conversion.convert import write_components
 from ccsr.conversion.sd21 import open_sd21
 from ccsr.inference.hub import (
@@ -70,6 +70,12 @@ class Origin:
                 total.update(name.encode())
                 total.update(x.contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return total.hexdigest()
+
+    @property
+    def num_steps(self) -> int:
+        """The size S of the grid that it samples with by default."""
+        index = json_object(self.folder / MODEL_INDEX) if self.is_model else {}
+        return index.get("num_steps", SamplingConfig().num_steps)
 
     def empty_prompt(self) -> EmptyPrompt | None:
         """What its UNet is told; None for a UNet without cross-attention."""

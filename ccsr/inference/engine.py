@@ -90,6 +90,7 @@ class ModelEngine:
             start_point=pipeline.scheduler.start_point,
             reads_text=pipeline.text_encoder is not None,
             loop_start=pipeline.scheduler.loop_start,
+            num_steps=pipeline.defaults.num_steps,
         )
 
     def pipeline(self, variant: Variant) -> CCSRPipeline:

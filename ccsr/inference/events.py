@@ -71,6 +71,13 @@ class ModelInfo:
     """Whether it has a text encoder and takes prompts."""
     loop_start: LoopStart = "paper"
     """Where its refinement starts: to be passed wherever steps are counted, see `timestep_plan`."""
+    num_steps: int = SamplingConfig().num_steps
+    """The size S of its grid unless another is asked for."""
+
+    @property
+    def defaults(self) -> SamplingConfig:
+        """The settings of a run for which none are given."""
+        return SamplingConfig(num_steps=self.num_steps)
 
 
 class Session(Protocol):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ccsr.config import SamplingConfig
 from ccsr.images.picture import Picture
 from ccsr.inference.cost import Cost, cost_of
 from ccsr.inference.events import Engine
@@ -75,7 +74,7 @@ def warm_up(engine: Engine, pace: Pace) -> None:
 
     The first run of a process takes longer than others, and is not recorded.
     """
-    config, loop_start = SamplingConfig(), engine.info.loop_start
+    config, loop_start = engine.info.defaults, engine.info.loop_start
     for number, side in enumerate((FIRST_SIDE, *SIDES)):
         levels = np.random.default_rng(0).random((side, side, 3), np.float32)
         picture = Picture(levels)

@@ -14,7 +14,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.utils import BaseOutput
 from PIL import Image
 
-from ccsr.config import VARIANTS, ColorAlignment, SamplingConfig, Variant
+from ccsr.config import VARIANTS, ColorAlignment, Variant
 from ccsr.diffusion.sampler import Step
 from ccsr.inference.events import Progress, Restored
 from ccsr.inference.hub import (
@@ -218,7 +218,7 @@ class CCSRPipeline(SuperResolutionStages):
         *,
         negative_prompt: str | None = None,
         scale: float = DEFAULTS.scale,
-        num_inference_steps: int = DEFAULTS.num_steps,
+        num_inference_steps: int | None = None,
         t_max: float = DEFAULTS.t_max,
         t_min: float = DEFAULTS.t_min,
         guidance_scale: float = DEFAULTS.guidance_scale,
@@ -243,7 +243,7 @@ class CCSRPipeline(SuperResolutionStages):
             negative_prompt: What it should not be like; needs a guidance scale above 1.
             scale: Size of the result in sizes of the input, 1 to 8.
             num_inference_steps: Size S of the uniform grid of timesteps; the network is evaluated
-                at T and at the grid points from t_max down to t_min.
+                at T and at the grid points from t_max down to t_min. None: that of `defaults`.
             t_max: Where refinement starts, as a fraction of T.
             t_min: Where it ends, as a fraction of T.
             guidance_scale: Of classifier-free guidance; 1 is none.
@@ -276,10 +276,10 @@ class CCSRPipeline(SuperResolutionStages):
             {"seeds": seeds, "generator": generator},
             num_images_per_prompt,
         )
-        config = SamplingConfig(
+        config = self.defaults
+        config = config.replace(
             scale=scale,
-            variant=self.config["variant"],
-            num_steps=num_inference_steps,
+            num_steps=config.num_steps if num_inference_steps is None else num_inference_steps,
             t_max=t_max,
             t_min=t_min,
             color=color,

@@ -41,6 +41,7 @@ from ccsr.models.controlnet import LatentControlNetModel
 from ccsr.models.denoiser import Denoiser, Features
 from ccsr.models.lr_adapter import LRAdapter
 from ccsr.models.prompt_embeds import EmptyPrompt, PromptEmbeds, embed_prompt
+from ccsr.option import option
 
 PREVIEWS = 2
 """Most previews of a run, spread over its evaluations."""
@@ -53,6 +54,7 @@ PREVIEW_LATENTS = 128
 PROBE_SIDE = 64
 """Of the picture that tests a number format."""
 DEFAULTS = SamplingConfig()
+"""Of models that have no grid of their own."""
 
 OnStepEnd = Callable[[Step], torch.Tensor | None]
 """Called after each evaluation; returns an estimate to go on with instead, or None."""
@@ -102,6 +104,7 @@ class SuperResolutionStages(DiffusionPipeline):
         text_encoder: Reads prompts; without it only the empty one can be used.
         tokenizer: Belongs to the text encoder.
         variant: The variant that the networks are those of; "v1" samples uniformly.
+        num_steps: The size S of the grid of timesteps of runs for which none is given.
         sr_variant: None, or the same. `DiffusionPipeline.from_pretrained`, which knows no variants,
             passes on what it is given here; `CCSRPipeline.from_pretrained` loads another one.
     """
@@ -121,6 +124,7 @@ class SuperResolutionStages(DiffusionPipeline):
         text_encoder: CLIPTextModel | None = None,
         tokenizer: CLIPTokenizer | None = None,
         variant: str = "ccsr",
+        num_steps: int = DEFAULTS.num_steps,
         sr_variant: str | None = None,
     ) -> None:
         super().__init__()
@@ -149,7 +153,8 @@ class SuperResolutionStages(DiffusionPipeline):
             text_encoder=text_encoder,
             tokenizer=tokenizer,
         )
-        self.register_to_config(working_size=working_size, variant=variant)
+        option(SamplingConfig, "num_steps").validate(num_steps)
+        self.register_to_config(working_size=working_size, variant=variant, num_steps=num_steps)
         for network in (unet, controlnet, vae):
             stop_between_modules(network)
 
@@ -159,15 +164,26 @@ class SuperResolutionStages(DiffusionPipeline):
         return Denoiser(self.unet, self.controlnet)
 
     @property
+    def defaults(self) -> SamplingConfig:
+        """The settings of a run for which none are given."""
+        return DEFAULTS.replace(variant=self.config["variant"], num_steps=self.config["num_steps"])
+
+    @property
     def size_multiple(self) -> int:
         """Sides that the networks take are multiples of this many pixels."""
         return compression(self.vae) * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
 
     def upscale(
-        self, picture: Picture, config: SamplingConfig = DEFAULTS, seeds: Sequence[Seed] = (0,)
+        self,
+        picture: Picture,
+        config: SamplingConfig | None = None,
+        seeds: Sequence[Seed] = (0,),
     ) -> list[Picture]:
-        """The results of a picture, one a seed, with its alpha channel and bit depth; see `run`."""
-        events = self.run(picture, config, seeds)
+        """The results of a picture, one a seed, with its alpha channel and bit depth; see `run`.
+
+        Without `config` the settings are `defaults`.
+        """
+        events = self.run(picture, config or self.defaults, seeds)
         return [event.picture for event in events if isinstance(event, Restored)]
 
     def run(

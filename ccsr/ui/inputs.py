@@ -18,7 +18,7 @@ from typing import Any, ParamSpec
 import gradio as gr
 from gradio.components.base import Component
 
-from ccsr.config import Preset, SamplingConfig, presets_for, variant_label
+from ccsr.config import PRESETS, SamplingConfig, presets_for, variant_label
 from ccsr.evaluation.metrics import check_measurable
 from ccsr.images.picture import MAX_INPUT_PIXELS, Picture
 from ccsr.images.reader_pool import READERS, PictureFacts
@@ -113,18 +113,20 @@ def settings_controls(info: ModelInfo, scale: gr.Slider) -> Settings:
         info: The model.
         scale: The slider of the scale, which is elsewhere on the page.
     """
-    presets = presets_for(info.start_point)
+    presets = presets_for(info.start_point, info.defaults)
     preset = gr.Dropdown(
-        [*((f"{p.label}: {p.help}", name) for name, p in presets.items()), CUSTOM_CHOICE],
+        [*((f"{PRESETS[n].label}: {PRESETS[n].help}", n) for n in presets), CUSTOM_CHOICE],
         value=next(iter(presets)),
         label="Preset",
         elem_id="preset",
     )
-    made: dict[str, Setting] = {name: setting_slider(name) for name in STEPS}
+    made: dict[str, Setting] = {
+        name: setting_slider(name, getattr(info.defaults, name)) for name in STEPS
+    }
     made |= {"scale": scale} | _further_controls(info)
     settled = gr.State(0)
     changed = changes_of(made.values())
-    default = SamplingConfig().model_dump()
+    default = info.defaults.model_dump()
     fixed = {name: gr.State(default[name]) for name in FIELDS if name not in made}
     settings = Settings(made, fixed, settled, changed)
     _wire_preset(preset, presets, settings)
@@ -142,11 +144,14 @@ def _further_controls(info: ModelInfo) -> dict[str, Setting]:
     if info.reads_text:
         with gr.Accordion("Prompt", open=False):
             made |= {name: _text_box(name) for name in ("prompt", "negative_prompt")}
-            made["guidance_scale"] = setting_slider("guidance_scale")
+            value = info.defaults.guidance_scale
+            made["guidance_scale"] = setting_slider("guidance_scale", value)
     return made
 
 
-def _wire_preset(preset: gr.Dropdown, presets: Mapping[str, Preset], settings: Settings) -> None:
+def _wire_preset(
+    preset: gr.Dropdown, presets: Mapping[str, SamplingConfig], settings: Settings
+) -> None:
     """Let a preset set the steps, and the steps show which preset they are."""
 
     def apply(name: str, count: int) -> tuple[Any, ...]:
@@ -159,7 +164,7 @@ def _wire_preset(preset: gr.Dropdown, presets: Mapping[str, Preset], settings: S
     inputs, outputs = [preset, settings.settled], [*steps, settings.settled]
     preset.input(apply, inputs, outputs, concurrency_limit=None, **PRIVATE)
     settings.changed(
-        functools.partial(_matching_preset, presets),
+        functools.partial(matching_preset, presets),
         steps,
         preset,
         trigger_mode="always_last",
@@ -173,8 +178,8 @@ def _used(info: ModelInfo) -> list[str]:
     return [name for name in FIELDS if info.reads_text or name not in texts]
 
 
-def _matching_preset(
-    presets: Mapping[str, Preset], t_max: float, t_min: float, num_steps: float
+def matching_preset(
+    presets: Mapping[str, SamplingConfig], t_max: float, t_min: float, num_steps: float
 ) -> str:
     """The preset that these values are, or CUSTOM."""
     chosen = t_max, t_min, num_steps
@@ -182,10 +187,9 @@ def _matching_preset(
     return next(found, CUSTOM)
 
 
-def setting_slider(name: str) -> gr.Slider:
+def setting_slider(name: str, value: float) -> gr.Slider:
     """A slider of one field of the settings, without its help: `_explained` has it."""
-    about = option(SamplingConfig, name)
-    return number_slider(about, getattr(SamplingConfig(), name), info=None)
+    return number_slider(option(SamplingConfig, name), value, info=None)
 
 
 def number_slider(

@@ -117,7 +117,7 @@ def _workspace(page: gr.Blocks, engine: Engine, queue: ModelQueue, sessions: Ses
     with examples_side:
         strip, about_example, reference = _examples_side()
     with tabs_side, gr.Row(elem_classes="sizing"):
-        scale = setting_slider("scale")
+        scale = setting_slider("scale", engine.info.defaults.scale)
         side = longest_side_box(first_side(engine.info))
     with settings_side:
         settings = _settings_side(engine.info, scale)

@@ -143,33 +143,33 @@ def duration(seconds: float) -> str:
     return f"{math.ceil(seconds / 60)} min"
 
 
-def command_line(source: str, config: SamplingConfig, seed: int, model: str) -> str:
-    """The command that makes a result again."""
+def command_line(source: str, config: SamplingConfig, seed: int, info: ModelInfo) -> str:
+    """The command that makes a result of a model again."""
     flags = [
         f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
-        for name, value in _chosen(config).items()
+        for name, value in _chosen(config, info.defaults).items()
     ]
     words = ["python -m ccsr upscale", shlex.quote(source), "--output results"]
-    words += [f"--model {shlex.quote(model)}"] if model != COMPACT else []
+    words += [f"--model {shlex.quote(info.name)}"] if info.name != COMPACT else []
     words += [f"--seed {seed}"] if seed != DEFAULT_SEED else []
     return " ".join([*words, *flags])
 
 
-def python_code(source: str, config: SamplingConfig, seed: int, model: str) -> str:
-    """The Python that makes a result again."""
-    chosen = ", ".join(f"{name}={value!r}" for name, value in _chosen(config).items())
+def python_code(source: str, config: SamplingConfig, seed: int, info: ModelInfo) -> str:
+    """The Python that makes a result of a model again."""
+    chosen = ", ".join(f"{n}={v!r}" for n, v in _chosen(config, SamplingConfig()).items())
     return (
         "from ccsr import SamplingConfig, load_engine, load_picture, save_png\n\n"
-        f"pipeline = load_engine({model!r}).pipeline({config.variant!r})\n"
+        f"pipeline = load_engine({info.name!r}).pipeline({config.variant!r})\n"
         f"(result,) = pipeline.upscale(\n"
         f"    load_picture({source!r}), SamplingConfig({chosen}), seeds=({seed},)\n)\n"
         'save_png("result.png", result)'
     )
 
 
-def _chosen(config: SamplingConfig) -> dict[str, Any]:
-    """The fields that differ from their defaults."""
-    default = SamplingConfig().model_dump()
+def _chosen(config: SamplingConfig, defaults: SamplingConfig) -> dict[str, Any]:
+    """The fields that differ from the defaults."""
+    default = defaults.model_dump()
     return {k: v for k, v in config.model_dump().items() if v != default[k]}
 
 

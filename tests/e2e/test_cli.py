@@ -19,7 +19,7 @@ from ccsr.evaluation.report import REPORT_FILES
 from ccsr.images.picture import picture_from_array
 from ccsr.images.reading import load_picture, read_texts
 from ccsr.images.writing import save_png
-from tests.tiny import save_tiny_model
+from tests.tiny import rewrite_json, save_tiny_model
 
 pytestmark = pytest.mark.e2e
 
@@ -54,6 +54,21 @@ def test_upscale_writes_a_picture_four_times_as_large_with_its_settings(
     assert load_picture(out / "small.png").size == (96, 120)
     settings = json.loads(read_texts(out / "small.png")["ccsr"])
     assert (settings["seed"], settings["t_max"], settings["num_steps"]) == (3, 0.8, 6)
+
+
+def test_commands_sample_on_the_grid_of_the_model(small: Path, tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / "model")
+    rewrite_json(model / "model_index.json", num_steps=9)
+    common = ["--model", model, "--device", "cpu"]
+    assert run("upscale", small, *common, "--output", tmp_path / "one") == 0
+    assert json.loads(read_texts(tmp_path / "one" / "small.png")["ccsr"])["num_steps"] == 9
+    assert run("seeds", small, *common, "--output", tmp_path / "two", "--seeds", "0-1") == 0
+    report = json.loads((tmp_path / "two" / "report.json").read_text())
+    assert report["config"]["num_steps"] == 9
+    swept = [*common, "--output", tmp_path / "three", "--t-max", "0.8", "--t-min", "0.5"]
+    assert run("sweep", small, *swept, "--seeds", "0") == 0
+    (picture,) = (tmp_path / "three").glob("t_max*.png")
+    assert json.loads(read_texts(picture)["ccsr"])["num_steps"] == 9
 
 
 def test_settings_inside_a_picture_make_it_again(model: str, small: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Restored
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.controlnet import LatentControlNetModel
+from tests.tiny import rewrite_json
 
 pytestmark = pytest.mark.e2e
 
@@ -73,10 +74,6 @@ def model(file: Path) -> Path:
 
 def shapes_of(weights: dict[str, torch.Tensor]) -> Shapes:
     return {name: tuple(weight.shape) for name, weight in weights.items()}
-
-
-def rewrite_json(path: Path, **changes: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_every_weight_of_the_full_size_is_converted_or_left_out_for_a_reason(full: Shapes) -> None:

@@ -26,6 +26,7 @@ from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.prompt_embeds import EMPTY_TOKENS
 from tests.tiny import (
     TOKEN_WIDTH,
+    rewrite_json,
     tiny_latent_controlnet,
     tiny_text_encoder,
     tiny_tokenizer,
@@ -36,10 +37,6 @@ from tests.tiny import (
 pytestmark = pytest.mark.e2e
 
 NETWORKS = ("unet", "controlnet", "vae")
-
-
-def rewrite_json(path: Path, **changes: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 @pytest.fixture(scope="module")

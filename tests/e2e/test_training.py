@@ -114,6 +114,8 @@ def test_all_steps_make_a_model_of_three_variants(trained: Path) -> None:
     model = trained / "model"
     picture = picture_from_array(pictures.coffee()[:24, :37])
     pipelines = {v: CCSRPipeline.from_pretrained(model, sr_variant=v) for v in VARIANTS}
+    # That of stage 2 in the recipe.
+    assert {p.defaults.num_steps for p in pipelines.values()} == {6}
     sizes = {v: pipeline.upscale(picture)[0].size for v, pipeline in pipelines.items()}
     assert sizes == dict.fromkeys(VARIANTS, (96, 148))
 

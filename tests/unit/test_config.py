@@ -2,11 +2,12 @@ from typing import Any
 
 import pytest
 
-from ccsr.cli import parser
+from ccsr.cli import config_of, parser
 from ccsr.config import (
     MAX_SEED,
     MAX_SEEDS_PER_RUN,
     PRESETS,
+    TABLE_5,
     LoadingConfig,
     RunConfig,
     SamplingConfig,
@@ -63,7 +64,16 @@ def test_every_field_has_a_label_a_help_text_and_an_allowed_default(
 @pytest.mark.parametrize("name", FIELDS)
 def test_command_line_takes_its_default_from_the_field(name: str) -> None:
     options = parser().parse_args(["upscale", "in.png", "--output", "out"])
-    assert getattr(options, name) == getattr(SamplingConfig(), name)
+    assert getattr(config_of(SamplingConfig, options), name) == getattr(SamplingConfig(), name)
+
+
+def test_command_line_leaves_the_grid_of_the_model_unless_another_is_given() -> None:
+    model = SamplingConfig(num_steps=15)
+    words = ["upscale", "in.png", "--output", "out", "--t-max", "0.8"]
+    found = config_of(SamplingConfig, parser().parse_args(words), model)
+    assert found == SamplingConfig(num_steps=15, t_max=0.8)
+    words += ["--num-steps", "45"]
+    assert config_of(SamplingConfig, parser().parse_args(words), model).num_steps == 45
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -110,22 +120,35 @@ def test_part_of_a_step_is_refused() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_change_the_steps_alone(name: str) -> None:
-    config = SamplingConfig(scale=2.0, color="none")
+    config = SamplingConfig(scale=2.0, color="none", num_steps=30)
     preset = PRESETS[name]
     applied = preset.apply(config)
     assert (applied.num_steps, applied.t_max, applied.t_min) == (
-        preset.num_steps, preset.t_max, preset.t_min,
+        preset.num_steps or 30, preset.t_max, preset.t_min,
     )  # fmt: skip
-    assert applied.replace(num_steps=45, t_max=0.6667, t_min=0.3333) == config
+    assert applied.replace(num_steps=30, t_max=0.6667, t_min=0.3333) == config
 
 
 def test_presets_of_v2_are_for_models_that_start_from_the_input() -> None:
-    assert presets_for("lr") == PRESETS
-    assert PRESETS.keys() - presets_for("noise").keys() == {"v2", "v2-one"}
+    base = SamplingConfig(num_steps=15)
+    assert presets_for("lr", base).keys() == PRESETS.keys()
+    others = presets_for("noise", base)
+    assert PRESETS.keys() - others.keys() == {"v2", "v2-one"}
+
+
+def test_presets_without_a_grid_take_that_of_the_model() -> None:
+    found = presets_for("noise", SamplingConfig(num_steps=15))
+    of_model = [*TABLE_5, "extraction"]
+    assert [found[name].num_steps for name in of_model] == [15] * len(of_model)
+    assert found.keys() - set(of_model) == {"paper", "fast"}
+
+
+def test_a_preset_that_is_the_same_for_a_model_is_there_once() -> None:
+    assert "paper" not in presets_for("noise", SamplingConfig(num_steps=45))
 
 
 @pytest.mark.parametrize(
-    ("name", "evaluations"), [("quick", 6), ("fast", 2), ("v2", 2), ("v2-one", 1)]
+    ("name", "evaluations"), [("paper", 16), ("fast", 2), ("v2", 2), ("v2-one", 1)]
 )
 def test_fast_presets_take_as_many_evaluations_as_they_say(name: str, evaluations: int) -> None:
     assert timestep_plan(PRESETS[name].apply(SamplingConfig())).num_evaluations == evaluations

@@ -18,7 +18,7 @@ def row(name: str) -> str:
         values = f"{plain(about.minimum)} to {plain(about.maximum)}"
     elif about.choices:
         values = ", ".join(about.choices)
-    shown = "-" if about.default == "" else about.default
+    shown = "-" if about.default == "" else about.shown_default
     return f"| `{about.flag}` | {shown} | {values} | {about.help} |"
 
 

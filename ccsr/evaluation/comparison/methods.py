@@ -81,12 +81,11 @@ def settings(
 ) -> list[Setting]:
     """Every variant with the first preset (Table 4), the first variant with every preset (Table 5).
 
-    Raises:
-        ValueError: If a preset is unknown.
+    Args:
+        variants: At least one.
+        presets: At least one of PRESETS.
+        base: What presets leave as it is.
     """
-    for preset in presets:
-        if preset not in PRESETS:
-            raise ValueError(f"preset must be of {', '.join(PRESETS)}, got {preset!r}")
     main_variant, main_preset = variants[0], presets[0]
     pairs: list[tuple[Variant, str]] = [
         *((variant, main_preset) for variant in variants),
@@ -180,7 +179,7 @@ def our_methods(engine: ModelEngine, chosen: Sequence[Setting], model: str) -> l
     Raises:
         ValueError: If the model has not all the variants, or a preset is not for it.
     """
-    known = presets_for(engine.info.start_point)
+    known = presets_for(engine.info.start_point, engine.info.defaults)
     for setting in chosen:
         if setting.preset not in known:
             raise ValueError(

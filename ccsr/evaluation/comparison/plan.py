@@ -9,11 +9,11 @@ from typing import Any, get_args
 import torch
 
 from ccsr.config import (
+    PRESETS,
     VARIANTS,
     Chain,
     EvaluationConfig,
     LoadingConfig,
-    SamplingConfig,
     Variant,
     parse_seeds,
 )
@@ -210,9 +210,10 @@ def _ours(request: Request) -> tuple[ModelEngine | None, list[Method]]:
     config = request.config
     variants: list[Any] = _chosen(config.variant, "variant", VARIANTS)
     first: Variant = variants[0]
-    base = SamplingConfig(scale=float(config.scale))
-    chosen = settings(variants, names(config.preset, "preset"), base)
+    presets: list[Any] = _chosen(config.preset, "preset", tuple(PRESETS))
     engine = load_engine(request.model, request.loading, first)
+    base = engine.info.defaults.replace(scale=float(config.scale))
+    chosen = settings(variants, presets, base)
     digest = weights_hash(engine.folder)[:16]
     return engine, our_methods(engine, chosen, f"{engine.info.name} {digest}")
 

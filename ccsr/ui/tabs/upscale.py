@@ -115,6 +115,11 @@ class Upscaled:
         return Origin(self.source, (self.config,), (self.seed,))
 
     @property
+    def model(self) -> ModelInfo:
+        """The model that made it."""
+        return ModelInfo(**self.details["model"])
+
+    @property
     def folder(self) -> Path:
         """Where the result is; the enlargement may be of an earlier run."""
         return self.result.parent
@@ -137,7 +142,7 @@ class Upscaled:
     @property
     def name(self) -> str:
         """Its settings, as far as they are not the default."""
-        default, config = SamplingConfig().model_dump(), self.config.model_dump()
+        default, config = self.model.defaults.model_dump(), self.config.model_dump()
         changed = [name for name in SOMETIMES_NAMED if config[name] != default[name]]
         parts = [f"{name} {config[name]}" for name in ("t_max", "t_min", *changed)]
         return ", ".join([*parts, f"seed {self.seed}"])
@@ -253,15 +258,15 @@ def _show(upscaled: Upscaled | None) -> tuple[Any, ...]:
     if upscaled is None:
         hidden = gr.update(visible=False)
         return gr.skip(), hidden, "", None, hidden, "", ""
-    source, model = Path(upscaled.source).name, upscaled.details["model"]["name"]
+    made = Path(upscaled.source).name, upscaled.config, upscaled.seed, upscaled.model
     return (
         loupe_update(upscaled.views),
         gr.update(visible=True),
         snippets.facts(upscaled.facts, upscaled.notes),
         _download_update(upscaled),
         gr.update(visible=True),
-        snippets.command_line(source, upscaled.config, upscaled.seed, model),
-        snippets.python_code(source, upscaled.config, upscaled.seed, model),
+        snippets.command_line(*made),
+        snippets.python_code(*made),
     )
 
 

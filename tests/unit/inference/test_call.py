@@ -1,6 +1,7 @@
 """`CCSRPipeline.__call__`, as users of diffusers call it."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,10 +10,11 @@ import torch
 from diffusers.callbacks import PipelineCallback
 from PIL import Image
 
-from ccsr.config import SamplingConfig
+from ccsr.config import LoadingConfig, SamplingConfig
 from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.images.picture import picture_from_array
 from ccsr.inference.device import NotFiniteError
+from ccsr.inference.engine import load_engine
 from ccsr.inference.pipeline import CCSROutput, CCSRPipeline
 from tests.tiny import tiny_pipeline, tiny_reader
 
@@ -46,6 +48,25 @@ def test_settings_of_the_call_are_those_of_the_sampler(pipeline: CCSRPipeline) -
     found = pipeline(PICTURE, seeds=(1,), **CALL, **settings).images[0]
     config = SamplingConfig(num_steps=6, **settings)
     np.testing.assert_array_equal(found, pipeline.upscale(PICTURE, config, (1,))[0].rgb)
+
+
+def test_a_model_samples_on_its_own_grid_unless_another_is_given(
+    pipeline: CCSRPipeline, tmp_path: Path
+) -> None:
+    CCSRPipeline(**pipeline.components, num_steps=12).save_pretrained(tmp_path)
+    made = CCSRPipeline.from_pretrained(tmp_path)
+    assert made.defaults == SamplingConfig(num_steps=12)
+    assert load_engine(str(tmp_path), LoadingConfig(device="cpu")).info.defaults == made.defaults
+    found = made(PICTURE, seeds=(1,), output_type="np").images[0]
+    assert made.num_timesteps == timestep_plan(SamplingConfig(num_steps=12)).num_evaluations
+    np.testing.assert_array_equal(found, made.upscale(PICTURE, seeds=(1,))[0].rgb)
+    assert made(PICTURE, seeds=(1,), **CALL).images.shape == (1, *found.shape)
+    assert made.num_timesteps == timestep_plan(FAST).num_evaluations
+
+
+def test_a_grid_that_cannot_be_is_refused(pipeline: CCSRPipeline) -> None:
+    with pytest.raises(ValueError, match="num_steps must be a whole number from 1 to 200, got 0"):
+        CCSRPipeline(**pipeline.components, num_steps=0)
 
 
 def test_prompts_guide_the_result() -> None:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from ccsr.inference.hub import COMPACT_FOLDER
-from tests.tiny import save_tiny_sd21
+from ccsr.inference.pipeline import CCSRPipeline
+from tests.tiny import save_tiny_sd21, tiny_pipeline
 from training.origin import FILES, Origin, find_origin
 
 REPOSITORY = {
@@ -62,3 +63,9 @@ def test_model_stands_for_all_steps_that_made_it() -> None:
     }
     assert origin.networks_of("autoencoder") == COMPACT_FOLDER / "v2" / "vae"
     assert origin.empty_prompt() is None
+
+
+def test_the_grid_is_that_of_the_model(tmp_path: Path) -> None:
+    CCSRPipeline(**tiny_pipeline().components, num_steps=12).save_pretrained(tmp_path / "model")
+    assert find_origin(str(tmp_path / "model"), tmp_path).num_steps == 12
+    assert Origin(tmp_path).num_steps == 45

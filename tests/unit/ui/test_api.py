@@ -15,7 +15,7 @@ from tests.fakes import FakeEngine, run_coroutine
 def page(run: Any) -> gr.Blocks:  # noqa: ANN401
     with gr.Blocks() as blocks:
         own = {"picture": gr.Image(type="filepath"), "seed": gr.Number(0)}
-        settings = settings_controls(FakeEngine().info, setting_slider("scale"))
+        settings = settings_controls(FakeEngine().info, setting_slider("scale", 4.0))
         reference = {"reference": gr.Image(type="filepath")}
         add_endpoint(
             "run", run, {**own, **settings.named(), **reference}, [gr.JSON()], ModelQueue()

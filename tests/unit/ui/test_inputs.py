@@ -8,13 +8,15 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from ccsr.config import NUM_SEEDS, SEED, SamplingConfig, StartPoint
+from ccsr.config import NUM_SEEDS, SEED, SamplingConfig, StartPoint, presets_for
 from ccsr.images.picture import Picture, PictureError
 from ccsr.ui import files
 from ccsr.ui.inputs import (
+    CUSTOM,
     FIELDS,
     blank,
     errors_shown,
+    matching_preset,
     read_config,
     read_fractions,
     read_picture,
@@ -77,10 +79,24 @@ def test_presets_of_v2_are_offered_for_its_models_only(
 ) -> None:
     info = dataclasses.replace(FakeEngine().info, start_point=start_point)
     with gr.Blocks() as page:
-        settings_controls(info, setting_slider("scale"))
+        settings_controls(info, setting_slider("scale", 4.0))
     (preset,) = (b for b in page.blocks.values() if getattr(b, "elem_id", None) == "preset")
     assert isinstance(preset, gr.Dropdown)
     assert ("v2" in {value for _, value in preset.choices}) == offered
+
+
+def test_controls_begin_with_the_grid_of_the_model() -> None:
+    info = dataclasses.replace(FakeEngine().info, num_steps=15)
+    with gr.Blocks() as page:
+        settings = settings_controls(info, setting_slider("scale", 4.0))
+    assert settings.components["num_steps"].value == 15
+    (preset,) = (b for b in page.blocks.values() if getattr(b, "elem_id", None) == "preset")
+    assert isinstance(preset, gr.Dropdown)
+    assert preset.value == "ccsr"
+    presets = presets_for(info.start_point, info.defaults)
+    assert matching_preset(presets, 0.6667, 0.3333, 15) == "ccsr"
+    assert matching_preset(presets, 0.6667, 0.3333, 45) == "paper"
+    assert matching_preset(presets, 0.6667, 0.3333, 30) == CUSTOM
 
 
 def test_value_that_was_empty_is_empty_again() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from ccsr.cli import parser
 from ccsr.config import SamplingConfig
-from ccsr.inference.events import Progress
+from ccsr.inference.events import ModelInfo, Progress
 from ccsr.inference.pace import Seconds
 from ccsr.ui import snippets
 from ccsr.ui.inputs import (
@@ -13,6 +13,10 @@ from ccsr.ui.inputs import (
 )
 
 EVALUATION = Progress(8, 16, 500, (3,), None)
+
+
+def info(name: str, num_steps: int = 45) -> ModelInfo:
+    return ModelInfo(name, ("ccsr",), "cpu", "float32", "none", 1, num_steps=num_steps)
 
 
 def test_the_cost_of_a_setting_is_told() -> None:
@@ -71,24 +75,30 @@ def test_the_curve_has_a_point_for_every_number_of_seeds_from_two() -> None:
 
 
 def test_command_holds_what_differs_from_the_defaults() -> None:
-    plain = snippets.command_line("a b.png", SamplingConfig(), 0, "compact")
+    plain = snippets.command_line("a b.png", SamplingConfig(), 0, info("compact"))
     assert plain == "python -m ccsr upscale 'a b.png' --output results"
-    config = SamplingConfig(t_max=0.8, variant="v2")
-    changed = snippets.command_line("cat.png", config, 3, "owner/model")
+    config = SamplingConfig(t_max=0.8, variant="v2", num_steps=15)
+    changed = snippets.command_line("cat.png", config, 3, info("owner/model", 15))
     assert changed.endswith(
         "--output results --model owner/model --seed 3 --variant v2 --t-max 0.8"
     )
+    assert "--num-steps 15" in snippets.command_line("cat.png", config, 3, info("owner/model"))
 
 
 def test_command_is_one_that_the_command_line_takes() -> None:
     config = SamplingConfig(t_max=0.8, t_min=0.1, num_steps=30, color="none", scale=2.0)
-    command = snippets.command_line("my cat.png", config, 3, "compact")
+    command = snippets.command_line("my cat.png", config, 3, info("compact"))
     options = parser().parse_args(shlex.split(command)[3:])
     assert SamplingConfig(**{name: getattr(options, name) for name in FIELDS}) == config
     assert (options.inputs, options.seed) == ([Path("my cat.png")], 3)
 
 
 def test_python_code_compiles_and_names_the_settings() -> None:
-    code = snippets.python_code("cat.png", SamplingConfig(t_min=0.2), 3, "compact")
+    code = snippets.python_code("cat.png", SamplingConfig(t_min=0.2), 3, info("compact"))
     compile(code, "snippet", "exec")
     assert "SamplingConfig(t_min=0.2), seeds=(3,)" in code
+
+
+def test_python_code_names_the_grid_of_the_model() -> None:
+    config = SamplingConfig(num_steps=15)
+    assert "(num_steps=15)" in snippets.python_code("cat.png", config, 0, info("compact", 15))

@@ -1,5 +1,6 @@
 """What is refused before the work begins."""
 
+import dataclasses
 import importlib.util
 import sys
 import types
@@ -182,8 +183,11 @@ def test_settings_are_variants_with_the_first_preset_and_presets_of_the_first_va
 
     labels = [s.label for s in settings(("ccsr", "v2"), ("ccsr", "a1", "fast"), SamplingConfig())]
     assert labels == ["CCSR", "V2", "A1", "Fast"]
+
+
+def test_a_preset_that_is_unknown_is_refused_before_the_model_loads(hr: Path) -> None:
     with pytest.raises(ValueError, match="preset must be of ccsr, a1"):
-        settings(("ccsr",), ("a9",), SamplingConfig())
+        plan(dataclasses.replace(request(hr, preset="a9"), model="no such model"))
 
 
 def test_published_rows_are_chosen_by_name(hr: Path) -> None:
