@@ -25,13 +25,13 @@ from ccsr.evaluation.calibration import (
     binned,
     observed,
     pooled,
-    weights_digest,
     write_calibration,
 )
 from ccsr.evaluation.comparison.test_set import Dataset, Pair
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.inference.engine import ModelEngine, load_engine
 from ccsr.inference.events import Restored
+from ccsr.inference.weights import weights_hash
 
 FOLDER = Path(__file__).resolve().parent / "compact"
 CHAINS: tuple[Chain, ...] = ("bicubic", "real-esrgan")
@@ -54,7 +54,7 @@ def main() -> None:
     ]
     disagreement, error = pooled(found)
     calibration = Calibration(
-        weights=weights_digest(FOLDER),
+        weights=weights_hash(FOLDER),
         config=engine.info.defaults.model_dump(),
         rests_on=f"{options.source}, each reduced bicubically and by the degradations of "
         f"Real-ESRGAN, with {options.seeds} seeds",

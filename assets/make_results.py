@@ -18,7 +18,6 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ccsr.config import DEFAULT_SEED
-from ccsr.evaluation.calibration import weights_digest
 from ccsr.images.picture import Picture
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
@@ -26,6 +25,7 @@ from ccsr.inference.engine import ModelEngine, load_engine
 from ccsr.inference.events import Restored
 from ccsr.inference.hub import COMPACT_FOLDER
 from ccsr.inference.sizes import target_size
+from ccsr.inference.weights import weights_hash
 from ccsr.whole_file import whole_file, write_whole
 
 FOLDER = Path(__file__).resolve().parent
@@ -64,7 +64,7 @@ def write_results(engine: ModelEngine) -> None:
         write_webp(RESULTS / f"{path.stem}.webp", restored(engine, picture), QUALITY)
         plain = resize(to_tensor(picture.visible_rgb), target_size(picture, config))
         write_webp(RESULTS / f"{path.stem}-bicubic.webp", Picture(to_array(plain)), PLAIN_QUALITY)
-    made = {"weights": weights_digest(COMPACT_FOLDER), "seed": DEFAULT_SEED} | {
+    made = {"weights": weights_hash(COMPACT_FOLDER), "seed": DEFAULT_SEED} | {
         "config": config.model_dump()
     }
     write_whole(RESULTS / "made.json", json.dumps(made, indent=2) + "\n", overwrite=True)

@@ -7,7 +7,6 @@ the page cost as multiples of it. Jobs alternate, so that a busy machine slows a
 import argparse
 import multiprocessing
 import statistics
-import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,7 +29,7 @@ from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.evaluation.tradeoff import grid, longest_of, sweep
 from ccsr.images.picture import Picture, picture_from_array
 from ccsr.inference.engine import ModelEngine, load_engine
-from ccsr.inference.memory import keep_freed
+from ccsr.inference.memory import keep_freed, peak_memory
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.inference.sizes import target_size
 from ccsr.models.controlnet import LatentControlNetModel
@@ -50,7 +49,6 @@ LARGE_SIDES = (256, 1024)
 """Of inputs, to compare what small and large results take."""
 RANDOM_STD = 0.02
 """Of random weights: small enough for finite activations in every number format."""
-IS_MACOS = sys.platform == "darwin"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -122,7 +120,7 @@ def print_full_size(dtype: str, side: int) -> None:
     run = parts_of_a_run(pipeline, picture, config)
     size = count * pipeline.unet.dtype.itemsize
     print(f"full size, cpu {dtype}: {count / 1e6:,.0f} M parameters loaded ({size / 1e9:.1f} GB), "
-          f"peak memory {_peak_memory() / 1e9:.1f} GB")  # fmt: skip
+          f"peak memory {peak_memory() / 1e9:.1f} GB")  # fmt: skip
     print_parts(picture, config, [run])
 
 
@@ -170,7 +168,7 @@ def print_large(model: str, side: int) -> None:
     seconds = _seconds(lambda: pipeline.upscale(picture, config))
     size = target_size(picture, config)
     each = seconds / (size.height * size.width / 1e6)
-    print(f"{size}, cpu {engine.info.dtype}: peak memory {_peak_memory() / 1e9:.2f} GB, "
+    print(f"{size}, cpu {engine.info.dtype}: peak memory {peak_memory() / 1e9:.2f} GB, "
           f"{seconds:.1f} s, {each:.2f} s a megapixel")  # fmt: skip
 
 
@@ -181,15 +179,6 @@ def _in_own_process(work: Callable[..., None], *arguments: object) -> None:
     process.join()
     if process.exitcode != 0:
         raise SystemExit(f"{work.__name__} ended with {process.exitcode}; was memory short?")
-
-
-def _peak_memory() -> int:
-    """Bytes that this process had at most."""
-    # Not on every system, and not needed elsewhere.
-    import resource
-
-    # In kB; in bytes on macOS.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if IS_MACOS else 1024)
 
 
 def jobs(engine: ModelEngine, picture: Picture, config: SamplingConfig) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """A short run of a recipe: what its steps take of time, memory and disk."""
 
-import sys
 from collections import defaultdict
 from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ccsr.inference.memory import peak_memory
 from training.checkpoints import checkpoints
 from training.config import Recipe
 from training.latent_cache import BATCH
@@ -100,7 +100,7 @@ def _trained(run: Run, step: str, recipe: Recipe) -> Trial:
         {name: seconds / count for name, seconds in measured.items()},
         # While one more is written.
         checkpoint * (table.loop.keep_checkpoints + 1) + _bytes_of(folder) - checkpoint,
-        peak_memory(),
+        own_peak_memory(),
     )
 
 
@@ -130,20 +130,14 @@ def _cached(run: Run, step: str, recipe: Recipe) -> Trial:
         1,
         {name: value / BATCH for name, value in watch.seconds.items()},
         _bytes_of(run.cache(step, config)) * total.count // BATCH,
-        peak_memory(),
+        own_peak_memory(),
     )
 
 
-def peak_memory() -> int:
+def own_peak_memory() -> int:
     """Most bytes that the process has had so far: of the GPU, if there is one; 0 if unknown."""
-    if own_device().type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else 1024 * used
+    on_gpu = own_device().type == "cuda"
+    return torch.cuda.max_memory_allocated() if on_gpu else peak_memory()
 
 
 def _bytes_of(folder: Path) -> int:

@@ -4,17 +4,16 @@ Opening reads names and shapes only; a weight is read at each access.
 """
 
 import functools
-import json
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from ccsr.errors import reason_of
+from ccsr.inference.hub import json_object
 
 COMPONENTS = {
     "unet": "diffusion_pytorch_model",
@@ -178,8 +177,10 @@ def _weight_files(folder: Path, stem: str) -> list[Path]:
 
 def _shards(index: Path) -> list[Path]:
     """The files that an index names."""
-    names = set(json_object(index).get("weight_map", {}).values())
-    paths = [index.parent / name for name in sorted(names)]
+    weight_map = json_object(index).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise CheckpointError(f"{index} has no weight_map; the download may be incomplete")
+    paths = [index.parent / name for name in sorted(set(map(str, weight_map.values())))]
     absent = [path.name for path in paths if not path.is_file()]
     if absent:
         raise CheckpointError(
@@ -187,14 +188,3 @@ def _shards(index: Path) -> list[Path]:
             "the download may be incomplete"
         )
     return paths
-
-
-def json_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is no JSON ({error}); it may be incomplete") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no JSON object; it may be of something else")
-    return content

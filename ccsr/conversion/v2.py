@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL, ConfigMixin, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from ccsr.conversion.checkpoint import COMPONENTS, CheckpointError, Shapes, json_object
+from ccsr.conversion.checkpoint import COMPONENTS, CheckpointError, Shapes
 from ccsr.conversion.plan import (
     TEXT_ENCODER,
     ConversionPlan,
@@ -18,6 +18,7 @@ from ccsr.conversion.plan import (
     names_below,
 )
 from ccsr.diffusion.scheduler import NonUniformScheduler, PredictionType
+from ccsr.inference.hub import json_object
 from ccsr.models.controlnet import LatentControlNetModel
 
 BASE_FOLDER = "stable-diffusion-2-1-base"
@@ -135,7 +136,11 @@ def plan_v2(
 
 
 def network_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a component, without records of how it was saved."""
+    """The configuration of a component, without records of how it was saved.
+
+    Raises:
+        ModelNotFound: If its file holds no JSON object.
+    """
     config = json_object(folder / "config.json")
     # LatentControlNetModel implies this option, and diffusers would warn that it is unknown.
     config.pop("use_vae_encode_condition", None)

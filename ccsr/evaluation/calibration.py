@@ -5,7 +5,6 @@ over squares of `SQUARE` pixels. Disagreement of few seeds is too low on average
 by sqrt(N / (N - 1)), so that runs of any number of seeds compare.
 """
 
-import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ class Calibration(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     weights: str
-    """Of `weights_digest`."""
+    """Of `weights_hash`."""
     config: dict[str, Any]
     """The settings of the runs."""
     rests_on: str
@@ -119,15 +118,6 @@ def binned(disagreement: np.ndarray, error: np.ndarray) -> dict[str, tuple[float
     # More disagreement never means less error: what looks like it is chance.
     rows["error"] = list(isotonic_regression(rows["error"], weights=sizes).x)
     return {name: tuple(round(float(value), 4) for value in row) for name, row in rows.items()}
-
-
-def weights_digest(folder: Path) -> str:
-    """A name of the weights in the folder of a model, other for other weights."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def write_calibration(folder: Path, calibration: Calibration) -> Path:

@@ -86,6 +86,17 @@ def give_back() -> None:
         malloc_trim(0)
 
 
+def peak_memory() -> int:
+    """Bytes that this process has had in memory at most; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # In bytes on macOS, in KiB elsewhere.
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
 def memory_mapped(array: np.ndarray) -> np.ndarray:
     """The same numbers, kept in a file without a name, which is gone when they are.
 

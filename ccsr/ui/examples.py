@@ -91,7 +91,7 @@ class Made:
     """What made the results that ship."""
 
     weights: str
-    """Of `weights_digest`."""
+    """Of `weights_hash`."""
     config: SamplingConfig
     seed: int
 

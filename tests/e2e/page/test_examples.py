@@ -9,11 +9,11 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from ccsr.config import COMPACT
-from ccsr.evaluation.calibration import weights_digest
 from ccsr.images.reading import load_picture
 from ccsr.inference.engine import load_engine
 from ccsr.inference.events import ModelInfo, Restored
 from ccsr.inference.hub import COMPACT_FOLDER
+from ccsr.inference.weights import weights_hash
 from ccsr.ui.examples import EXAMPLES, RESULTS, made
 from tests.e2e.page.conftest import Serve
 from tests.e2e.page.page_objects import CCSRPage, expect_file, expect_size
@@ -58,7 +58,7 @@ def test_page_opens_with_a_result_and_an_example_shows_its_own(page: Page, serve
 
 def test_results_that_ship_are_those_of_the_weights_that_ship() -> None:
     """After other weights: python assets/make_results.py."""
-    assert made().weights == weights_digest(COMPACT_FOLDER)
+    assert made().weights == weights_hash(COMPACT_FOLDER)
     example = EXAMPLES[0]
     engine = load_engine()
     events = engine.run(load_picture(example.picture), made().config, [made().seed])

@@ -13,10 +13,10 @@ from ccsr.evaluation.calibration import (
     observed,
     read_calibration,
     unbiased_levels,
-    weights_digest,
     write_calibration,
 )
 from ccsr.inference.hub import COMPACT_FOLDER
+from ccsr.inference.weights import weights_hash
 
 
 def calibration(**changes: object) -> Calibration:
@@ -79,7 +79,7 @@ def test_table_that_ships_is_of_the_weights_that_ship() -> None:
     """After other weights: python assets/make_calibration.py."""
     table = read_calibration(COMPACT)
     assert table is not None
-    assert table.weights == weights_digest(COMPACT_FOLDER)
+    assert table.weights == weights_hash(COMPACT_FOLDER)
     assert table.holds_for(SamplingConfig())
     # Otherwise disagreement foretells nothing, and the page should not say that it does.
     assert table.spearman > 0.5
