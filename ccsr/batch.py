@@ -11,7 +11,7 @@ from ccsr.evaluation.report import SETTINGS_KEY
 from ccsr.images.picture import PictureError
 from ccsr.images.reader_pool import READERS
 from ccsr.inference.estimate_cache import digest
-from ccsr.whole_file import UNFINISHED, WriteError, remove_unfinished
+from ccsr.whole_file import UNFINISHED, WriteError, nearest_folder, remove_unfinished
 
 INPUT_KEY = "ccsr-input"
 """Keyword of the PNG text that says which picture a result was made of."""
@@ -111,9 +111,8 @@ def check_writable(folder: Path) -> None:
 
     Parts of files that a killed process left there are removed.
     """
-    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     try:
-        with tempfile.TemporaryFile(dir=there, suffix=UNFINISHED) as file:
+        with tempfile.TemporaryFile(dir=nearest_folder(folder), suffix=UNFINISHED) as file:
             file.write(b"\0")
         remove_unfinished(folder)
     except OSError as error:

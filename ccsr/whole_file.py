@@ -147,6 +147,11 @@ def refuse_filled(folder: Path) -> None:
         raise FileExistsError(f"{folder} is there and not empty; give a new folder")
 
 
+def nearest_folder(path: Path) -> Path:
+    """A folder, or the nearest one around it that is there already."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+
+
 def _check_folder(path: Path) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent}; make it first")

@@ -15,6 +15,7 @@ from ccsr.evaluation.perceptual import (
     LPIPS_PACKAGE,
     file_of_package,
 )
+from ccsr.whole_file import nearest_folder
 from training.config import LoopConfig, PairsConfig, Recipe
 from training.data import looked_through
 from training.perceptual import distance_names
@@ -120,7 +121,7 @@ def trials_table(run: Run, trials: list[Trial]) -> str:
     time = sum(trial.seconds * trial.units for trial in trials)
     peak = max((trial.peak_bytes for trial in trials), default=0)
     rows.append(("all", "", "", duration_text(time), bytes_text(needed), bytes_text(peak)))
-    place = next(p for p in (run.folder, *run.folder.absolute().parents) if p.exists())
+    place = nearest_folder(run.folder)
     free = shutil.disk_usage(place).free
     enough = "enough" if free > needed else f"too little: free {bytes_text(needed - free)}"
     head = ("step", "steps or examples", "each", "time", "disk", "peak memory")

@@ -17,14 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch.nn import functional
 
 from ccsr.config import Chain
+from ccsr.images.color import LUMA
 from ccsr.images.picture import Size
-from ccsr.images.tensors import resize, to_array, to_uint8
+from ccsr.images.tensors import mirrored, resize, to_array, to_uint8
 
 KernelShape = Literal["gaussian", "generalised", "plateau"]
 Mode = Literal["area", "bilinear", "bicubic", "antialiased"]
 ALIASED_MODES: tuple[Mode, ...] = ("area", "bilinear", "bicubic")
-LUMA = (0.299, 0.587, 0.114)
-"""BT.601 weights of R, G and B."""
 
 
 class Operation(BaseModel):
@@ -264,19 +263,10 @@ def rounded_to_8_bits(x: torch.Tensor) -> torch.Tensor:
 def filtered(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """Correlation of each channel of x [1,3,H,W] with kernel [k,k], mirrored at the borders."""
     pad, channels = kernel.shape[-1] // 2, x.shape[1]
-    padded = x[:, :, _mirrored(x.shape[2], pad)][:, :, :, _mirrored(x.shape[3], pad)]
+    rows, columns = (mirrored(torch.arange(-pad, n + pad), n) for n in x.shape[2:])
+    padded = x[:, :, rows][:, :, :, columns]
     weight = kernel.to(x).expand(channels, 1, -1, -1)
     return functional.conv2d(padded, weight, groups=channels)
-
-
-def _mirrored(length: int, pad: int) -> torch.Tensor:
-    """Indices [length + 2 pad] of reflection padding, for length 3 ... 2 1 0 1 2 1 0 ...
-
-    Unlike the padding of PyTorch it may be wider than the picture.
-    """
-    period = max(2 * (length - 1), 1)
-    position = torch.arange(-pad, length + pad) % period
-    return torch.minimum(position, period - position) if length > 1 else torch.zeros_like(position)
 
 
 def _offsets(size: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 from scipy.ndimage import gaussian_filter
 from scipy.special import gamma
 
+from ccsr.images.color import LUMA
 from ccsr.images.picture import Size
 
 BLOCK = 96
@@ -30,8 +31,6 @@ SIGMA, TRUNCATE = 7 / 6, 18 / 7
 truncated, to 7 x 7 pixels."""
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 """Offsets (down, right) of the pixels that each pixel is multiplied with."""
-GREY = np.array([0.299, 0.587, 0.114])
-"""Weights of R, G and B."""
 MODEL_FILE = Path(__file__).resolve().parents[2] / "assets" / "niqe" / "pristine.safetensors"
 
 # Candidates of the shape parameter, and r(shape) = E[|x|]^2 / E[x^2] of a generalised Gaussian.
@@ -79,7 +78,7 @@ def niqe(rgb: np.ndarray, model: GaussianModel | None = None) -> float:
 
 def grey_levels(rgb: np.ndarray) -> np.ndarray:
     """Grey levels [H,W] of rgb [H,W,3] in [0,1]: whole numbers from 0 to 255, halves to even."""
-    return np.round(255 * (rgb.astype(np.float64) @ GREY))
+    return np.round(255 * (rgb.astype(np.float64) @ np.array(LUMA)))
 
 
 def block_features(grey: np.ndarray) -> np.ndarray:

@@ -80,15 +80,18 @@ def pad_to_multiple(x: torch.Tensor, multiple: int, minimum: int = 0) -> tuple[t
     for dim, length in ((-2, size.height), (-1, size.width)):
         padded = -(-max(length, minimum) // multiple) * multiple
         if padded > length:
-            x = x.index_select(dim, _mirrored(length, padded).to(x.device))
+            x = x.index_select(dim, mirrored(torch.arange(padded), length).to(x.device))
     return x, size
 
 
-def _mirrored(length: int, padded: int) -> torch.Tensor:
-    """Source index of each of `padded` entries: 0 1 2 1 0 1 ... for length 3."""
+def mirrored(positions: torch.Tensor, length: int) -> torch.Tensor:
+    """Indices of reflection padding: ... 2 1 0 1 2 1 0 ... for positions around length 3.
+
+    Unlike in the padding of PyTorch, positions may lie any distance outside of [0, length).
+    """
     period = max(2 * (length - 1), 1)
-    position = torch.arange(padded) % period
-    return torch.minimum(position, period - position) if length > 1 else position
+    wrapped = positions % period
+    return torch.minimum(wrapped, period - wrapped)
 
 
 def crop_to(x: torch.Tensor, size: Size) -> torch.Tensor:

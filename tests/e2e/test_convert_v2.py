@@ -343,7 +343,10 @@ def test_incomplete_downloads_of_v2_are_told(
     second = unet.parent / "diffusion_pytorch_model-00002-of-00002.safetensors"
     second.unlink()
     assert f"names {second.name}, not there" in refusal(source, output, capsys)
-    unet.with_suffix(".safetensors.index.json").unlink()
+    index = unet.with_suffix(".safetensors.index.json")
+    index.write_text('{"weight_map": []}')
+    assert f"{index} has no weight_map" in refusal(source, output, capsys)
+    index.unlink()
     assert f"{unet.parent} has no {unet.name}" in refusal(source, output, capsys)
     save_file({}, unet)
     vae.write_bytes(vae.read_bytes()[:1000])
@@ -351,8 +354,9 @@ def test_incomplete_downloads_of_v2_are_told(
     (source / "vae" / "config.json").write_text("[]")
     shutil.copy(weights_file(source, "controlnet"), vae)
     assert "config.json holds no JSON object" in refusal(source, output, capsys)
-    (source / "vae" / "config.json").write_text("{")
-    assert "config.json is no JSON" in refusal(source, output, capsys)
+    for damaged in ("{", "[" * 100_000):
+        (source / "vae" / "config.json").write_text(damaged)
+        assert "config.json is no JSON" in refusal(source, output, capsys)
 
 
 def test_an_ordinary_controlnet_is_refused(

@@ -39,6 +39,7 @@ from ccsr.evaluation.comparison.test_set import Dataset, Sample, size_of
 from ccsr.inference.device import choose_device
 from ccsr.inference.engine import ModelEngine, load_engine
 from ccsr.inference.weights import weights_hash
+from ccsr.whole_file import nearest_folder
 
 NO_MODEL = "none"
 """Compares the methods of others alone."""
@@ -269,9 +270,7 @@ def _refuse_repeated(what: str, found: Sequence[str]) -> None:
 
 
 def _check_room(made: Plan) -> None:
-    folder = made.request.output
-    while not folder.exists():
-        folder = folder.parent
+    folder = nearest_folder(made.request.output)
     free, needed = shutil.disk_usage(folder).free, made.needed_bytes()
     if needed > free:
         raise OSError(
