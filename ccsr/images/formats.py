@@ -7,14 +7,19 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from PIL import Image, ImageFile, ImageOps
+from PIL.ExifTags import Base
 
 from ccsr.errors import raised_here
+from ccsr.images.picture import Size
 
 logger = logging.getLogger(__name__)
 
 FIRST_FRAME = "only the first of its frames is used"
 CHANNELS_LEFT_OUT = "its channels beyond the colours, of no stated meaning, are left out"
 """Messages about how a file is read."""
+
+QUARTER_TURNS = (5, 6, 7, 8)
+"""Values of the orientation tag of pictures that are stored on their side."""
 
 # Only formats that Pillow decodes itself, by open codecs: EPS, for one, would start Ghostscript.
 FORMATS = ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "AVIF"]
@@ -49,6 +54,24 @@ def upright(image: Image.Image) -> Image.Image:
             raise
         logger.debug("the orientation cannot be read", exc_info=True)
         return image
+
+
+def upright_size(image: Image.Image) -> Size:
+    """Size of an image that is not decoded yet, after it is turned as its Exif says."""
+    size = Size(image.height, image.width)
+    try:
+        # Not by the method of a PNG, which is decoded for what may follow its pixels.
+        orientation = Image.Image.getexif(image).get(Base.Orientation)
+    except Exception as error:  # as above
+        if raised_here(error):
+            raise
+        return size
+    return turned_size(size, orientation)
+
+
+def turned_size(size: Size, orientation: object) -> Size:
+    """A stored size after the turn that a value of the orientation tag asks for."""
+    return Size(size.width, size.height) if orientation in QUARTER_TURNS else size
 
 
 def layout(image: ImageFile.ImageFile) -> str:

@@ -22,6 +22,7 @@ from ccsr.images.formats import (
     open_picture,
     picture_suffixes,
     upright,
+    upright_size,
 )
 from ccsr.images.metadata import COMMENT_CHARSET, Metadata, read_metadata
 from ccsr.images.picture import (
@@ -76,7 +77,7 @@ def load_picture(source: str | Path | BinaryIO, *, max_pixels: int = MAX_INPUT_P
 
 
 def read_size(source: str | Path | BinaryIO) -> Size:
-    """Size of a picture as its file stores it, not turned upright; the pixels are not decoded.
+    """Size of a picture, turned upright as the beginning of its file says; nothing is decoded.
 
     Args:
         source: As for `load_picture`.
@@ -88,7 +89,7 @@ def read_size(source: str | Path | BinaryIO) -> Size:
         if is_tiff(file):
             return tiff_size(file)
         with open_picture(file) as image:
-            return Size(image.height, image.width)
+            return upright_size(image)
 
 
 def read_texts(path: str | Path) -> dict[str, str]:

@@ -21,7 +21,7 @@ from tifffile import (
 )
 
 from ccsr.images.deep import Deep
-from ccsr.images.formats import CHANNELS_LEFT_OUT, FIRST_FRAME
+from ccsr.images.formats import CHANNELS_LEFT_OUT, FIRST_FRAME, QUARTER_TURNS, turned_size
 from ccsr.images.picture import PictureError, Size, check_size
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -46,7 +46,7 @@ MAX_CHANNELS = 16
 
 def upright(stored: np.ndarray, orientation: int) -> np.ndarray:
     """Turn an array [H,W,...] as the value of the orientation tag, 1 to 8, says."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in QUARTER_TURNS:
         stored = stored.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         stored = stored[::-1]
@@ -62,11 +62,12 @@ def is_tiff(file: BinaryIO) -> bool:
 
 
 def tiff_size(file: BinaryIO) -> Size:
-    """Size of the first picture of a TIFF, as it is stored."""
+    """Size of the first picture of a TIFF, turned upright."""
     file.seek(0)
     with TiffFile(file) as tiff:
         page = tiff.pages.first
-        return Size(page.imagelength, page.imagewidth)
+        stored = Size(page.imagelength, page.imagewidth)
+        return turned_size(stored, page.tags.valueof(_ORIENTATION))
 
 
 def read_deep_tiff(name: str, file: BinaryIO, max_pixels: int) -> Deep | None:

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ccsr.config import Chain
 from ccsr.degradation.chains import draw
 from ccsr.degradation.draws import generator_for
 from ccsr.degradation.folder import MAX_HR_PIXELS, SUFFIXES, picture_paths
 from ccsr.images.picture import Picture, PictureError, Size, picture_from_array
-from ccsr.images.reading import load_picture
+from ccsr.images.reading import load_picture, read_size
 from ccsr.images.tensors import to_array, to_tensor, to_uint8
 
 DEGRADATION_SEED = 0
@@ -144,13 +143,11 @@ def check_sizes(hr_path: Path, hr: Size, lr_path: Path, lr: Size, scale: int) ->
 
 
 def size_of(path: Path) -> Size | None:
-    """Size of a picture that stands upright in its file, without decoding it; None if unknown.
+    """Size of a picture, turned upright, without decoding it; None if it cannot be read.
 
-    A picture that cannot be read fails when its turn comes, so that the others count.
+    Such a picture fails when its turn comes, so that the others count.
     """
     try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(0x0112, 1) > 4
-            return Size(image.width, image.height) if turned else Size(image.height, image.width)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return read_size(path)
+    except PictureError:
         return None

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from ccsr.images.formats import FIRST_FRAME, FORMATS
 from ccsr.images.picture import MAX_INPUT_PIXELS, MAX_SIDE, PictureError, Size
-from ccsr.images.reading import is_picture_file, load_picture
+from ccsr.images.reading import is_picture_file, load_picture, read_size
 from tests.unit.images.picture_files import (
     ORIENTATION,
     as_bytes,
@@ -83,6 +83,7 @@ class TestReading:
         exif[ORIENTATION] = orientation
         path = written(tmp_path / "a.png", encoded(Image.fromarray(stored), "PNG", exif=exif))
         np.testing.assert_array_equal(as_bytes(load_picture(path)), upright)
+        assert read_size(path) == Size(20, 33)
 
     def test_jpeg_from_a_camera_held_upright_is_turned(self, tmp_path: Path) -> None:
         upright = smooth(48, 32)
@@ -91,7 +92,7 @@ class TestReading:
         stored = Image.fromarray(np.ascontiguousarray(STORED_AS[6](upright)))
         path = written(tmp_path / "a.jpg", encoded(stored, "JPEG", exif=exif, quality=95))
         picture = load_picture(path)
-        assert picture.size == Size(48, 32)
+        assert picture.size == read_size(path) == Size(48, 32)
         np.testing.assert_allclose(picture.rgb, upright / 255, atol=0.04)
 
     @pytest.mark.parametrize("channels", [3, 4])
@@ -105,6 +106,7 @@ class TestReading:
         chunk = png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
         path = written(tmp_path / "a.png", png_16(STORED_AS[orientation](upright), [chunk]))
         np.testing.assert_array_equal(as_words(load_picture(path)), upright)
+        assert read_size(path) == Size(20, 33)
 
     def test_grey_becomes_three_equal_channels(self, tmp_path: Path) -> None:
         grey = levels(16, 20, 1)

@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 from ccsr.images.formats import CHANNELS_LEFT_OUT
 from ccsr.images.picture import Picture, PictureError, Size
 from ccsr.images.profile import srgb_levels, to_srgb
-from ccsr.images.reading import load_picture
+from ccsr.images.reading import load_picture, read_size
 from tests.unit.images.picture_files import (
     BLUE,
     GREEN,
@@ -158,6 +158,7 @@ def test_turned_tiff_of_any_mode_is_upright(mode: str, compression: str, tmp_pat
         content = encoded(stored, "TIFF", compression=compression, exif=exif)
         for path in (tmp_path / "a.tif", None):
             assert_read_rightly(content, upright.rgb, upright.alpha, 0, path)
+        assert read_size(io.BytesIO(content)) == upright.size
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
