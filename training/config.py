@@ -270,17 +270,20 @@ def require_crops_within(loop: LoopConfig, name: str, pairs: PairsConfig) -> Non
         )
 
 
-def require_order(t_max: float, t_min: float) -> None:
-    """Check that refinement ends below where it starts.
+class RefinementConfig(Config):
+    """Where the sampler refines, as fractions of T."""
 
-    Raises:
-        ValueError: If it does not.
-    """
-    if t_min > t_max:
-        raise ValueError(
-            f"t_min must not be above t_max, got t_min={t_min} and t_max={t_max}; lower t_min or "
-            "raise t_max"
-        )
+    t_max: Share = 0.6667
+    t_min: Share = 0.3333
+
+    @validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.t_min > self.t_max:
+            raise ValueError(
+                f"t_min must not be above t_max, got t_min={self.t_min} and t_max={self.t_max}; "
+                "lower t_min or raise t_max"
+            )
+        return self
 
 
 class UniformConfig(Config):
@@ -298,13 +301,11 @@ class UniformConfig(Config):
         return self
 
 
-class Stage1Config(Config):
+class Stage1Config(RefinementConfig):
     """Structure refinement (variant V2): paper Eq. 3."""
 
     loop: Table[LoopConfig]
     pairs: Table[PairsConfig]
-    t_max: Share = 0.6667
-    t_min: Share = 0.3333
     l_diff_t_min: Share = 0.0
     """Least timestep of l_diff, as a fraction of T. The paper has t_min; a model that was also
     trained below can be sampled with any t_min."""
@@ -319,7 +320,6 @@ class Stage1Config(Config):
     @validator(mode="after")
     def _fits(self) -> Self:
         require_crops_within(self.loop, "pairs", self.pairs)
-        require_order(self.t_max, self.t_min)
         if self.l_diff_t_min >= self.t_max:
             raise ValueError(
                 f"l_diff_t_min must be below t_max, got l_diff_t_min={self.l_diff_t_min} and "
@@ -328,14 +328,13 @@ class Stage1Config(Config):
         return self
 
 
-class Stage2Config(Config):
+class Stage2Config(RefinementConfig):
     """Detail enhancement (variant CCSR): the decoder, adversarially."""
 
     loop: Table[LoopConfig]
     rollouts: Table[PairsConfig]
     num_steps: PositiveInt = 45
-    t_max: Share = 0.6667
-    t_min: Share = 0.3333
+    """Size of the grid of timesteps that roll-outs are sampled with."""
     perceptual: Perceptual = "vgg"
     perceptual_weight: NonNegativeFloat = 1.0
     perceptual_from: Share = 0.0
@@ -348,8 +347,8 @@ class Stage2Config(Config):
     lr_blocks: NonNegativeInt = 0
     """Residual blocks of the decoder's LR branch; 0: the decoder reads latents only."""
     true_latents: Share = 0.0
-    """Share of examples decoded from the latent of HR in place of the estimate: they keep the
-    decoder's trust in latents."""
+    """Share of examples decoded from the latent of HR in place of the estimate, so that the
+    decoder does not learn to ignore the details of latents."""
     discriminator: Literal["patch", "features"] = "patch"
     """What the discriminator reads: pixels, or features of VGG16."""
     discriminator_channels: PositiveInt = 64
@@ -359,18 +358,17 @@ class Stage2Config(Config):
     @validator(mode="after")
     def _fits(self) -> Self:
         require_crops_within(self.loop, "rollouts", self.rollouts)
-        require_order(self.t_max, self.t_min)
         return self
 
 
-class ValidationConfig(Config):
-    """How the networks are looked at on held-out pictures (`--held-out`) while they are trained.
+class ValidationConfig(RefinementConfig):
+    """How networks are validated on held-out pictures (`--held-out`) while they are trained.
 
-    A run folder may be gone on with after a change.
+    It may be changed when a training continues.
     """
 
     every: PositiveInt = 1000
-    """Steps from one time to the next; the last step is always looked at."""
+    """Steps from one validation to the next; there always is one after the last step."""
     pictures: PositiveInt = 4
     crop_px: CropSize = 256
     """Side of the square in the middle of each picture."""
@@ -378,13 +376,6 @@ class ValidationConfig(Config):
     """Results of each picture, for L-STD."""
     num_steps: PositiveInt = 45
     """Size of the grid of timesteps that results are sampled with."""
-    t_max: Share = 0.6667
-    t_min: Share = 0.3333
-
-    @validator(mode="after")
-    def _ordered(self) -> Self:
-        require_order(self.t_max, self.t_min)
-        return self
 
 
 class Recipe(Config):

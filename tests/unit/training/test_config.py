@@ -54,7 +54,7 @@ def changed(old: str, new: str) -> str:
         ("[data]", "recipe.toml: the recipe trains nothing: give it at least one of the tables"),
         (changed("[network]", "[unet]"), "unet is unknown; known are implementation, autoencoder"),
         (changed("[data]", "[typo]\n[data]"), "typo is unknown; known are implementation"),
-        (changed("perceptual = ", "preceptual = "), "stage1.preceptual is unknown; known are loop"),
+        (changed("perceptual = ", "preceptual = "), "stage1.preceptual is unknown; known are t_max, t_min, loop"),
         (changed("max_steps = 3600", "max_step = 3200"), "autoencoder.loop.max_step is unknown"),
         (changed("scale = 4", "scale = 'four'"),
          "data.scale must be a whole number above 0, got 'four'"),
