@@ -90,7 +90,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def check(engine: ModelEngine, calibration: Calibration, options: argparse.Namespace) -> None:
-    """Print what the table foretells of pictures that it does not rest on, and what is true."""
+    """Print the error that the table predicts for other pictures, and the true one."""
     for pair, report in runs(engine, options.check, options.limit, options.seeds):
         pixels = report.pixels
         found, error = observed(pixels.l_std_map, pixels.mean, pair.hr, options.seeds)

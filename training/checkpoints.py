@@ -71,8 +71,7 @@ def chosen_checkpoint(choice: str, found: Collection[int], best: int | None) -> 
     """The step whose networks are exported, and what to say of it.
 
     Args:
-        choice: "best" (on held-out pictures; the last where none were looked at), "last", or a
-            step.
+        choice: "best" (on held-out pictures; the last without validation), "last", or a step.
         found: Steps of the checkpoints that there are.
         best: The best of them, if there is one marked.
 
@@ -100,19 +99,19 @@ def kept_at_the_end(
     Args:
         found: Steps of those that there are.
         loop: How it is trained.
-        validated_every: Steps from one look at held-out pictures to the next; None without them.
-            Each look writes a checkpoint, and any of these may become the best, which is kept.
+        validated_every: Steps from one validation to the next; None without held-out pictures. Each
+            writes a checkpoint, and any of these may become the best, which is kept.
     """
     last = loop.max_steps
-    looks = (
+    validated = (
         {*range(validated_every, last, validated_every), last} if validated_every else set[int]()
     )
-    planned = looks | {*range(loop.checkpoint_every, last, loop.checkpoint_every), last}
+    planned = validated | {*range(loop.checkpoint_every, last, loop.checkpoint_every), last}
     done = max(found, default=0)
     coming = {step for step in planned if step > done}
     if not coming:
         return set(found)
-    return {*sorted({*found, *coming})[-loop.keep_checkpoints :], *(looks & {*found, *coming})}
+    return {*sorted({*found, *coming})[-loop.keep_checkpoints :], *(validated & {*found, *coming})}
 
 
 def trained_state(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -53,7 +53,7 @@ class Pictures:
         max_bytes: int = MAX_DECODED_BYTES,
     ) -> None:
         self.max_bytes = max_bytes
-        self.pictures, self.left_out = looked_through(sources, smallest_side, scale)
+        self.pictures, self.left_out = usable_pictures(sources, smallest_side, scale)
         for file, reason in self.left_out.items():
             warnings.warn(f"{file} is left out: {reason}", stacklevel=2)
         if not self.pictures:
@@ -115,7 +115,7 @@ class Pictures:
         return int(torch.multinomial(self._weights, 1, generator=generator))
 
 
-def looked_through(
+def usable_pictures(
     sources: Sequence[Source], smallest_side: int, scale: int
 ) -> tuple[list[TrainingPicture], dict[PictureFile, str]]:
     """The pictures of some sources that can be trained on, and why the others cannot.

@@ -17,7 +17,7 @@ from ccsr.evaluation.perceptual import (
 )
 from ccsr.whole_file import nearest_folder
 from training.config import LoopConfig, PairsConfig, Recipe
-from training.data import looked_through
+from training.data import usable_pictures
 from training.perceptual import distance_names
 from training.run import Run
 from training.sources import Source
@@ -66,7 +66,7 @@ def pictures_table(run: Run) -> str:
 
 
 def _row_of(source: Source, side: int, scale: int, use: str) -> tuple[str, ...]:
-    pictures, left_out = looked_through([source], side, scale)
+    pictures, left_out = usable_pictures([source], side, scale)
     reasons = [f"{file.name}: {reason}" for file, reason in left_out.items()]
     found = len(pictures) + len(reasons)
     return (str(source.path), use, str(found), str(len(pictures)), (reasons or ["-"])[0])

@@ -1,4 +1,4 @@
-"""What a training step tells of its course: lines of JSON, and curves for TensorBoard."""
+"""Logs of a training step: lines of JSON, and curves for TensorBoard."""
 
 import json
 from collections.abc import Mapping
@@ -9,11 +9,12 @@ from ccsr.whole_file import write_whole
 
 
 class JsonLog:
-    """A file of lines of JSON, one a step that is told of.
+    """A file of lines of JSON, one for each step that is logged.
 
     Args:
         path: The file.
-        step: The step that is gone on from. Lines of later steps are removed: they are told again.
+        step: The step that training continues from. Lines of later steps are removed: these steps
+            are made again.
     """
 
     def __init__(self, path: Path, step: int) -> None:
@@ -33,7 +34,7 @@ class TensorBoardLog:
 
     Args:
         folder: Of the training step.
-        step: The step that is gone on from. TensorBoard hides what it was told of later ones.
+        step: The step that training continues from. TensorBoard hides points of later ones.
 
     Raises:
         ValueError: If the package is not installed.
@@ -57,7 +58,7 @@ class TensorBoardLog:
 
 
 def _step_of(line: str) -> float:
-    """The step that a line tells of; infinity for one that was cut by a kill."""
+    """The step of a line; infinity for one that was cut by a kill."""
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):

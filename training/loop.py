@@ -128,8 +128,8 @@ def train(
         config: Steps, batches, optimiser.
         folder: An existing folder for checkpoints and log.jsonl.
         machine: How the examples are read.
-        validation: Looks at the averaged weights every so often. The checkpoint that it finds best
-            is kept.
+        validation: Scores the averaged weights on held-out pictures. The checkpoint of the best
+            score is kept.
 
     Yields:
         One `TrainStep` an optimiser step.
@@ -254,7 +254,7 @@ class _Run:
             yield done
 
     def logs(self) -> list[JsonLog | TensorBoardLog]:
-        """Where the main process tells of its steps."""
+        """The logs that the main process writes."""
         if not self.is_main:
             return []
         logs: list[JsonLog | TensorBoardLog] = [JsonLog(self.folder / LOG_FILE, self.step)]

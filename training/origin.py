@@ -78,7 +78,7 @@ class Origin:
         return index.get("num_steps", SamplingConfig().num_steps)
 
     def empty_prompt(self) -> EmptyPrompt | None:
-        """What its UNet is told; None for a UNet without cross-attention."""
+        """Embeddings of the empty prompt; None for a UNet without cross-attention."""
         folder = self.folder / "empty_prompt"
         return EmptyPrompt.from_pretrained(folder) if folder.is_dir() else None
 

@@ -26,7 +26,7 @@ USE_FSDP = "ACCELERATE_USE_FSDP"
 
 
 def join_processes() -> PartialState:
-    """Meet the other processes of this training, if there are any.
+    """The state of this process among those of the training; the first call connects them.
 
     Raises:
         ValueError: If there are fewer than were asked for: each would train by itself.

@@ -108,7 +108,7 @@ class Run:
         return denoiser
 
     def empty_prompt(self) -> EmptyPrompt | None:
-        """What the UNet is told, if it is that of a model and has cross-attention."""
+        """Embeddings of the empty prompt; None without cross-attention or for a new UNet."""
         if self.recipe.network is not None or self.origin is None:
             return None
         return self.origin.empty_prompt()

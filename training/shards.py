@@ -2,8 +2,7 @@
 
 https://github.com/webdataset/webdataset. WebDataset reads shards from their beginning to their end
 and shuffles what passes by. Here an example is a function of seed and index, so that pictures are
-asked for in any order: the places of the members are looked up once, and each is read where it
-lies.
+asked for in any order: the places of the members are found once, and each is read where it lies.
 """
 
 import logging
@@ -59,7 +58,7 @@ def read_shard(path: Path) -> Shard:
 
 @cache
 def _read(path: Path, size: int, changed: int) -> Shard:
-    """Each step of a recipe asks for the pictures anew; a shard is looked through once."""
+    """Each step of a recipe asks for the pictures anew; a shard is scanned once."""
     pictures: dict[str, PictureFile] = {}
     faults: dict[PictureFile, str] = {}
     last = ""

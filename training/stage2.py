@@ -97,10 +97,10 @@ class DiscriminatorLosses(nn.Module):
         self._decoder = (decoder,)
 
     def forward(self, batch: Example, progress: float, draws: Draws) -> dict[str, torch.Tensor]:
-        """batch["hr"] [B,3,H,W] in [0,1] -> the hinge loss; nothing until it takes part.
+        """batch["hr"] [B,3,H,W] in [0,1] -> the hinge loss; nothing before `adversarial_from`.
 
-        A discriminator that is trained against a decoder which does not answer wins, and has no
-        gradients left to give.
+        Trained against a decoder without adversarial loss, a discriminator saturates, and its
+        gradients vanish.
         """
         if progress < self._decoder[0].config.adversarial_from:
             return {}

@@ -211,7 +211,7 @@ def _train_step(run: Run, step: str) -> Iterator[Event]:
 
 
 def validation_of(run: Run, step: str, objective: Objective) -> Validation | None:
-    """How the networks of a step are looked at in training; None without held-out pictures."""
+    """The validation of a training step; None without held-out pictures."""
     if not run.held_out:
         return None
     config, scheduler = run.recipe.validation, run.scheduler()
@@ -240,7 +240,7 @@ def _replaced(folder: Path) -> Generator[Path]:
 
 
 def _required(table: TableConfig | None) -> TableConfig:
-    """A table of the recipe that the steps of the run need; `require_steps` has looked for it."""
+    """A table of the recipe that the steps of the run need; `require_steps` has checked it."""
     assert table is not None
     return table
 

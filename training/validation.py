@@ -33,7 +33,7 @@ BEST_FILE, LOG_FILE, SAMPLES = "best.json", "validation.jsonl", "samples"
 
 
 class Validation:
-    """Restores held-out pictures with several seeds, scores them, and keeps pictures of it.
+    """Restores held-out pictures with several seeds, scores the results, and keeps samples.
 
     Writes to the folder of a training step: a line of validation.jsonl with PSNR, SSIM, LPIPS,
     DISTS (where its weights are installed) and L-STD; samples/*.png, with enlarged LR, a result of
@@ -59,7 +59,7 @@ class Validation:
         self._log: JsonLog | None = None
 
     def start(self, step: int) -> None:
-        """Go on from a step; what was told of later ones is removed."""
+        """Continue from a step; log lines of later ones are removed."""
         self._log = JsonLog(self.folder / LOG_FILE, step)
 
     @property
@@ -108,7 +108,7 @@ class Validation:
 
 
 def best_step(folder: Path) -> int | None:
-    """The step of lowest LPIPS of a training step's folder; None if none was looked at."""
+    """The step of lowest LPIPS of a training step's folder; None before a validation."""
     path = folder / LOG_FILE
     lines = path.read_text().splitlines() if path.exists() else []
     entries = [json.loads(line) for line in lines]

@@ -1,6 +1,6 @@
 """A mild chain: the blur of a lens, reduction, faint noise and light compression, once each.
 
-Pictures that people bring have mostly been taken and saved once. The chains of Real-ESRGAN and
+Photographs have mostly been taken and saved once. The chains of Real-ESRGAN and
 BSRGAN damage far more, and a network trained on them and on bicubic reduction alone leaves the blur
 of a camera where it is.
 """

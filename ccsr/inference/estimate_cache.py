@@ -189,7 +189,7 @@ class EstimateCache:
     def _drop_of_largest(self, size: Callable[[Chain], int]) -> bool:
         """Drop the least recently used chain on disk of the owner who has most there.
 
-        Whoever has little keeps it, however much others make. Returns whether there was one.
+        The chains of other owners stay, however many this one makes. Returns whether there was one.
         """
         droppable = [k for k, c in self._chains.items() if c.num_files and self._may_drop(k)]
         if not droppable:

@@ -1,7 +1,7 @@
 """Stopping work from another thread.
 
 Network evaluations, encoding and decoding are made of pieces, the modules of the networks, each of
-which asks `check_stop` first. A run whose flag is set ends at the next one.
+which calls `check_stop` first. A run whose flag is set ends at the next one.
 """
 
 import threading
@@ -36,8 +36,8 @@ class StopFlag:
         return self._event.is_set()
 
 
-_asking: WeakSet[nn.Module] = WeakSet()
-"""Modules that ask already: pipelines share networks."""
+_hooked: WeakSet[nn.Module] = WeakSet()
+"""Modules that have the hook: pipelines share networks."""
 _flag: ContextVar[StopFlag | None] = ContextVar("stop_flag", default=None)
 
 
@@ -63,14 +63,14 @@ def check_stop() -> None:
 
 
 def stop_between_modules(network: nn.Module) -> None:
-    """Have every module of a network ask `check_stop` before it computes."""
+    """Have every module of a network call `check_stop` before it computes."""
     for module in network.modules():
-        if module not in _asking:
+        if module not in _hooked:
             module.register_forward_pre_hook(_check_before)
-            _asking.add(module)
+            _hooked.add(module)
 
 
 def _check_before(module: nn.Module, inputs: object) -> None:
-    # A compiled network asks before it begins only.
+    # A compiled network is checked before it begins only.
     if not torch.compiler.is_compiling():
         check_stop()

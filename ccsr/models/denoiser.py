@@ -24,7 +24,7 @@ class Denoiser(nn.Module):
     Args:
         unet: Denoising network, with or without cross-attention.
         controlnet: Condition network; reads the LR latent.
-        empty_prompt: What a UNet with cross-attention is told where no prompt is given.
+        empty_prompt: Embeddings for a UNet with cross-attention where no prompt is given.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What residual blocks add to their streams: a block that adds next to nothing is wasted time."""
+"""What residual blocks add to their streams; a block that adds next to nothing can be removed."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ def residual_blocks(network: nn.Module) -> dict[str, nn.Module]:
 
 @contextmanager
 def switched_off(block: nn.Module) -> Generator[None]:
-    """While the context is open a residual block gives its stream as it came."""
+    """Let a residual block return its stream unchanged while the context is open."""
     hook = block.register_forward_hook(lambda block, inputs, output: _stream(block, inputs))
     try:
         yield

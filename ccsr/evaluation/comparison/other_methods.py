@@ -179,7 +179,7 @@ class DiffusersPipeline:
             "generator": torch.Generator().manual_seed(seed),
             "output_type": "np",
         }
-        # A text-to-image upscaler is told nothing in words.
+        # An upscaler that reads prompts gets the empty one.
         options |= {"prompt": ""} if "prompt" in accepted else {}
         options |= {} if self.num_steps is None else {"num_inference_steps": self.num_steps}
         result = to_tensor(self.pipeline(**options).images[0])

@@ -9,7 +9,7 @@ import torch
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(days=30)
+TIMEOUT = timedelta(days=30)
 """How long a process waits for the others."""
 
 
@@ -17,7 +17,7 @@ class Processes:
     """This process among those of a launcher; alone without one.
 
     Args:
-        on_cpu: Whether they compute on CPUs, and speak by gloo.
+        on_cpu: Whether they compute on CPUs, and communicate by gloo.
     """
 
     def __init__(self, *, on_cpu: bool) -> None:
@@ -26,7 +26,7 @@ class Processes:
             # It takes a second to import.
             from accelerate import PartialState
 
-            self._state = PartialState(cpu=on_cpu, timeout=PATIENCE)
+            self._state = PartialState(cpu=on_cpu, timeout=TIMEOUT)
 
     @property
     def index(self) -> int:

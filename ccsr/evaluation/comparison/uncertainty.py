@@ -1,4 +1,4 @@
-"""Whether disagreement of the seeds foretells error, and how large it is.
+"""Whether disagreement of the seeds predicts error, and how large it is.
 
 The disagreement is the standard deviation of the pixels over the seeds, the error the absolute
 difference of their mean to the true picture; both are averaged over R, G and B, and compared over
@@ -24,7 +24,7 @@ LEVELS = (2, 5, 10)
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """How well the disagreement of the seeds foretells the error of their mean, of one picture."""
+    """How well the disagreement of the seeds predicts the error of their mean, of one picture."""
 
     spearman: float | None
     """Rank correlation of disagreement and error, in [-1, 1]; None where one is constant."""

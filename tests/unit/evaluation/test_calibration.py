@@ -81,6 +81,6 @@ def test_table_that_ships_is_of_the_weights_that_ship() -> None:
     assert table is not None
     assert table.weights == weights_hash(COMPACT_FOLDER)
     assert table.holds_for(SamplingConfig())
-    # Otherwise disagreement foretells nothing, and the page should not say that it does.
+    # Otherwise disagreement predicts nothing, and the page should not say that it does.
     assert table.spearman > 0.5
     assert table.error[-1] > 2 * table.error[0]

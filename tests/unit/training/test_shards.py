@@ -178,7 +178,7 @@ def test_a_shard_without_pictures_and_a_folder_of_shards_are_refused(folder: Pat
         Source(folder.parent / "shards").pictures()
 
 
-def test_a_shard_that_is_changed_is_looked_through_again(folder: Path) -> None:
+def test_a_shard_that_is_changed_is_scanned_again(folder: Path) -> None:
     shard = packed(folder)
     before = digest_of([Source(shard)])
     (folder / "c.png").unlink()

@@ -24,7 +24,7 @@ def maps(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.kron(blocks, np.ones((15, 15))), rng.random((120, 120, 3))
 
 
-def test_disagreement_in_the_order_of_the_errors_foretells_them() -> None:
+def test_disagreement_in_the_order_of_the_errors_predicts_them() -> None:
     disagreement, hr = maps()
     found = uncertainty(disagreement, hr + 2 * disagreement[..., None], hr)
     assert found.spearman == pytest.approx(1)
