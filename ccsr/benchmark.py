@@ -7,6 +7,7 @@ the page cost as multiples of it. Jobs alternate, so that a busy machine slows a
 import argparse
 import multiprocessing
 import statistics
+import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
+from ccsr.cli import add_model, config_of
 from ccsr.config import (
     COMPACT,
     DEFAULT_SWEEP_SEEDS,
@@ -42,6 +44,7 @@ from ccsr.models.sd21 import (
     unet_config,
     vae_config,
 )
+from ccsr.program import exit_code, program
 
 PARTS: tuple[str, ...] = ("encode", "condition", "network", "decode", "rest")
 NUM_SEEDS = 10
@@ -51,30 +54,38 @@ RANDOM_STD = 0.02
 """Of random weights: small enough for finite activations in every number format."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; exit code 0, or 2 after bad input."""
     keep_freed()
-    parser = argparse.ArgumentParser(prog="python -m ccsr.benchmark", description=__doc__)
-    parser.add_argument("--model", default=COMPACT, help="default: %(default)s")
-    parser.add_argument("--device", default="auto", help="default: %(default)s")
+    parser = program("python -m ccsr.benchmark", __doc__)
+    add_model(parser, COMPACT)
     parser.add_argument("--side", type=int, default=128, help="of the input; default: %(default)s")
     parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--full-size", action="store_true", help="instead: parameters, memory and "
+    others = parser.add_mutually_exclusive_group()
+    others.add_argument("--full-size", action="store_true", help="instead: parameters, memory and "
                         "time of one run at full size, with random weights, in float32 and "
                         "bfloat16 on the CPU; takes minutes and 8 GB")  # fmt: skip
-    parser.add_argument("--large", action="store_true", help="instead: memory and time of one run "
+    others.add_argument("--large", action="store_true", help="instead: memory and time of one run "
                         "that makes 1024x1024 pixels, and of one that makes 4096x4096, on the "
                         "CPU")  # fmt: skip
     options = parser.parse_args(arguments)
+    return exit_code(lambda: measure(options))
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Print what the options ask for."""
     if options.full_size:
         for dtype in ("float32", "bfloat16"):
             _in_own_process(print_full_size, dtype, options.side)
-        return
-    if options.large:
+    elif options.large:
         for side in LARGE_SIDES:
             _in_own_process(print_large, options.model, side)
-        return
-    engine = load_engine(options.model, LoadingConfig(device=options.device))
+    else:
+        print_jobs(load_engine(options.model, config_of(LoadingConfig, options)), options)
+
+
+def print_jobs(engine: ModelEngine, options: argparse.Namespace) -> None:
+    """Print the time of one run by its parts, and that of other jobs as multiples of it."""
     pipeline = engine.pipeline("ccsr")
     picture, config = noise_picture(options.side), pipeline.defaults
     pipeline.upscale(picture, config)  # the first run pays for setting up
@@ -254,4 +265,4 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,9 +13,10 @@ from typing import NoReturn
 import torch
 from tqdm import tqdm
 
-from ccsr.cli import add_fields, config_of
+from ccsr.cli import config_of
 from ccsr.whole_file import lacks_space, remove_unfinished
-from training.config import RECIPES, MachineConfig, load_recipe, recipe_path
+from training.cli import parser
+from training.config import MachineConfig, load_recipe
 from training.dry_run import dry_run
 from training.loop import TrainStep
 from training.origin import find_origin
@@ -23,7 +24,6 @@ from training.processes import any_process, join_processes, locked
 from training.run import Run
 from training.sources import Source, source_of
 from training.steps import (
-    STEPS,
     Event,
     Notice,
     require_checkpoints,
@@ -35,41 +35,7 @@ from training.steps import (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the given steps in order; exit code 0, 2 after bad input, 130 after Ctrl-C or SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    parser.add_argument("steps", nargs="+", choices=(*STEPS, "all"), metavar="STEP",
-                        help=f"all, or some of: {', '.join(STEPS)}")  # fmt: skip
-    parser.add_argument("--data", nargs="+", default=[], metavar="SOURCE",
-                        help="folders of pictures, searched with their subfolders and linked "
-                        "folders; shards: tar files of pictures; or text files with the path of a "
-                        "picture or shard on each line; SOURCE=2 draws its pictures twice as often "
-                        "as others")  # fmt: skip
-    parser.add_argument("--paired", nargs=2, action="append", default=[], type=Path,
-                        metavar=("HR", "LR"), help="folders or shards of HR pictures and of their "
-                        "LR versions, under the same names, which are not degraded")  # fmt: skip
-    parser.add_argument("--held-out", nargs="+", default=[], metavar="SOURCE",
-                        help="like --data: pictures that are not trained on, with which networks "
-                        "are scored every so often")  # fmt: skip
-    parser.add_argument("--run-folder", type=Path, required=True, metavar="RUN",
-                        help="folder that training writes to")  # fmt: skip
-    parser.add_argument("--recipe", type=recipe_path, default="compact", help="TOML file, or one "
-                        "that ships: "
-                        f"{', '.join(sorted(path.stem for path in RECIPES.glob('*.toml')))}; "
-                        "default: %(default)s")  # fmt: skip
-    parser.add_argument("--init", metavar="MODEL", help="folder, or repository of the hub, whose "
-                        "networks training starts from, as far as shapes agree: of a model, which "
-                        "also stands for steps that are not run, or of Stable Diffusion "
-                        "2.1")  # fmt: skip
-    parser.add_argument("--checkpoint", default="best", metavar="CHECKPOINT",
-                        help="whose networks the given steps export: best (on held-out pictures, "
-                        "the last where there were none), last, or the number of its optimiser "
-                        "steps; default: %(default)s")  # fmt: skip
-    parser.add_argument("--output", type=Path, help="for export; default: RUN/model")
-    parser.add_argument("--dry-run", action="store_true",
-                        help="say in tables what the run needs: pictures, weights of loss "
-                        "networks, disk, memory, time; a few optimiser steps are tried out in a "
-                        "folder of their own")  # fmt: skip
-    add_fields(parser, MachineConfig)
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         with interruption() as asked:
             run_steps(options, asked)

@@ -1,6 +1,6 @@
 """Measure what each residual block of a model is worth: its results with the block switched off.
 
-    python -m training.ablation MODEL --data PICTURES
+    python -m training.ablation --model MODEL --data PICTURES
 
 A block that costs neither 0.1 dB nor 0.002 LPIPS can be cut.
 """
@@ -26,6 +26,7 @@ from ccsr.images.tensors import to_array, to_tensor
 from ccsr.inference.hub import model_folder
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.residual_branches import recorded_branches, residual_blocks, switched_off
+from ccsr.program import exit_code, program
 
 SCALE = 4
 WORTH_PSNR, WORTH_LPIPS = 0.1, 0.002
@@ -100,34 +101,30 @@ def centre_pairs(paths: Sequence[Path], crop_px: int) -> list[TestPair]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the worth of each block; exit code 0, 2 after bad input."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.ablation",
-        description="Switch off one residual block after the other and measure the results.",
-    )
-    parser.add_argument("model", nargs="?", default=COMPACT,
+    parser = program("python -m training.ablation", __doc__)
+    parser.add_argument("--model", default=COMPACT,
                         help="model folder or hub id; default: %(default)s")  # fmt: skip
     parser.add_argument("--data", type=Path, required=True, help="folder of HR pictures")
     parser.add_argument("--variant", choices=get_args(Variant), default="ccsr",
                         help="default: %(default)s")  # fmt: skip
-    parser.add_argument("--count", type=int, default=4,
-                        help="the first of its pictures; default: %(default)s")  # fmt: skip
+    parser.add_argument("--limit", type=int, default=4,
+                        help="only so many of its pictures, the first by name; default: "
+                        "%(default)s")  # fmt: skip
     parser.add_argument("--crop", type=int, default=256, metavar="PIXELS",
                         help="side of their centre crops; default: %(default)s")  # fmt: skip
     options = parser.parse_args(arguments)
-    try:
-        pairs = centre_pairs(picture_paths(options.data)[: options.count], options.crop)
-        pipeline = CCSRPipeline.from_pretrained(
-            model_folder(options.model), sr_variant=options.variant
-        )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: measure(options))
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Print a line for each block; those that are not worth their time are marked as idle."""
+    pairs = centre_pairs(picture_paths(options.data)[: options.limit], options.crop)
+    pipeline = CCSRPipeline.from_pretrained(model_folder(options.model), sr_variant=options.variant)
     print(f"{'block':44}{'share':>8}{'dB':>8}{'LPIPS':>9}")
     for worth in block_worths(pipeline, pairs):
         idle = "" if worth.is_worth_its_time else "  idle"
         print(f"{worth.name:44}{worth.share:8.1%}{worth.psnr:8.3f}{worth.lpips:9.4f}{idle}",
               flush=True)  # fmt: skip
-    return 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ quality at the same gain: https://arxiv.org/abs/2109.01903.
     python -m training.average BEFORE AFTER OUTPUT --share 0.6
 """
 
-import argparse
 import shutil
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ccsr.inference.weights import write_checksums
+from ccsr.program import exit_code, program
 from ccsr.whole_file import whole_folder
 
 
@@ -64,18 +64,13 @@ def _between(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Average; the exit code is 0, or 2 after a bad input."""
-    parser = argparse.ArgumentParser(prog="python -m training.average", description=__doc__)
+    parser = program("python -m training.average", __doc__)
     parser.add_argument("before", type=Path, help="model folder")
     parser.add_argument("after", type=Path, help="model folder")
     parser.add_argument("output", type=Path, help="new folder")
     parser.add_argument("--share", type=float, required=True, help="weight of AFTER, from 0 to 1")
     options = parser.parse_args(arguments)
-    try:
-        average(options.before, options.after, options.output, options.share)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: average(options.before, options.after, options.output, options.share))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where the time of training goes: python -m training.benchmark RECIPE --data PICTURES.
+"""Where the time of training goes: python -m training.benchmark --data PICTURES.
 
 Tries out every step of a recipe for a moment, as `--dry-run` does, and prints a table in Markdown:
 samples a second, and the share of the time that each part takes.
@@ -14,9 +14,11 @@ from pathlib import Path
 
 import torch
 
-from ccsr.cli import add_fields, config_of
+from ccsr.cli import config_of
 from ccsr.evaluation.comparison.timing import machine
-from training.config import MachineConfig, Recipe, load_recipe, recipe_path
+from ccsr.program import exit_code, program
+from training.cli import add_data, add_recipe
+from training.config import MachineConfig, Recipe, load_recipe
 from training.origin import find_origin
 from training.processes import mixed_precision, own_device
 from training.run import Run
@@ -36,38 +38,34 @@ PROFILED_ROWS = 20
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; exit code 0, or 2 after bad input."""
-    parser = argparse.ArgumentParser(prog="python -m training.benchmark", description=__doc__)
-    parser.add_argument("recipe", type=recipe_path, metavar="RECIPE",
-                        help="TOML file, or the name of one that ships")  # fmt: skip
-    parser.add_argument("--data", nargs="+", required=True, metavar="SOURCE",
-                        help="pictures, as for python -m training")  # fmt: skip
-    parser.add_argument("--init", metavar="MODEL", help="as for python -m training")
+    parser = program("python -m training.benchmark", __doc__)
+    add_recipe(parser)
+    add_data(parser, required=True)
     parser.add_argument("--repeats", type=int, default=5,
                         help="optimiser steps to measure; default: %(default)s")  # fmt: skip
     parser.add_argument("--profile", action="store_true",
                         help="also print the operations of torch that take longest")  # fmt: skip
-    add_fields(parser, MachineConfig)
     options = parser.parse_args(arguments)
-    try:
-        settings = config_of(MachineConfig, options)
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)
-        recipe = load_recipe(options.recipe)
-        steps = steps_of(recipe)
-        require_steps(recipe, steps)
-        with tempfile.TemporaryDirectory() as name, _profiler(wanted=options.profile) as profiler:
-            folder = Path(name)
-            origin = find_origin(options.init, folder) if options.init else None
-            run = Run(recipe, tuple(map(source_of, options.data)), folder, origin, settings)
-            trials = list(try_out(run, steps, options.repeats))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: measure(options))
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Print the table of shares, and with --profile that of operations."""
+    settings = config_of(MachineConfig, options)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    recipe = load_recipe(options.recipe)
+    steps = steps_of(recipe)
+    require_steps(recipe, steps)
+    with tempfile.TemporaryDirectory() as name, _profiler(wanted=options.profile) as profiler:
+        folder = Path(name)
+        origin = find_origin(options.init, folder) if options.init else None
+        run = Run(recipe, tuple(map(source_of, options.data)), folder, origin, settings)
+        trials = list(try_out(run, steps, options.repeats))
     print(shares_table(trials), machine(own_device(), _formats(recipe)), sep="\n\n")
     if profiler is not None:
         order = "self_device_time_total" if own_device().type == "cuda" else "self_cpu_time_total"
         print("", profiler.key_averages().table(order, PROFILED_ROWS), sep="\n")
-    return 0
 
 
 def shares_table(trials: Sequence[Trial]) -> str:

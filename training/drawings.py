@@ -12,10 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ccsr.degradation.draws import chance, choose, generator_for, random_float, random_int
+from ccsr.images.picture import picture_from_array
+from ccsr.images.writing import save_png
+from ccsr.program import exit_code, program
+from ccsr.whole_file import refuse_filled
 
 SIDE = 512
 """Of a drawing, in pixels."""
@@ -165,30 +170,30 @@ def write_drawings(folder: Path, count: int, seed: int) -> Iterator[Path]:
     """Write drawings 0 to count-1 as PNG into a new folder; yields each path.
 
     Raises:
-        FileExistsError: If the folder exists.
+        FileExistsError: If there is something in the folder.
     """
-    folder.mkdir(parents=True)
+    refuse_filled(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
         path = folder / f"drawing-{index:04d}.png"
-        drawing(seed, index).save(path)
+        save_png(path, picture_from_array(np.asarray(drawing(seed, index))))
         yield path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write drawings; exit code 0, 2 after bad input."""
-    parser = argparse.ArgumentParser(prog="python -m training.drawings",
-                                     description="Draw pictures to train on.")  # fmt: skip
+    parser = program("python -m training.drawings", __doc__)
     parser.add_argument("folder", type=Path, help="new folder")
     parser.add_argument("--count", type=int, default=96, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args(arguments)
-    try:
-        for path in write_drawings(options.folder, options.count, options.seed):
-            print(path)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: write(options))
+
+
+def write(options: argparse.Namespace) -> None:
+    """Write drawings, and print the path of each."""
+    for path in write_drawings(options.folder, options.count, options.seed):
+        print(path)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from ccsr.errors import reason_of
 from ccsr.inference.hub import MODEL_INDEX, json_object
+from ccsr.program import exit_code, program
 from ccsr.whole_file import write_whole
 from training.export import ORIGIN_OF_MODEL
 
@@ -114,27 +115,27 @@ def _tables(scores: Path) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Publish; the exit code is 0, or 2 after a bad input."""
-    parser = argparse.ArgumentParser(prog="python -m training.publish", description=__doc__)
+    parser = program("python -m training.publish", __doc__)
     parser.add_argument("model", type=Path, help="folder that export has written")
     parser.add_argument("repository", help="owner/name")
     parser.add_argument("--scores", type=Path, help="output folder of `ccsr evaluate`")
     parser.add_argument("--licence", help="the hub's name of the licence of the weights")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     options = parser.parse_args(arguments)
-    try:
-        print(
-            push_to_hub(
-                options.model,
-                options.repository,
-                scores=options.scores,
-                licence=options.licence,
-                private=options.private,
-            )
+    return exit_code(lambda: publish(options))
+
+
+def publish(options: argparse.Namespace) -> None:
+    """Publish, and print the address of the commit."""
+    print(
+        push_to_hub(
+            options.model,
+            options.repository,
+            scores=options.scores,
+            licence=options.licence,
+            private=options.private,
         )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    )
 
 
 if __name__ == "__main__":

@@ -13,30 +13,28 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ccsr.degradation.chains import chain_arguments
 from ccsr.degradation.manifest import write_test_set
+from ccsr.degradation.options import add_draw
+from ccsr.program import exit_code, program
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a test set; exit code 0, or 2 after bad input."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ccsr.degradation", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = program("python -m ccsr.degradation", __doc__)
     parser.add_argument("hr_dir", type=Path, metavar="HR_DIR", help="folder of HR pictures")
     parser.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="new folder")
-    chain_arguments(parser)
+    add_draw(parser)
     options = parser.parse_args(arguments)
+    return exit_code(lambda: write(options))
+
+
+def write(options: argparse.Namespace) -> None:
+    """Write the test set behind a progress bar."""
     entries = write_test_set(
         options.hr_dir, options.out_dir, options.chain, options.seed, options.scale
     )
-    try:
-        for _ in tqdm(entries, unit="picture"):
-            pass
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    for _ in tqdm(entries, unit="picture"):
+        pass
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Random draws of degradations, each a pure function of a generator, by the name of their chain."""
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
-from typing import get_args
 
 import torch
 
@@ -44,12 +42,3 @@ DRAWS: dict[Chain, Callable[[int, torch.Generator], Sequence[AnyOperation]]] = {
     "camera": draw_camera,
     "bicubic": draw_bicubic,
 }
-
-
-def chain_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of a command that draws: --chain, --seed and --scale."""
-    parser.add_argument("--chain", choices=get_args(Chain), default="real-esrgan",
-                        help="default: %(default)s")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--scale", type=int, choices=range(1, 9), default=4, metavar="1-8",
-                        help="default: %(default)s")  # fmt: skip

@@ -15,12 +15,14 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ccsr.config import Chain
-from ccsr.degradation.chains import chain_arguments, draw
+from ccsr.degradation.chains import draw
 from ccsr.degradation.draws import generator_for
 from ccsr.degradation.folder import MAX_HR_PIXELS
 from ccsr.degradation.operations import Degradation
+from ccsr.degradation.options import add_draw
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import to_array, to_tensor, to_uint8
+from ccsr.program import exit_code, program
 from ccsr.whole_file import whole_file
 
 COLUMNS = 4
@@ -58,25 +60,22 @@ def contact_sheet(hr: torch.Tensor, degradations: Sequence[Degradation]) -> Imag
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a contact sheet; exit code 0, or 2 after bad input."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ccsr.degradation.contact_sheet", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = program("python -m ccsr.degradation.contact_sheet", __doc__)
     parser.add_argument("picture", type=Path, metavar="PICTURE", help="HR picture")
     parser.add_argument("sheet", type=Path, metavar="SHEET.png", help="file to write")
     parser.add_argument("--count", type=int, default=11, help="draws; default: %(default)s")
-    chain_arguments(parser)
+    add_draw(parser)
     options = parser.parse_args(arguments)
-    try:
-        hr = to_tensor(load_picture(options.picture, max_pixels=MAX_HR_PIXELS).rgb)
-        degradations = draws(options.chain, options.scale, options.seed, options.count)
-        sheet = contact_sheet(hr, degradations)
-        with whole_file(options.sheet, overwrite=True) as file:
-            sheet.save(file, "PNG")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: write(options))
+
+
+def write(options: argparse.Namespace) -> None:
+    """Write the contact sheet."""
+    hr = to_tensor(load_picture(options.picture, max_pixels=MAX_HR_PIXELS).rgb)
+    degradations = draws(options.chain, options.scale, options.seed, options.count)
+    sheet = contact_sheet(hr, degradations)
+    with whole_file(options.sheet, overwrite=True) as file:
+        sheet.save(file, "PNG")
 
 
 if __name__ == "__main__":

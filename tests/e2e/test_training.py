@@ -491,7 +491,7 @@ def test_benchmark_tells_where_the_time_of_each_step_goes(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, recipe = map(str, folders)
-    assert benchmark.main([recipe, "--data", data, "--repeats", "1", "--profile"]) == 0
+    assert benchmark.main(["--recipe", recipe, "--data", data, "--repeats", "1", "--profile"]) == 0
     shares, machine, profile = capsys.readouterr().out.split("\n\n", 2)
     head, _, *rows = ([cell.strip() for cell in row.split("|")] for row in shares.splitlines())
     timed = {row[1] for row in rows if row[head.index("loss networks")] not in ("-", "0.0%")}
@@ -503,5 +503,7 @@ def test_benchmark_tells_where_the_time_of_each_step_goes(
 def test_benchmark_refuses_a_recipe_that_is_none(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert benchmark.main([str(folders[1] / "none.toml"), "--data", str(folders[0])]) == 2
+    assert (
+        benchmark.main(["--recipe", str(folders[1] / "none.toml"), "--data", str(folders[0])]) == 2
+    )
     assert capsys.readouterr().err.startswith("error: ")

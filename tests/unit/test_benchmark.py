@@ -43,6 +43,11 @@ def test_large_tells_of_memory_and_time(tmp_path: Path, capsys: pytest.CaptureFi
     assert re.fullmatch(pattern, printed.strip())
 
 
+def test_missing_model_gives_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark.main(["--model", "no model"]) == 2
+    assert capsys.readouterr().err.startswith("error: 'no model' is neither a folder here nor")
+
+
 def test_random_weights_give_finite_pictures() -> None:
     pipeline = benchmark.random_pipeline(torch.bfloat16, channels=32, vae_channels=32)
     assert pipeline.config["working_size"] == 512

@@ -60,7 +60,7 @@ def test_command_prints_a_line_a_block(
     photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = save_tiny_model(tmp_path / "model")
-    assert main([str(model), "--data", str(photographs), "--crop", "64"]) == 0
+    assert main(["--model", str(model), "--data", str(photographs), "--crop", "64"]) == 0
     title, *lines = capsys.readouterr().out.splitlines()
     assert title.split() == ["block", "share", "dB", "LPIPS"]
     assert len(lines) > 10

@@ -90,7 +90,7 @@ def test_command_writes_a_new_folder_and_spares_an_old_one(
         assert image.size == (SIDE, SIDE)
         assert np.array_equal(np.asarray(image), np.asarray(drawing(5, 1)))
     assert main([str(folder)]) == 2
-    assert "drawn" in capsys.readouterr().err
+    assert f"{folder} is there and not empty; give a new folder" in capsys.readouterr().err
 
 
 def test_paths_come_as_they_are_written(tmp_path: Path) -> None:
