@@ -1,6 +1,6 @@
 """Write compact/calibration.json anew: which error to expect where the seeds disagree.
 
-    python assets/make_calibration.py PICTURES [PICTURES...] --source "50 photographs of BSD100"
+    python assets/make_calibration.py --hr PICTURES --source "50 photographs of BSD100"
 
 The pictures must not have been trained on; only numbers of them are written. Each is reduced
 bicubically and by the chain of Real-ESRGAN, and restored with several seeds. Pictures of a folder
@@ -40,7 +40,8 @@ CHAINS: tuple[Chain, ...] = ("bicubic", "real-esrgan")
 def main() -> None:
     """Write the file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, help="HR pictures")
+    parser.add_argument("--hr", nargs="+", type=Path, required=True, metavar="DIR",
+                        help="folders of HR pictures")  # fmt: skip
     parser.add_argument("--source", required=True, help="what the pictures are, in words")
     parser.add_argument("--check", type=Path, help="other HR pictures")
     parser.add_argument("--limit", type=int, help="only so many of each folder")
@@ -49,7 +50,7 @@ def main() -> None:
     engine = load_engine()
     found = [
         observed(report.pixels.l_std_map, report.pixels.mean, pair.hr, options.seeds)
-        for folder in options.folders
+        for folder in options.hr
         for pair, report in runs(engine, folder, options.limit, options.seeds)
     ]
     disagreement, error = pooled(found)

@@ -16,12 +16,12 @@ from PIL import Image, ImageDraw, ImageFont
 # Run as a script, Python finds only what lies beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from column_titles import column_titles
+from sheet import column_titles, enlargements
 
 from ccsr.config import COMPACT
 from ccsr.images.picture import Picture, Size, picture_from_array
 from ccsr.images.reading import load_picture
-from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
+from ccsr.images.tensors import to_uint8
 from ccsr.inference.engine import ModelEngine, load_engine
 from ccsr.inference.events import Restored
 
@@ -114,17 +114,14 @@ def panels(engine: ModelEngine, picture: Picture) -> list[np.ndarray]:
         for event in engine.run(picture, engine.info.defaults.replace(variant=variant), (0,)):
             if isinstance(event, Restored):
                 results.append(to_uint8(event.picture.rgb))
-    size = Size(*results[0].shape[:2])
-    bicubic = to_uint8(to_array(resize(to_tensor(picture.rgb), size)))
-    pixels = Image.fromarray(to_uint8(picture.rgb))
-    nearest = pixels.resize((size.width, size.height), Image.Resampling.NEAREST)
-    return [centre(look) for look in (np.asarray(nearest), bicubic, *results)]
+    inputs = enlargements(picture.rgb, Size(*results[0].shape[:2]))
+    return [centre(panel) for panel in (*inputs, *results)]
 
 
-def centre(look: np.ndarray) -> np.ndarray:
-    """The central square of look [H,W,3], on white where it is smaller."""
-    top, left = (max(length - SIDE, 0) // 2 for length in look.shape[:2])
-    cut = look[top : top + SIDE, left : left + SIDE]
+def centre(panel: np.ndarray) -> np.ndarray:
+    """The central square of a panel [H,W,3], on white where it is smaller."""
+    top, left = (max(length - SIDE, 0) // 2 for length in panel.shape[:2])
+    cut = panel[top : top + SIDE, left : left + SIDE]
     square = np.full((SIDE, SIDE, 3), 255, np.uint8)
     square[: cut.shape[0], : cut.shape[1]] = cut
     return square

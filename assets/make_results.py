@@ -40,15 +40,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hr", type=Path, help="HR pictures for the calibration")
     parser.add_argument("--source", help="what they are, in words")
-    parser.add_argument("--limit", default="25", help="only so many of them (default: 25)")
+    parser.add_argument("--limit", type=int, default=25,
+                        help="only so many of them; default: %(default)s")  # fmt: skip
     options = parser.parse_args()
     if options.hr and not options.source:
         parser.error("--hr needs --source: what the pictures are, in words")
     write_results(load_engine())
     subprocess.run([sys.executable, FOLDER / "make_strip.py"], check=True)
     if options.hr:
-        command = [sys.executable, FOLDER / "make_calibration.py", options.hr]
-        arguments = ["--source", options.source, "--limit", options.limit]
+        command = [sys.executable, FOLDER / "make_calibration.py"]
+        arguments = ["--hr", options.hr, "--source", options.source, "--limit", str(options.limit)]
         subprocess.run([*command, *arguments], check=True)
 
 

@@ -12,13 +12,13 @@ from PIL import Image
 # Run as a script, Python finds only what lies beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from column_titles import column_titles
+from sheet import column_titles, enlargements
 
 from ccsr.evaluation.heatmap import GREY_LEVELS, heatmap
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.picture import Size
 from ccsr.images.reading import load_picture
-from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
+from ccsr.images.tensors import to_uint8
 from ccsr.inference.engine import ModelEngine, load_engine
 from ccsr.inference.events import Restored
 
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def panels(engine: ModelEngine, name: str, top: int, left: int) -> list[np.ndarray]:
-    """The four looks at a piece of an example, [SIDE,SIDE,3] uint8 each."""
+    """The four panels of a piece of an example, [SIDE,SIDE,3] uint8 each."""
     picture, config = load_picture(FOLDER / "examples" / name), engine.info.defaults
     report, first = StabilityReport(config), None
     for event in engine.run(picture, config, SEEDS):
@@ -50,16 +50,10 @@ def panels(engine: ModelEngine, name: str, top: int, left: int) -> list[np.ndarr
             report.add(event.seed, event.picture.rgb)
             first = event.picture.rgb if first is None else first
     assert first is not None
-    size = Size(*first.shape[:2])
-    plain = to_array(resize(to_tensor(picture.rgb), size))
-    blocks = np.asarray(
-        Image.fromarray(to_uint8(picture.rgb)).resize(
-            (size.width, size.height), Image.Resampling.NEAREST
-        )
-    )
+    inputs = enlargements(picture.rgb, Size(*first.shape[:2]))
     l_std = to_uint8(heatmap(report.pixels.l_std_map, SCALE_END))
-    looks = (blocks, to_uint8(plain), to_uint8(first), l_std)
-    return [look[top : top + SIDE, left : left + SIDE] for look in looks]
+    whole = (*inputs, to_uint8(first), l_std)
+    return [panel[top : top + SIDE, left : left + SIDE] for panel in whole]
 
 
 if __name__ == "__main__":

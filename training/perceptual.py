@@ -1,15 +1,9 @@
-"""Perceptual losses: LPIPS with AlexNet or VGG16, and DISTS (`ccsr.evaluation.perceptual`).
+"""Perceptual losses: LPIPS with AlexNet or VGG16, and DISTS (`ccsr.evaluation.perceptual`)."""
 
-python -m training.perceptual assets/lpips     # writes the alex.safetensors that ships
-"""
-
-import argparse
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import nn
 
 from ccsr.evaluation.metrics import LPIPS
@@ -22,7 +16,6 @@ from ccsr.evaluation.perceptual import (
     file_of_package,
     load_lpips,
 )
-from ccsr.whole_file import write_whole
 from training.config import COMPRESSION, Perceptual, PerceptualDtype
 from training.memory_format import lay_out_for_convolutions
 
@@ -105,17 +98,3 @@ def _computing(
     if number_format == "float32" or (name == "dists" and halved):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()
-
-
-def main() -> None:
-    """Write the weights of LPIPS with AlexNet as float16 safetensors."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("output", type=Path, help="folder to write alex.safetensors into")
-    output: Path = parser.parse_args().output
-    output.mkdir(parents=True, exist_ok=True)
-    state = {k: v.half().contiguous() for k, v in load_lpips("alex").state_dict().items()}
-    write_whole(output / "alex.safetensors", save(state), overwrite=True)
-
-
-if __name__ == "__main__":
-    main()
