@@ -41,69 +41,66 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def parser() -> argparse.ArgumentParser:
     """All commands and their options, with the defaults and help texts of `SamplingConfig`."""
     top = argparse.ArgumentParser(prog="python -m ccsr", description="Stable super-resolution.")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-
-    upscale_parser = commands.add_parser("upscale", help="upscale pictures")
-    upscale_parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT",
-                                help="pictures, or folders of pictures")  # fmt: skip
-    _add_common(upscale_parser)
-    _add_option(upscale_parser, SEED)
-    upscale_parser.add_argument("--recursive", action="store_true",
-                                help="take the pictures in subfolders too; results are in "
-                                "subfolders of the same names")  # fmt: skip
-    upscale_parser.add_argument("--metadata", action=argparse.BooleanOptionalAction, default=True,
-                                help="keep the date, camera, copyright and DPI that an input "
-                                "states. Default: yes")  # fmt: skip
-    upscale_parser.set_defaults(command="upscale")
-
-    seeds_parser = commands.add_parser("seeds", help="measure how much results vary over seeds")
-    _add_seeds(seeds_parser, DEFAULT_NUM_SEEDS)
-    _add_common(seeds_parser)
-    seeds_parser.add_argument("--agreement", type=AGREEMENT.from_text, metavar="LEVELS",
-                              help=_text(AGREEMENT.help, None))  # fmt: skip
-    seeds_parser.set_defaults(command="seeds")
-
-    sweep_parser = commands.add_parser("sweep", help="compare settings of t_max and t_min")
-    _add_seeds(sweep_parser, DEFAULT_SWEEP_SEEDS)
-    _add_common(sweep_parser, without=("t_max", "t_min"))
-    for name, values in (("t_max", DEFAULT_T_MAXS), ("t_min", DEFAULT_T_MINS)):
-        text = ",".join(map(str, values))
-        help = f"{option(SamplingConfig, name).help} Several, with commas between."
-        flag = option(SamplingConfig, name).flag
-        sweep_parser.add_argument(flag, dest=f"{name}s", type=_fractions, default=values,
-                                  metavar="LIST", help=_text(help, text))  # fmt: skip
-    sweep_parser.set_defaults(command="sweep")
-
-    evaluate_parser = commands.add_parser("evaluate", help="compare methods on test sets")
-    _add_evaluation(evaluate_parser)
-    evaluate_parser.set_defaults(command="evaluate")
-
-    convert_parser = commands.add_parser("convert", help="make a model of the authors' weights")
-    convert_parser.add_argument("source", type=Path, metavar="SOURCE",
-                                help="the authors' .ckpt or .safetensors of CCSR v1, or the folder "
-                                "of CCSR v2 with controlnet, vae and, there or in "
-                                "stable-diffusion-2-1-base, unet and text_encoder")  # fmt: skip
-    convert_parser.add_argument("output", type=Path, metavar="OUTPUT",
-                                help="model folder to make; --model OUTPUT takes it")  # fmt: skip
-    convert_parser.add_argument("--keep-text-encoder", action="store_true",
-                                help="write the text encoder too, for prompts; CCSR as published "
-                                "needs its states of the empty prompt only, which are always "
-                                "written")  # fmt: skip
-    convert_parser.add_argument("--tokenizer", metavar="NAME",
-                                help="with --keep-text-encoder: folder or hub name of CLIP's "
-                                "tokenizer, if SOURCE has none; by default it is fetched from the "
-                                "hub")  # fmt: skip
-    convert_parser.set_defaults(command="convert")
-
-    doctor_parser = commands.add_parser("doctor", help="test the installation and the model; "
-                                        "prints what a report of a fault needs")  # fmt: skip
-    add_model(doctor_parser, COMPACT)
-    doctor_parser.set_defaults(command="doctor")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_upscale(commands.add_parser("upscale", help="upscale pictures"))
+    _add_seeds(commands.add_parser("seeds", help="measure how much results vary over seeds"))
+    _add_sweep(commands.add_parser("sweep", help="compare settings of t_max and t_min"))
+    _add_evaluate(commands.add_parser("evaluate", help="compare methods on test sets"))
+    _add_convert(commands.add_parser("convert", help="make a model of the authors' weights"))
+    doctor = commands.add_parser("doctor", help="test the installation and the model; prints what "
+                                 "a report of a fault needs")  # fmt: skip
+    add_model(doctor, COMPACT)
     return top
 
 
-def _add_evaluation(command: argparse.ArgumentParser) -> None:
-    """Options of `evaluate`."""
+def _add_upscale(command: argparse.ArgumentParser) -> None:
+    command.add_argument("inputs", nargs="+", type=Path, metavar="INPUT",
+                         help="pictures, or folders of pictures")  # fmt: skip
+    _add_common(command)
+    _add_option(command, SEED)
+    command.add_argument("--recursive", action="store_true",
+                         help="take the pictures in subfolders too; results are in subfolders of "
+                         "the same names")  # fmt: skip
+    command.add_argument("--metadata", action=argparse.BooleanOptionalAction, default=True,
+                         help="keep the date, camera, copyright and DPI that an input states. "
+                         "Default: yes")  # fmt: skip
+
+
+def _add_seeds(command: argparse.ArgumentParser) -> None:
+    _add_input(command, DEFAULT_NUM_SEEDS)
+    _add_common(command)
+    command.add_argument("--agreement", type=AGREEMENT.from_text, metavar="LEVELS",
+                         help=_text(AGREEMENT.help, None))  # fmt: skip
+
+
+def _add_sweep(command: argparse.ArgumentParser) -> None:
+    _add_input(command, DEFAULT_SWEEP_SEEDS)
+    _add_common(command, without=("t_max", "t_min"))
+    for name, values in (("t_max", DEFAULT_T_MAXS), ("t_min", DEFAULT_T_MINS)):
+        swept = option(SamplingConfig, name)
+        help = f"{swept.help} Several, with commas between."
+        command.add_argument(swept.flag, dest=f"{name}s", type=_fractions, default=values,
+                             metavar="LIST",
+                             help=_text(help, ",".join(map(str, values))))  # fmt: skip
+
+
+def _add_convert(command: argparse.ArgumentParser) -> None:
+    command.add_argument("source", type=Path, metavar="SOURCE",
+                         help="the authors' .ckpt or .safetensors of CCSR v1, or the folder of "
+                         "CCSR v2 with controlnet, vae and, there or in "
+                         "stable-diffusion-2-1-base, unet and text_encoder")  # fmt: skip
+    command.add_argument("output", type=Path, metavar="OUTPUT",
+                         help="model folder to make; --model OUTPUT takes it")  # fmt: skip
+    command.add_argument("--keep-text-encoder", action="store_true",
+                         help="write the text encoder too, for prompts; CCSR as published needs "
+                         "its states of the empty prompt only, which are always "
+                         "written")  # fmt: skip
+    command.add_argument("--tokenizer", metavar="NAME",
+                         help="with --keep-text-encoder: folder or hub name of CLIP's tokenizer, "
+                         "if SOURCE has none; by default it is fetched from the hub")  # fmt: skip
+
+
+def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--hr", type=Path, nargs="+", required=True, metavar="DIR",
                          help="folders of true pictures")  # fmt: skip
     command.add_argument("--lr", type=Path, metavar="DIR",
@@ -129,12 +126,12 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
     add_model(command, COMPACT)
 
 
-def _add_seeds(command: argparse.ArgumentParser, num_seeds: int) -> None:
+def _add_input(command: argparse.ArgumentParser, num_seeds: int) -> None:
     """Options of the commands that run one picture with several seeds."""
     command.add_argument("input", type=Path, metavar="INPUT", help="a picture")
-    everyday = f"{DEFAULT_SEED}-{DEFAULT_SEED + num_seeds - 1}"
-    command.add_argument("--seeds", default=everyday, metavar="LIST",
-                         help=_text('Seeds such as "0-9" or "3,5,8".', everyday))  # fmt: skip
+    default = f"{DEFAULT_SEED}-{DEFAULT_SEED + num_seeds - 1}"
+    command.add_argument("--seeds", default=default, metavar="LIST",
+                         help=_text('Seeds such as "0-9" or "3,5,8".', default))  # fmt: skip
     command.add_argument("--reference", type=Path, metavar="HR", help=REFERENCE_HELP)
 
 

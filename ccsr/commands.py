@@ -5,8 +5,9 @@ import dataclasses
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -55,6 +56,8 @@ from ccsr.inference.memory import keep_freed, memory_named
 from ccsr.inference.sizes import load_reference, target_size
 
 logger = logging.getLogger(__name__)
+
+E = TypeVar("E")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -214,16 +217,10 @@ def sweep(options: argparse.Namespace) -> int:
     check_cost(tradeoff.cost_of_sweep(configs, len(chosen), size, engine.info.loop_start))
     scorer = make_scorer(picture, reference)
     points: list[Point] = []
-    with tqdm(desc=options.input.name, unit="NFE", leave=False) as bar:
-        events = tradeoff.sweep(
-            engine.session(picture), configs, chosen, scorer, engine.info.loop_start
-        )
-        for event in events:
-            if isinstance(event, Progress):
-                bar.total = event.total
-                bar.update(event.evaluation - bar.n)
-            if not isinstance(event, PointResult):
-                continue
+    session = engine.session(picture)
+    events = tradeoff.sweep(session, configs, chosen, scorer, engine.info.loop_start)
+    for event in _with_bar(events, options.input.name):
+        if isinstance(event, PointResult):
             points.append(event.point)
             path = options.output / point_name(event.point.config, chosen[0])
             text = settings_text(event.point.config, chosen[0], engine.info)
@@ -324,14 +321,20 @@ def _reference(
 def _run(
     engine: Engine, picture: Picture, config: SamplingConfig, seeds: Sequence[int], name: str
 ) -> Iterator[tuple[int, Picture]]:
-    """Yield (seed, result) behind a progress bar over the network evaluations."""
+    """Yield (seed, result) behind a progress bar."""
+    for event in _with_bar(engine.run(picture, config, seeds), name):
+        yield event.seed, event.picture
+
+
+def _with_bar(events: Iterable[Progress | E], name: str) -> Iterator[E]:
+    """The other events of a run, behind a progress bar over its network evaluations."""
     with tqdm(desc=name, unit="NFE", leave=False) as bar:
-        for event in engine.run(picture, config, seeds):
+        for event in events:
             if isinstance(event, Progress):
                 bar.total = event.total
                 bar.update(event.evaluation - bar.n)
             else:
-                yield event.seed, event.picture
+                yield event
 
 
 def _print_notes(path: Path, picture: Picture) -> None:
