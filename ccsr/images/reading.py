@@ -14,7 +14,6 @@ from PIL.ExifTags import IFD, Base
 from PIL.TiffImagePlugin import TiffImageFile
 
 from ccsr.errors import raised_here
-from ccsr.images.deep import Deep, read_deep
 from ccsr.images.formats import (
     CHANNELS_LEFT_OUT,
     FIRST_FRAME,
@@ -24,6 +23,7 @@ from ccsr.images.formats import (
     upright,
     upright_size,
 )
+from ccsr.images.high_bit_depth import Samples, read_samples
 from ccsr.images.metadata import COMMENT_CHARSET, Metadata, read_metadata
 from ccsr.images.picture import (
     MAX_INPUT_PIXELS,
@@ -34,7 +34,7 @@ from ccsr.images.picture import (
     check_unit_range,
 )
 from ccsr.images.profile import Notes, cmyk_to_srgb, to_srgb
-from ccsr.images.tiff import is_tiff, read_deep_tiff, tiff_size
+from ccsr.images.tiff import is_tiff, read_tiff_samples, tiff_size
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ EXTRA_SAMPLES = 338
 """Tag of TIFF: the kinds of channels beyond the colours; 0 is none that is stated."""
 MAX_REASON = 80
 """Most characters that a message cites of an error of a decoder."""
-_DEEP_AVIF = re.compile(rb"av1C.{2}[\x40-\x7f\xc0-\xff]", re.DOTALL)
+_HIGH_BIT_DEPTH_AVIF = re.compile(rb"av1C.{2}[\x40-\x7f\xc0-\xff]", re.DOTALL)
 """The configuration of a stream of more than 8 bits: its flag high_bitdepth is set,
 https://aomediacodec.github.io/av1-isobmff/#av1codecconfigurationbox-syntax."""
 
@@ -61,18 +61,18 @@ def load_picture(source: str | Path | BinaryIO, *, max_pixels: int = MAX_INPUT_P
         PictureError: If the file is missing, damaged, not a picture, too large or too small.
     """
     with _opened(source) as (name, file):
-        deep = read_deep_tiff(name, file, max_pixels) if is_tiff(file) else None
-        if deep is not None:
-            return replace(_deep_picture(name, deep), metadata=_metadata(file))
+        samples = read_tiff_samples(name, file, max_pixels) if is_tiff(file) else None
+        if samples is not None:
+            return replace(_picture_of_samples(name, samples), metadata=_metadata(file))
         with open_picture(file) as image:
             check_size(name, Size(image.height, image.width), max_pixels)
             _check_scans(name, file, image)
             notes = _frame_notes(file, image)
-            deep = read_deep(name, file, image)
-            if deep is None:
+            samples = read_samples(name, file, image)
+            if samples is None:
                 picture = _byte_picture(image, notes + _loss_notes(file, image))
             else:
-                picture = _deep_picture(name, deep, notes)
+                picture = _picture_of_samples(name, samples, notes)
         return replace(picture, metadata=_metadata(file))
 
 
@@ -206,13 +206,13 @@ def _frame_notes(file: BinaryIO, image: ImageFile.ImageFile) -> Notes:
     return (FIRST_FRAME,)
 
 
-def _deep_picture(name: str, deep: Deep, notes: Notes = ()) -> Picture:
-    check_unit_range(name, deep.colour)
-    if deep.alpha is not None:
-        check_unit_range(name, deep.alpha)
-    colour, colour_notes = to_srgb(deep.colour, deep.icc, deep.bits)
-    notes = (*notes, *deep.notes, *colour_notes)
-    return Picture(_three_channels(colour), deep.alpha, deep.bits, notes)
+def _picture_of_samples(name: str, samples: Samples, notes: Notes = ()) -> Picture:
+    check_unit_range(name, samples.colour)
+    if samples.alpha is not None:
+        check_unit_range(name, samples.alpha)
+    colour, colour_notes = to_srgb(samples.colour, samples.icc, samples.bits)
+    notes = (*notes, *samples.notes, *colour_notes)
+    return Picture(_three_channels(colour), samples.alpha, samples.bits, notes)
 
 
 def _three_channels(levels: np.ndarray) -> np.ndarray:
@@ -242,7 +242,7 @@ def _loss_notes(file: BinaryIO, image: ImageFile.ImageFile) -> Notes:
     """A message if the file has more bits or channels than are read."""
     stored = image.tile[0].args if image.tile else None
     file.seek(0)
-    if image.format == "AVIF" and _DEEP_AVIF.search(file.read(4096)):
+    if image.format == "AVIF" and _HIGH_BIT_DEPTH_AVIF.search(file.read(4096)):
         return ("its 10 or 12 bits a channel are read as 8",)
     maximum = stored[1] if image.format == "PPM" and isinstance(stored, tuple) else 255
     if isinstance(image, TiffImageFile) and 0 in image.tag_v2.get(EXTRA_SAMPLES, ()):

@@ -20,8 +20,8 @@ from tifffile import (
     TiffPages,
 )
 
-from ccsr.images.deep import Deep
 from ccsr.images.formats import CHANNELS_LEFT_OUT, FIRST_FRAME, QUARTER_TURNS, turned_size
+from ccsr.images.high_bit_depth import Samples
 from ccsr.images.picture import PictureError, Size, check_size
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -70,7 +70,7 @@ def tiff_size(file: BinaryIO) -> Size:
         return turned_size(stored, page.tags.valueof(_ORIENTATION))
 
 
-def read_deep_tiff(name: str, file: BinaryIO, max_pixels: int) -> Deep | None:
+def read_tiff_samples(name: str, file: BinaryIO, max_pixels: int) -> Samples | None:
     """Decode the first picture of a TIFF; None if Pillow is to read it.
 
     Args:
@@ -112,7 +112,7 @@ def read_deep_tiff(name: str, file: BinaryIO, max_pixels: int) -> Deep | None:
         alpha = None if alpha is None else upright(alpha, orientation)
         notes = (*_frame_notes(tiff.pages), *notes)
         icc = icc if isinstance(icc, bytes) else None
-        return Deep(colour, alpha, icc, 8 if bits == 8 else 16, notes)
+        return Samples(colour, alpha, icc, 8 if bits == 8 else 16, notes)
 
 
 def _check_predictor(name: str, page: TiffPage) -> None:

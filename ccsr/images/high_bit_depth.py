@@ -30,7 +30,7 @@ WHITE_IS_ZERO, SEPARATE = 0, 2
 
 
 @dataclass(frozen=True)
-class Deep:
+class Samples:
     """What a file of more than 8 bits holds, upright, before its colour profile."""
 
     colour: np.ndarray
@@ -42,7 +42,7 @@ class Deep:
     notes: tuple[str, ...] = ()
 
 
-def read_deep(name: str, file: BinaryIO, image: ImageFile.ImageFile) -> Deep | None:
+def read_samples(name: str, file: BinaryIO, image: ImageFile.ImageFile) -> Samples | None:
     """Decode the picture in `file` that Pillow opened as `image`; None if it has 8 bits.
 
     Raises:
@@ -50,16 +50,16 @@ def read_deep(name: str, file: BinaryIO, image: ImageFile.ImageFile) -> Deep | N
     """
     if isinstance(image, TiffImageFile):
         return _read_tiff(name, file, image)
-    deep = _read(file, image, 65535)
+    samples = _read(file, image, 65535)
     clear = image.info.get("transparency")
-    if deep is None or clear is None:
-        return deep
+    if samples is None or clear is None:
+        return samples
     # A PNG without an alpha channel may name one colour that is transparent.
-    opaque = (np.rint(deep.colour * 65535) != clear).any(axis=2)
-    return replace(deep, alpha=opaque.astype(np.float32))
+    opaque = (np.rint(samples.colour * 65535) != clear).any(axis=2)
+    return replace(samples, alpha=opaque.astype(np.float32))
 
 
-def _read_tiff(name: str, file: BinaryIO, image: TiffImageFile) -> Deep | None:
+def _read_tiff(name: str, file: BinaryIO, image: TiffImageFile) -> Samples | None:
     """Read a TIFF whose compression only Pillow decodes."""
     bits = max(image.tag_v2.get(BITS, (1,)))
     if bits <= 8:
@@ -73,26 +73,28 @@ def _read_tiff(name: str, file: BinaryIO, image: TiffImageFile) -> Deep | None:
             f"{name} has its {bits}-bit channels apart from each other and compressed, which "
             "cannot be read; save it uncompressed, or as PNG"
         )
-    deep = _read(file, image, 2**bits - 1)
-    if deep is not None and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
-        return replace(deep, colour=1 - deep.colour)
-    return deep
+    samples = _read(file, image, 2**bits - 1)
+    if samples is not None and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        return replace(samples, colour=1 - samples.colour)
+    return samples
 
 
-def _read(file: BinaryIO, image: ImageFile.ImageFile, top: int) -> Deep | None:
+def _read(file: BinaryIO, image: ImageFile.ImageFile, top: int) -> Samples | None:
     """Read levels from 0 to `top`, or floats."""
     icc = image.info.get("icc_profile")
     if image.mode.startswith(("I", "F")):
         values = np.asarray(upright(image)).astype(np.float32)[..., None]
-        return Deep(values if image.mode == "F" else values / top, icc=icc)
+        return Samples(values if image.mode == "F" else values / top, icc=icc)
     if layout(image) == _GREY_WITH_ALPHA:
         grey, alpha = np.moveaxis(_read_grey_with_alpha(file), 2, 0)
-        return Deep(grey[..., None], alpha, icc)
+        return Samples(grey[..., None], alpha, icc)
     if layout(image) not in _OTHER_BYTE:
         return None
     values = _read_colour(file, image) / top
     has_alpha = image.mode == "RGBA"
-    return Deep(values[..., :3], np.ascontiguousarray(values[..., 3]) if has_alpha else None, icc)
+    return Samples(
+        values[..., :3], np.ascontiguousarray(values[..., 3]) if has_alpha else None, icc
+    )
 
 
 def _read_colour(file: BinaryIO, image: ImageFile.ImageFile) -> np.ndarray:
