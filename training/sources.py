@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ccsr.degradation.folder import SUFFIXES, picture_paths
+from ccsr.degradation.folder import SUFFIXES, file_names, picture_paths
 from training.picture_file import PictureFile
 from training.shards import is_shard, read_shard
 
@@ -67,11 +67,11 @@ class Source:
         if self.lr is None:
             return None
         stem = Path(name).with_suffix("")
-        for suffix in sorted(SUFFIXES | {s.upper() for s in SUFFIXES}):
+        for file_name in file_names(str(stem)):
             if is_shard(self.lr):
-                file = read_shard(self.lr).pictures.get(f"{stem}{suffix}")
+                file = read_shard(self.lr).pictures.get(file_name)
             else:
-                path = self.lr / f"{stem}{suffix}"
+                path = self.lr / file_name
                 file = PictureFile(path) if path.is_file() else None
             if file is not None:
                 return file

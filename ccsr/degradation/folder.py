@@ -30,6 +30,11 @@ def picture_paths(folder: Path) -> list[Path]:
     return found
 
 
+def file_names(stem: str) -> list[str]:
+    """Names that a picture can have in a folder where it is called `stem`, in a fixed order."""
+    return [f"{stem}{suffix}" for suffix in sorted(SUFFIXES | {s.upper() for s in SUFFIXES})]
+
+
 def _is_seen(folder: Path, seen: set[str]) -> bool:
     """Whether the folder is one of `seen`, to which it is added."""
     real = os.path.realpath(folder)

@@ -121,7 +121,7 @@ def tradeoff_figure(points: Sequence[Point], bicubic: Mapping[str, float] | None
         halo = axes.scatter(*place, s=(2 * HALO_RADIUS) ** 2, color=(*HALO, 0.004), linewidths=0)
         halo.set_gid(f"halo-{index}")
     labels = [
-        _annotation(axes, preset_label(p) or f"{p.config.t_max:g}, {p.config.t_min:g}", place)
+        annotation(axes, preset_label(p) or f"{p.config.t_max:g}, {p.config.t_min:g}", place)
         for p, place in zip(points, places, strict=True)
     ]
     colors = [shades.to_rgba(np.array(l_std)) for l_std in l_stds]
@@ -133,9 +133,8 @@ def tradeoff_figure(points: Sequence[Point], bicubic: Mapping[str, float] | None
     if bicubic is not None:
         place = bicubic[horizontal.score], bicubic[vertical.score]
         axes.scatter(*place, s=60, color=TEXT_COLOR, marker="x")
-        labels.append(_annotation(axes, BICUBIC, place))
-    axes.set_xlabel(horizontal.label, color=TEXT_COLOR)
-    axes.set_ylabel(vertical.label, color=TEXT_COLOR)
+        labels.append(annotation(axes, BICUBIC, place))
+    name_axes(axes, horizontal.label, vertical.label)
     axes.margins(0.12)
     if vertical.is_turned:
         axes.invert_yaxis()
@@ -229,7 +228,7 @@ def trajectory_figure(
             # Wide enough to be dragged.
             handle = axes.axvline(timestep, color=ACCENT, alpha=0.15, linewidth=12)
             handle.set_gid(f"mark-{text}-{number}")
-            mark = _annotation(axes, text, (timestep, 1), xycoords=("data", "axes fraction"))
+            mark = annotation(axes, text, (timestep, 1), xycoords=("data", "axes fraction"))
             mark.set_position((4, -10))
     panels[-1].set_xlabel("timestep t", color=TEXT_COLOR)
     # All of T to 0 whatever the marks are, so that the axis does not move while one is dragged.
@@ -258,9 +257,8 @@ def sparsification_figure(
         axes.plot(fractions, drawn.curve, color=drawn.color, label=name)
         axes.plot(fractions, drawn.oracle, color=drawn.color, linestyle=":", alpha=0.7)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("share of squares left out", color=TEXT_COLOR)
-    axes.set_ylabel("error, as a multiple of that of all", color=TEXT_COLOR)
-    axes.legend(fontsize=8, frameon=False, labelcolor=TEXT_COLOR)
+    name_axes(axes, "share of squares left out", "error, as a multiple of that of all")
+    add_legend(axes)
     return figure
 
 
@@ -292,7 +290,18 @@ def styled(axes: Axes) -> Axes:
     return axes
 
 
-def _annotation(
+def name_axes(axes: Axes, horizontal: str, vertical: str) -> None:
+    """Label both axes in the colour of the text."""
+    axes.set_xlabel(horizontal, color=TEXT_COLOR)
+    axes.set_ylabel(vertical, color=TEXT_COLOR)
+
+
+def add_legend(axes: Axes) -> None:
+    """A legend in the colour of the text, without a frame."""
+    axes.legend(fontsize=8, frameon=False, labelcolor=TEXT_COLOR)
+
+
+def annotation(
     axes: Axes,
     text: str,
     xy: tuple[float, float],

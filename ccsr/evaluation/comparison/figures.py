@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -18,9 +17,11 @@ from ccsr.evaluation.comparison.summary import Mean, MethodSummary
 from ccsr.evaluation.comparison.uncertainty import FRACTIONS
 from ccsr.evaluation.heatmap import COLORMAP, GREY_LEVELS, UNIT
 from ccsr.evaluation.plots import (
-    LABEL_OFFSETS,
     TEXT_COLOR,
     Sparsification,
+    add_legend,
+    annotation,
+    name_axes,
     page_figure,
     separate_labels,
     sparsification_figure,
@@ -119,13 +120,8 @@ def plane(summaries: Summaries, settings: Sequence[str], drawn: Mapping[str, Sty
             "yerr": summary.mean("g_std lpips"),
         }
         axes.errorbar([x], [y], fmt=drawn[name].marker, color=drawn[name].color, capsize=3, **bars)
-        labels.append(
-            axes.annotate(
-                name, (x, y), xytext=LABEL_OFFSETS[0], textcoords="offset points", fontsize=9,
-                color=TEXT_COLOR,
-            )
-        )  # fmt: skip
-    _name_axes(axes, PSNR, LPIPS)
+        labels.append(annotation(axes, name, (x, y)))
+    name_axes(axes, PSNR, LPIPS)
     axes.margins(0.15)
     separate_labels(figure, labels)
     return figure
@@ -142,8 +138,8 @@ def scatter(summaries: Summaries, drawn: Mapping[str, Style]) -> Figure:
             color=[drawn[name].color], marker=drawn[name].marker, s=14, alpha=0.6, label=name,
             linewidths=0,
         )  # fmt: skip
-    _name_axes(axes, PSNR, LPIPS)
-    _legend(axes)
+    name_axes(axes, PSNR, LPIPS)
+    add_legend(axes)
     return figure
 
 
@@ -189,12 +185,3 @@ def _has_both(summary: MethodSummary) -> bool:
 
 def _means(summary: MethodSummary) -> tuple[float, float]:
     return summary.means["scores psnr"].value, summary.means["scores lpips"].value
-
-
-def _name_axes(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x, color=TEXT_COLOR)
-    axes.set_ylabel(y, color=TEXT_COLOR)
-
-
-def _legend(axes: Axes) -> None:
-    axes.legend(fontsize=8, frameon=False, labelcolor=TEXT_COLOR)

@@ -9,7 +9,7 @@ import numpy as np
 from ccsr.config import Chain
 from ccsr.degradation.chains import draw
 from ccsr.degradation.draws import generator_for
-from ccsr.degradation.folder import MAX_HR_PIXELS, SUFFIXES, picture_paths
+from ccsr.degradation.folder import MAX_HR_PIXELS, file_names, picture_paths
 from ccsr.images.picture import Picture, PictureError, Size, picture_from_array
 from ccsr.images.reading import load_picture, read_size
 from ccsr.images.tensors import to_array, to_tensor, to_uint8
@@ -122,8 +122,7 @@ def file_named(folder: Path, name: str) -> Path:
     Raises:
         ValueError: If there is none.
     """
-    for suffix in sorted(SUFFIXES | {suffix.upper() for suffix in SUFFIXES}):
-        path = folder / f"{name}{suffix}"
+    for path in (folder / file for file in file_names(name)):
         if path.is_file():
             return path
     raise ValueError(f"{folder} has no picture called {name}; names must be those of the HR folder")
