@@ -109,13 +109,17 @@ def hinge_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
     return 0.5 * (functional.relu(1 - real).mean() + functional.relu(1 + fake).mean())
 
 
+MAX_ADAPTIVE_WEIGHT = 1e4
+"""Latent diffusion's bound."""
+
+
 def adaptive_weight(
-    reconstruction_gradient: torch.Tensor, adversarial_gradient: torch.Tensor, largest: float = 1e4
+    reconstruction_gradient: torch.Tensor, adversarial_gradient: torch.Tensor
 ) -> torch.Tensor:
-    """Weight of the adversarial loss, in [0, `largest`], without gradient.
+    """Weight of the adversarial loss, in [0, MAX_ADAPTIVE_WEIGHT], without gradient.
 
     Latent diffusion's rule: the ratio of the norms of both losses' gradients with respect to the
     decoder's last layer, so that both have the same influence there.
     """
     ratio = reconstruction_gradient.norm() / (adversarial_gradient.norm() + 1e-4)
-    return ratio.clamp(0, largest).detach()
+    return ratio.clamp(0, MAX_ADAPTIVE_WEIGHT).detach()

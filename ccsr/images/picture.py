@@ -128,11 +128,11 @@ def picture_from_array(array: np.ndarray) -> Picture:
     return picture_from_levels(levels.astype(np.float32), 16)
 
 
-def picture_from_levels(levels: np.ndarray, bits: int, notes: tuple[str, ...] = ()) -> Picture:
+def picture_from_levels(levels: np.ndarray, bits: int) -> Picture:
     """Split levels [H,W,1|3|4] float32 in [0,1] into colour and alpha."""
     rgb = np.ascontiguousarray(np.broadcast_to(levels[..., :3], (*levels.shape[:2], 3)))
     alpha = np.ascontiguousarray(levels[..., 3]) if levels.shape[2] == 4 else None
-    return Picture(rgb, alpha, bits, notes)
+    return Picture(rgb, alpha, bits)
 
 
 def check_size(name: str, size: Size, max_pixels: int) -> None:

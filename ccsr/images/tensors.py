@@ -62,7 +62,7 @@ def resize(x: torch.Tensor, size: Size) -> torch.Tensor:
     ).clamp_(0, 1)
 
 
-def pad_to_multiple(x: torch.Tensor, multiple: int, minimum: int = 0) -> tuple[torch.Tensor, Size]:
+def pad_to_multiple(x: torch.Tensor, multiple: int) -> tuple[torch.Tensor, Size]:
     """Pad x [B,C,H,W] at the bottom and right until its sides are multiples of `multiple`.
 
     Padding is by reflection without repeating the edge; reflections are reflected again where
@@ -71,14 +71,13 @@ def pad_to_multiple(x: torch.Tensor, multiple: int, minimum: int = 0) -> tuple[t
     Args:
         x: Pictures or latents.
         multiple: Divisor of the padded sides, at least 1.
-        minimum: The least length of a side.
 
     Returns:
         The padded tensor and the size before, for `crop_to`.
     """
     size = Size(x.shape[-2], x.shape[-1])
     for dim, length in ((-2, size.height), (-1, size.width)):
-        padded = -(-max(length, minimum) // multiple) * multiple
+        padded = -(-length // multiple) * multiple
         if padded > length:
             x = x.index_select(dim, mirrored(torch.arange(padded), length).to(x.device))
     return x, size

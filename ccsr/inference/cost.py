@@ -56,14 +56,6 @@ class Cost:
         """Most bytes of the results as files."""
         return self.decodes * self.size.height * self.size.width * BYTES_PER_PIXEL
 
-    def seconds(self, seconds_per_work: float) -> float:
-        """Time of the run.
-
-        Args:
-            seconds_per_work: Of one megapixel, as measured on this machine.
-        """
-        return self.work * seconds_per_work
-
 
 def cost_of(config: SamplingConfig, num_seeds: int, size: Size, loop_start: LoopStart) -> Cost:
     """The cost of one result a seed.

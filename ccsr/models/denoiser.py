@@ -46,7 +46,6 @@ class Denoiser(nn.Module):
         t: torch.Tensor | int,
         features: Features,
         prompt_embeds: torch.Tensor | None = None,
-        controlnet_conditioning_scale: float = 1.0,
     ) -> torch.Tensor:
         """One network evaluation.
 
@@ -55,7 +54,6 @@ class Denoiser(nn.Module):
             t: Training timesteps, one or [B].
             features: Of the LR latent, with batch B or 1.
             prompt_embeds: [1,length,width]; None for a UNet without cross-attention.
-            controlnet_conditioning_scale: Factor of the condition network's residuals.
 
         Returns:
             The prediction [B,C,h,w] in the number format of the UNet.
@@ -66,9 +64,6 @@ class Denoiser(nn.Module):
         down, middle = self.controlnet(
             x_t, t, prompt_embeds, controlnet_cond=features, return_dict=False
         )
-        if controlnet_conditioning_scale != 1:
-            down = [controlnet_conditioning_scale * residual for residual in down]
-            middle = controlnet_conditioning_scale * middle
         return self.unet(
             x_t,
             t,
@@ -82,7 +77,6 @@ class Denoiser(nn.Module):
         self,
         features: Features,
         prompt: PromptEmbeds | None = None,
-        controlnet_conditioning_scale: float = 1.0,
         tiling: TilingConfig | None = None,
     ) -> Predict:
         """The network as a function of (x_t, t), with classifier-free guidance.
@@ -90,32 +84,27 @@ class Denoiser(nn.Module):
         Args:
             features: Of the LR latent.
             prompt: None for the empty one, or for a UNet without cross-attention.
-            controlnet_conditioning_scale: Factor of the condition network's residuals.
             tiling: Latents larger than a tile are evaluated in overlapping tiles, if the condition
                 network is a ControlNet; None: as a whole. An LR adapter has no attention and no
                 tiles.
         """
-
-        def predictor_for(features: Features) -> Predict:
-            return self._guided(features, prompt, controlnet_conditioning_scale)
-
         if tiling is None or not isinstance(features, torch.Tensor):
-            return predictor_for(features)
+            return self._guided(features, prompt)
         height, width = features.shape[2:]
         if max(height, width) <= tiling.tile:
-            return predictor_for(features)
+            return self._guided(features, prompt)
         grid = features
-        return blended(lambda w: predictor_for(grid[(..., *w)]), height, width, tiling)
+        return blended(lambda w: self._guided(grid[(..., *w)], prompt), height, width, tiling)
 
-    def _guided(self, features: Features, prompt: PromptEmbeds | None, scale: float) -> Predict:
+    def _guided(self, features: Features, prompt: PromptEmbeds | None) -> Predict:
         def predict(x_t: torch.Tensor, t: torch.Tensor | int) -> torch.Tensor:
             if prompt is None:
                 empty = None if self.empty_prompt is None else self.empty_prompt(1)
-                return self(x_t, t, features, empty, scale)
-            prediction = self(x_t, t, features, prompt.prompt_embeds, scale)
+                return self(x_t, t, features, empty)
+            prediction = self(x_t, t, features, prompt.prompt_embeds)
             if prompt.negative_prompt_embeds is None or prompt.guidance_scale == 1:
                 return prediction
-            negative = self(x_t, t, features, prompt.negative_prompt_embeds, scale)
+            negative = self(x_t, t, features, prompt.negative_prompt_embeds)
             return negative + prompt.guidance_scale * (prediction - negative)
 
         return predict

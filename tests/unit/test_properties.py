@@ -45,14 +45,14 @@ def test_a_plan_goes_down_from_t_max_to_t_min(num_steps: int, one: float, two: f
 
 
 @many
-@given(sides, sides, st.integers(1, 16), st.integers(0, 50), seeds)
+@given(sides, sides, st.integers(1, 64), seeds)
 def test_padding_is_undone_and_adds_no_new_values(
-    height: int, width: int, multiple: int, minimum: int, seed: int
+    height: int, width: int, multiple: int, seed: int
 ) -> None:
     x = noise(seed, 1, 2, height, width)
-    padded, size = pad_to_multiple(x, multiple, minimum)
+    padded, size = pad_to_multiple(x, multiple)
     assert size == Size(height, width)
-    assert all(side % multiple == 0 and side >= minimum for side in padded.shape[2:])
+    assert all(side % multiple == 0 for side in padded.shape[2:])
     assert torch.equal(crop_to(padded, size), x)
     assert set(padded.unique().tolist()) <= set(x.unique().tolist())
 

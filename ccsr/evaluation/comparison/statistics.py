@@ -45,11 +45,11 @@ class SeedStatistics:
             self.pixels.add(rgb)
             self._distances.add(inside(rgb, self.border))
 
-    def extreme(self, name: str = "psnr") -> dict[str, int]:
-        """Positions of the best and the worst seed by a score; empty without the score."""
-        if name not in self.scores[0]:
+    def extreme(self) -> dict[str, int]:
+        """Positions of the best and the worst seed by PSNR; empty where that is not measured."""
+        if "psnr" not in self.scores[0]:
             return {}
-        order = np.argsort([scores[name] for scores in self.scores], kind="stable")
+        order = np.argsort([scores["psnr"] for scores in self.scores], kind="stable")
         return {"best": int(order[-1]), "worst": int(order[0])}
 
     def row(self) -> dict[str, Any]:

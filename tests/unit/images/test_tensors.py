@@ -123,16 +123,16 @@ class TestResize:
 
 
 class TestPadding:
-    @pytest.mark.parametrize(("multiple", "minimum"), [(1, 0), (8, 0), (64, 0), (8, 96), (64, 130)])
-    def test_cutting_undoes_padding_for_every_size(self, multiple: int, minimum: int) -> None:
+    @pytest.mark.parametrize("multiple", [1, 8, 64, 200])
+    def test_cutting_undoes_padding_for_every_size(self, multiple: int) -> None:
         for length in range(1, 131):
             other = 131 - length
             x = torch.rand(1, 1, length, other)
-            padded, size = pad_to_multiple(x, multiple, minimum)
+            padded, size = pad_to_multiple(x, multiple)
             assert size == Size(length, other)
             for side, padded_side in zip(size, padded.shape[2:], strict=True):
                 assert padded_side % multiple == 0
-                assert max(side, minimum) <= padded_side < max(side, minimum) + multiple
+                assert side <= padded_side < side + multiple
             assert torch.equal(crop_to(padded, size), x)
 
     @pytest.mark.parametrize("size", [Size(1, 1), Size(1, 7), Size(2, 3), Size(5, 40)], ids=str)

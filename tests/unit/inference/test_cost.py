@@ -20,11 +20,6 @@ def test_a_run_costs_its_evaluations_and_decodes() -> None:
     assert cost_of(guided, 1, MEGAPIXEL, "paper").evaluations == 32
 
 
-def test_time_and_bytes_follow_from_counts() -> None:
-    cost = Cost(16, 1, Size(2000, 1000))
-    assert cost.seconds(2.5) == pytest.approx(85)
-
-
 def test_encoding_evaluations_and_decodes_have_their_shares_of_the_time() -> None:
     cost = Cost(15, 2, Size(1000, 1000))
     assert cost.effort == 5 + 15 + 2 * 10

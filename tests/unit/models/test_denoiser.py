@@ -49,19 +49,11 @@ def test_guidance_moves_away_from_the_negative_prompt() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["latent", "picture"])
-def test_conditioning_scale_weighs_the_residuals(kind: str) -> None:
+def test_condition_network_changes_the_prediction(kind: str) -> None:
     network = denoiser(kind)
-    if kind == "picture":
-        # Its blocks begin as the identity, but its projections do not begin at zero.
-        assert network.controlnet.middle.weight.abs().max() > 0
     alone = network.unet(latents(0), 500, None, return_dict=False)[0]
-    features = network.features(latents(1))
-    without, whole = (
-        network.predictor(features, controlnet_conditioning_scale=scale)(latents(0), 500)
-        for scale in (0.0, 1.0)
-    )
-    torch.testing.assert_close(without, alone)
-    assert not torch.allclose(whole, alone, atol=1e-3)
+    conditioned = network.predictor(network.features(latents(1)))(latents(0), 500)
+    assert not torch.allclose(conditioned, alone, atol=1e-3)
 
 
 @torch.no_grad()
