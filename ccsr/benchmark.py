@@ -125,8 +125,7 @@ def print_parts(
 def print_full_size(dtype: str, side: int) -> None:
     """Print what one run at full size costs in this process."""
     pipeline = random_pipeline(getattr(torch, dtype))
-    networks = [pipeline.unet, pipeline.controlnet, pipeline.vae]
-    count = sum(weight.numel() for network in networks for weight in network.parameters())
+    count = pipeline.num_parameters
     picture, config = noise_picture(side), pipeline.defaults
     run = parts_of_a_run(pipeline, picture, config)
     size = count * pipeline.unet.dtype.itemsize

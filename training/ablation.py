@@ -23,7 +23,7 @@ from ccsr.evaluation.metrics import lpips, psnr
 from ccsr.images.picture import Picture, picture_from_array
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import to_array, to_tensor
-from ccsr.inference.hub import model_folder
+from ccsr.inference.hub import NETWORKS, model_folder
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.residual_branches import recorded_branches, residual_blocks, switched_off
 from ccsr.program import exit_code, program
@@ -61,9 +61,7 @@ class BlockWorth:
 
 def block_worths(pipeline: CCSRPipeline, pairs: Sequence[TestPair]) -> Iterator[BlockWorth]:
     """The worth of each residual block of the pipeline's networks, one after the other."""
-    networks = nn.ModuleDict(
-        {name: getattr(pipeline, name) for name in ("vae", "controlnet", "unet")}
-    )
+    networks = nn.ModuleDict({name: getattr(pipeline, name) for name in reversed(NETWORKS)})
     with recorded_branches(networks) as statistics:
         whole = _scores(pipeline, pairs)
     for name, block in residual_blocks(networks).items():

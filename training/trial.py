@@ -15,10 +15,9 @@ from training.latent_cache import BATCH
 from training.loop import TrainStep
 from training.processes import own_device
 from training.run import Run
-from training.steps import compute_of, pairs_of, run_step
+from training.steps import OBJECTIVES, compute_of, pairs_of, run_step
 from training.stopwatch import Stopwatch
 
-TRAINED = ("autoencoder", "uniform", "stage1", "stage2")
 WARM_UP = 1
 """Optimiser steps, and examples of a cache, before those that are measured."""
 
@@ -57,7 +56,7 @@ def try_out(run: Run, steps: Collection[str], count: int = 2) -> Generator[Trial
     """
     short = replace(run, recipe=shortened(run.recipe, steps, count + WARM_UP))
     for step in steps:
-        if step in TRAINED:
+        if step in OBJECTIVES:
             yield _trained(short, step, run.recipe)
         elif step != "export":
             yield _cached(short, step, run.recipe)
@@ -66,7 +65,7 @@ def try_out(run: Run, steps: Collection[str], count: int = 2) -> Generator[Trial
 def shortened(recipe: Recipe, steps: Collection[str], count: int) -> Recipe:
     """A recipe with so many optimiser steps, and a batch of examples in the caches of `steps`."""
     changes: dict[str, Any] = {}
-    for name in TRAINED:
+    for name in OBJECTIVES:
         table = getattr(recipe, name)
         if table is None:
             continue

@@ -16,6 +16,7 @@ from ccsr.inference.device import can_use_xformers, choose_device, choose_dtype
 from ccsr.inference.estimate_cache import EstimateCache, PictureEstimates
 from ccsr.inference.events import ModelInfo, Progress, Restored
 from ccsr.inference.hub import (
+    NETWORKS,
     OWN_COMPONENTS,
     ModelNotFound,
     component_of,
@@ -33,8 +34,7 @@ logger = logging.getLogger(__name__)
 
 COMPILERS = ("g++", "clang++", "cl")
 """One of them is needed by torch.compile on a CPU."""
-NETWORKS = ("unet", "controlnet", "vae")
-COMPONENTS = ("unet", "controlnet", "vae", "scheduler", "empty_prompt", "text_encoder", "tokenizer")
+COMPONENTS = (*NETWORKS, "scheduler", "empty_prompt", "text_encoder", "tokenizer")
 
 
 def load_engine(
@@ -79,14 +79,13 @@ class ModelEngine:
             loading.dtype, self.device, lambda dtype: self._is_finite_in(dtype, first)
         )
         pipeline = self.pipeline(first)
-        networks = [pipeline.unet, pipeline.controlnet, pipeline.vae]
         self.info = ModelInfo(
             name=name,
             variants=self._variants,
             device=str(self.device),
             dtype=str(self.dtype).removeprefix("torch."),
             attention=attention_of(pipeline),
-            parameters=sum(network.num_parameters() for network in networks),
+            parameters=pipeline.num_parameters,
             start_point=pipeline.scheduler.start_point,
             reads_text=pipeline.text_encoder is not None,
             loop_start=pipeline.scheduler.loop_start,
@@ -145,7 +144,7 @@ class ModelEngine:
         """Put a pipeline on the device; `new` are its components that no other one has set up."""
         if "vae" in new and not isinstance(pipeline.vae, AutoencoderKL):
             fuse_autoencoder(pipeline.vae)
-        for name in {"unet", "controlnet", "vae"} & set(new):
+        for name in set(NETWORKS) & set(new):
             network: Any = pipeline.components[name]
             # A tenth or more faster on CPUs.
             network.to(memory_format=torch.channels_last)

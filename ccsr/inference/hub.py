@@ -31,6 +31,8 @@ from ccsr.whole_file import write_whole
 
 COMPACT_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "compact"
 MODEL_INDEX, PIPELINE_CLASS = "model_index.json", "CCSRPipeline"
+NETWORKS = ("unet", "controlnet", "vae")
+"""The components that every model has weights of."""
 # Weights as safetensors only: pickles can run code when they are loaded.
 HUB_FILES = ("*.json", "*.safetensors")
 
@@ -124,7 +126,7 @@ def variants_in(folder: Path) -> tuple[Variant, ...]:
     Raises:
         ModelNotFound: If the weights of the main one are missing.
     """
-    for name in ("unet", "controlnet", "vae"):
+    for name in NETWORKS:
         if not Component(folder / name).weights():
             raise ModelNotFound(f"{folder / name} holds no *.safetensors; its weights are missing")
         if (folder / name / "config.json").is_file():

@@ -18,6 +18,7 @@ from ccsr.config import VARIANTS, ColorAlignment, Variant
 from ccsr.diffusion.sampler import Step
 from ccsr.inference.events import Progress, Restored
 from ccsr.inference.hub import (
+    NETWORKS,
     component_of,
     from_hub,
     load_own_components,
@@ -37,7 +38,7 @@ from ccsr.inference.stages import DEFAULTS, OnStepEnd, SuperResolutionStages
 from ccsr.inference.weights import check_files, write_checksums
 from ccsr.models.autoencoder import VAE_TILE
 
-COMPONENTS_WITH_WEIGHTS = ("unet", "controlnet", "vae", "text_encoder", "empty_prompt")
+COMPONENTS_WITH_WEIGHTS = (*NETWORKS, "text_encoder", "empty_prompt")
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "token")
 """Arguments of `from_pretrained` for fetching from the hub."""
 

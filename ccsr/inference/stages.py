@@ -159,6 +159,12 @@ class SuperResolutionStages(DiffusionPipeline):
             stop_between_modules(network)
 
     @property
+    def num_parameters(self) -> int:
+        """Of UNet, condition network and autoencoder."""
+        networks = (self.unet, self.controlnet, self.vae)
+        return sum(network.num_parameters() for network in networks)
+
+    @property
     def denoiser(self) -> Denoiser:
         """UNet and condition network as one."""
         return Denoiser(self.unet, self.controlnet)

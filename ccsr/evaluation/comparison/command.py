@@ -22,7 +22,7 @@ from ccsr.evaluation.comparison.manifest import (
     read_rows,
 )
 from ccsr.evaluation.comparison.methods import Method, RestoredFolder
-from ccsr.evaluation.comparison.plan import Plan, Request, plan
+from ccsr.evaluation.comparison.plan import Plan, Request, make_plan
 from ccsr.evaluation.comparison.processes import Processes, local_device
 from ccsr.evaluation.comparison.results import Results, tables
 from ccsr.evaluation.comparison.scores import fid
@@ -47,42 +47,42 @@ def compare(request: Request) -> int:
         OSError: If something cannot be read or written.
     """
     loading = request.loading.replace(device=local_device(request.loading.device))
-    made = plan(dataclasses.replace(request, loading=loading))
-    for note in made.scorer.notes:
+    plan = make_plan(dataclasses.replace(request, loading=loading))
+    for note in plan.scorer.notes:
         print(note, file=sys.stderr)
-    check_config(request.output, made.manifest_config())
+    check_config(request.output, plan.manifest_config())
     if request.dry_run:
-        print(dry_run(made))
+        print(dry_run(plan))
         return 0
-    processes = Processes(on_cpu=made.device.type == "cpu")
+    processes = Processes(on_cpu=plan.device.type == "cpu")
     try:
-        return _compare(made, processes)
+        return _compare(plan, processes)
     finally:
         processes.close()
 
 
-def _compare(made: Plan, processes: Processes) -> int:
-    output, config = made.request.output, made.request.config
+def _compare(plan: Plan, processes: Processes) -> int:
+    output, config = plan.request.output, plan.request.config
     progress = Progress(read_rows(output))
     # None writes before all have read.
     processes.wait()
-    manifest = Manifest(output, processes.index, made.manifest_config())
+    manifest = Manifest(output, processes.index, plan.manifest_config())
     if config.time and processes.is_main:
-        untimed = [m for m in made.methods if m.name not in progress.timings]
+        untimed = [m for m in plan.methods if m.name not in progress.timings]
         for method, seconds in seconds_of(untimed, config.scale):
             manifest.write("timing", method=method, seconds=seconds)
     work = Work(
-        made.families, made.seeds, made.scorer, output,
-        made.keeps_pictures, config.illustrations, config.trajectories,
+        plan.families, plan.seeds, plan.scorer, output,
+        plan.keeps_pictures, config.illustrations, config.trajectories,
     )  # fmt: skip
-    mine = processes.share(made.samples)
+    mine = processes.share(plan.samples)
     _work(work, mine, manifest, progress, shown=processes.is_main)
     manifest.close()
     processes.wait()
     if not processes.is_main:
         return 0
     summary = summarise(lambda: read_rows(output))
-    results = _results(made, summary)
+    results = _results(plan, summary)
     _write(output, results, tables(results))
     return _report_failures(output)
 
@@ -105,33 +105,33 @@ def _work(
                 bar.update()
 
 
-def _results(made: Plan, summary: Summary) -> Results:
-    request = made.request
+def _results(plan: Plan, summary: Summary) -> Results:
+    request = plan.request
     timings = Progress(read_rows(request.output)).timings
     return Results(
-        summary, made.methods, made.test_sets, made.scorer, machine(made.device, made.dtype),
-        timings, dict(_fids(made)), made.published, request.config.scale,
+        summary, plan.methods, plan.test_sets, plan.scorer, machine(plan.device, plan.dtype),
+        timings, dict(_fids(plan)), plan.published, request.config.scale,
     )  # fmt: skip
 
 
-def _fids(made: Plan) -> Iterator[tuple[MethodKey, float]]:
+def _fids(plan: Plan) -> Iterator[tuple[MethodKey, float]]:
     """FID of each method, the mean over its seeds, if it is asked for and can be measured."""
-    if not any(column.name == "fid" for column in made.scorer.columns):
+    if not any(column.name == "fid" for column in plan.scorer.columns):
         return
-    for test_set in made.test_sets:
-        for method in made.methods:
-            folders = _result_folders(made, test_set.name, method)
-            values = [fid(str(f), str(test_set.hr_folder), made.device) for f in folders]
+    for test_set in plan.test_sets:
+        for method in plan.methods:
+            folders = _result_folders(plan, test_set.name, method)
+            values = [fid(str(f), str(test_set.hr_folder), plan.device) for f in folders]
             yield (test_set.name, method.name), sum(values) / len(values)
 
 
-def _result_folders(made: Plan, test_set: str, method: Method) -> list[Path]:
+def _result_folders(plan: Plan, test_set: str, method: Method) -> list[Path]:
     """The folders of a method's results, one a seed."""
     if isinstance(method, RestoredFolder):
         seeds = method.samples
         return [method.folder / f"sample{seed}" for seed in seeds] or [method.folder]
-    folder = made.request.output / PICTURES / slug(test_set) / slug(method.name)
-    return [folder / f"sample{seed}" for seed in method.seeds(made.seeds)]
+    folder = plan.request.output / PICTURES / slug(test_set) / slug(method.name)
+    return [folder / f"sample{seed}" for seed in method.seeds(plan.seeds)]
 
 
 def _write(output: Path, results: Results, found: Sequence[Table]) -> None:

@@ -14,40 +14,40 @@ from ccsr.evaluation.comparison.timing import TIMED_SIDE, timed_picture
 from ccsr.inference.events import Progress
 
 
-def dry_run(made: Plan) -> str:
+def dry_run(plan: Plan) -> str:
     """Pictures, jobs, network evaluations and time of a plan, as lines to read.
 
     Times are measured with one picture of 128x128 pixels, and taken to grow with the pixels.
     """
-    scale, count = made.request.config.scale, len(made.samples)
-    seeds = {method.name: len(method.seeds(made.seeds)) for method in made.methods}
-    ours = [method for method in made.methods if isinstance(method, OurMethod)]
-    evaluations = _evaluations(made, ours)
-    sizes = [size_of(sample.hr_path) for sample in made.samples]
+    scale, count = plan.request.config.scale, len(plan.samples)
+    seeds = {method.name: len(method.seeds(plan.seeds)) for method in plan.methods}
+    ours = [method for method in plan.methods if isinstance(method, OurMethod)]
+    evaluations = _evaluations(plan, ours)
+    sizes = [size_of(sample.hr_path) for sample in plan.samples]
     pixels = sum(size.height * size.width for size in sizes if size is not None)
     pictures = pixels / (TIMED_SIDE * scale) ** 2
     spent = sum(
-        seeds[method.name] * _seconds(method, scale) for method in made.methods if method.runs_here
+        seeds[method.name] * _seconds(method, scale) for method in plan.methods if method.runs_here
     )
-    spent -= _shared(made, ours, scale)
-    scoring = _scoring_seconds(made, scale) * sum(seeds.values())
+    spent -= _shared(plan, ours, scale)
+    scoring = _scoring_seconds(plan, scale) * sum(seeds.values())
     total = timedelta(seconds=round(pictures * (spent + scoring)))
     return "\n".join(
         (
-            f"{count} pictures, test sets: {len(made.test_sets)}, methods: {len(made.methods)}; "
+            f"{count} pictures, test sets: {len(plan.test_sets)}, methods: {len(plan.methods)}; "
             f"{count * sum(seeds.values())} jobs",
             f"{count * evaluations} network evaluations of the model",
-            f"about {total} (h:mm:ss) of one process on {made.device}",
+            f"about {total} (h:mm:ss) of one process on {plan.device}",
         )
     )
 
 
-def _evaluations(made: Plan, ours: Sequence[OurMethod]) -> int:
+def _evaluations(plan: Plan, ours: Sequence[OurMethod]) -> int:
     """Network evaluations of the model for one picture, chains shared."""
-    if made.engine is None:
+    if plan.engine is None:
         return 0
     configs = [method.setting.config for method in ours]
-    return len(made.seeds) * num_evaluations(configs, made.engine.info.loop_start)
+    return len(plan.seeds) * num_evaluations(configs, plan.engine.info.loop_start)
 
 
 def _seconds(method: Method, scale: int) -> float:
@@ -61,14 +61,14 @@ def _seconds(method: Method, scale: int) -> float:
     return seconds
 
 
-def _shared(made: Plan, ours: Sequence[OurMethod], scale: int) -> float:
+def _shared(plan: Plan, ours: Sequence[OurMethod], scale: int) -> float:
     """Seconds a picture that settings save by sharing chains."""
-    if made.engine is None:
+    if plan.engine is None:
         return 0.0
-    loop_start = made.engine.info.loop_start
+    loop_start = plan.engine.info.loop_start
     alone = sum(num_evaluations([method.setting.config], loop_start) for method in ours)
     together = num_evaluations([method.setting.config for method in ours], loop_start)
-    saved = len(made.seeds) * (alone - together)
+    saved = len(plan.seeds) * (alone - together)
     return saved * _evaluation_seconds(ours[0]) if saved else 0.0
 
 
@@ -83,10 +83,10 @@ def _evaluation_seconds(method: OurMethod) -> float:
     return (times[-1] - times[0]) / max(len(times) - 1, 1)
 
 
-def _scoring_seconds(made: Plan, scale: int) -> float:
+def _scoring_seconds(plan: Plan, scale: int) -> float:
     side = TIMED_SIDE * scale
     pictures = np.random.default_rng(0).random((2, side, side, 3), np.float32)
-    made.scorer(*pictures)
+    plan.scorer(*pictures)
     started = time.perf_counter()
-    made.scorer(*pictures)
+    plan.scorer(*pictures)
     return time.perf_counter() - started

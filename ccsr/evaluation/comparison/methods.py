@@ -187,15 +187,9 @@ def our_methods(engine: ModelEngine, chosen: Sequence[Setting], model: str) -> l
             )
     sessions = ModelSessions(engine)
     return [
-        OurMethod(sessions, setting, model, _parameters(engine, setting.variant))
+        OurMethod(sessions, setting, model, engine.pipeline(setting.variant).num_parameters)
         for setting in chosen
     ]
-
-
-def _parameters(engine: ModelEngine, variant: Variant) -> int:
-    pipeline = engine.pipeline(variant)
-    networks = (pipeline.unet, pipeline.controlnet, pipeline.vae)
-    return sum(network.num_parameters() for network in networks)
 
 
 @dataclass(frozen=True)

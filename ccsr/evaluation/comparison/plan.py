@@ -45,6 +45,11 @@ NO_MODEL = "none"
 """Compares the methods of others alone."""
 
 
+RECORDED = {"convention", "degradation", "scale", "limit", "trajectories", "illustrations",
+            "diffusers_steps"}  # fmt: skip
+"""Settings that results depend on as they are given."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What a person asks for."""
@@ -101,8 +106,7 @@ class Plan:
             "seeds": list(self.seeds),
             "metrics": [column.name for column in self.scorer.columns],
             "number format": self.dtype,
-            **config.model_dump(include={"convention", "degradation", "scale", "limit"}),
-            **config.model_dump(include={"trajectories", "illustrations", "diffusers_steps"}),
+            **config.model_dump(include=RECORDED),
             "keep_pictures": self.keeps_pictures,
         }
 
@@ -114,14 +118,14 @@ class Plan:
         if not self.keeps_pictures:
             return 0
         kept = sum(len(m.seeds(self.seeds)) for m in self.methods if m.runs_here)
-        made = sum(1 for _ in (self.request.output / PICTURES).rglob("*.png"))
-        missing = max(1 - made / max(kept * len(self.samples), 1), 0)
+        there = sum(1 for _ in (self.request.output / PICTURES).rglob("*.png"))
+        missing = max(1 - there / max(kept * len(self.samples), 1), 0)
         sizes = (size_of(sample.hr_path) for sample in self.samples)
         pixels = sum(size.height * size.width for size in sizes if size is not None)
         return round(3 * kept * pixels * missing)
 
 
-def plan(request: Request) -> Plan:
+def make_plan(request: Request) -> Plan:
     """Check a request and load what it needs.
 
     Raises:
@@ -140,13 +144,13 @@ def plan(request: Request) -> Plan:
     engine, ours = _ours(request)
     families: list[Family] = [(method,) for method in _others(request, samples, device)]
     families += [ours] if ours else []
-    made = Plan(
+    plan = Plan(
         request, test_sets, samples, tuple(families), seeds, scorer, published, engine, device,
         engine.info.dtype if engine else "float32",
     )  # fmt: skip
-    _check_names(made)
-    _check_room(made)
-    return made
+    _check_names(plan)
+    _check_room(plan)
+    return plan
 
 
 def names(text: str, what: str) -> list[str]:
@@ -252,11 +256,11 @@ def _pairs(flag: str, what: str, texts: Sequence[str]) -> Iterator[tuple[str, st
         yield name, value
 
 
-def _check_names(made: Plan) -> None:
+def _check_names(plan: Plan) -> None:
     """Names become parts of file names, which some systems compare without their case."""
-    _refuse_repeated("methods", [method.name for method in made.methods])
-    _refuse_repeated("test sets", [test_set.name for test_set in made.test_sets])
-    if not made.methods:
+    _refuse_repeated("methods", [method.name for method in plan.methods])
+    _refuse_repeated("test sets", [test_set.name for test_set in plan.test_sets])
+    if not plan.methods:
         raise ValueError("there is no method; give a model, a baseline or results of others")
 
 
@@ -269,9 +273,9 @@ def _refuse_repeated(what: str, found: Sequence[str]) -> None:
         seen[key] = name
 
 
-def _check_room(made: Plan) -> None:
-    folder = nearest_folder(made.request.output)
-    free, needed = shutil.disk_usage(folder).free, made.needed_bytes()
+def _check_room(plan: Plan) -> None:
+    folder = nearest_folder(plan.request.output)
+    free, needed = shutil.disk_usage(folder).free, plan.needed_bytes()
     if needed > free:
         raise OSError(
             f"the results may take {needed / 1e6:,.1f} MB, and {folder} has {free / 1e6:,.1f} MB "

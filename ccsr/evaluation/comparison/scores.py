@@ -149,11 +149,11 @@ def make_scorer(names: Sequence[str], convention: str, device: torch.device) -> 
     notes: list[str] = []
     for name in dict.fromkeys(names):
         try:
-            columns_of_one, score = _metric(name, convention, alex, device)
+            column, score = _metric(name, convention, alex, device)
         except (FileNotFoundError, ModuleNotFoundError) as error:
             notes.append(f"{name} is not measured: {error}")
             continue
-        columns.append(columns_of_one)
+        columns.append(column)
         if score is not None:
             functions[name] = score
     if not functions:

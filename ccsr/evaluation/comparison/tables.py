@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ccsr.evaluation.comparison.scores import COLUMNS, Column
@@ -106,19 +106,12 @@ def ranked(table: Table) -> Table:
             for value, number in found:
                 rank = shown.index(round(value, column.digits)) + 1
                 marks[number, column.name] = rank if rank <= 2 else 0
-    rows = tuple(
-        TableRow(
-            row.name,
-            {
-                name: Cell(cell.value, cell.spread, marks.get((number, name), 0))
-                for name, cell in row.cells.items()
-            },
-            row.published,
-            row.words,
-        )
-        for number, row in enumerate(table.rows)
+    rows = (
+        {name: replace(cell, rank=marks.get((i, name), 0)) for name, cell in row.cells.items()}
+        for i, row in enumerate(table.rows)
     )
-    return Table(table.name, table.title, table.columns, rows, table.notes, table.headings)
+    marked = (replace(row, cells=cells) for row, cells in zip(table.rows, rows, strict=True))
+    return replace(table, rows=tuple(marked))
 
 
 def text(cell: Cell | None, column: Column) -> str:
