@@ -23,14 +23,18 @@ TOKENS, TOKEN_WIDTH = 77, 16
 
 
 def tiny_vae(kind: str) -> Autoencoder:
-    """An f8 autoencoder: of class "compact", "dc" or "kl"; that of "compact-lr" reads LR too."""
+    """An f8 autoencoder: of class "compact", "dc" or "kl".
+
+    That of "compact-lr" and "compact-replicate" reads LR too, the latter pads with border values.
+    """
     if kind.startswith("compact"):
         vae = CompactAutoencoder(
             latent_channels=LATENT_CHANNELS,
             encoder_block_out_channels=(8, 8, 16),
             decoder_block_out_channels=(8, 8, 16),
             decoder_layers_per_block=(1, 1, 1),
-            lr_blocks=4 if kind == "compact-lr" else 0,
+            lr_blocks=0 if kind == "compact" else 4,
+            decoder_padding_mode="replicate" if kind == "compact-replicate" else "zeros",
         )
         if vae.decoder.lr_branch is not None:
             # It begins at zero, so that LR would not count.

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from diffusers.utils import CONFIG_NAME
 from torch import nn
 
-from ccsr.models.compact_autoencoder import CompactAutoencoder
+from ccsr.models.compact_autoencoder import CompactAutoencoder, PaddingMode
 from training.config import AutoencoderConfig, DataConfig
 from training.data import Crops, Example, Pictures
 from training.draws import Draws
@@ -45,13 +45,24 @@ def build_autoencoder(config: AutoencoderConfig) -> CompactAutoencoder:
         encoder_layers_per_block=config.encoder_layers_per_block,
         decoder_block_out_channels=config.decoder_block_out_channels,
         decoder_layers_per_block=config.decoder_layers_per_block,
+        decoder_padding_mode=config.decoder_padding_mode,
     )
 
 
-def with_lr_branch(vae: CompactAutoencoder, lr_blocks: int) -> CompactAutoencoder:
-    """A copy whose decoder has an LR branch of so many blocks; it gives the results of `vae`."""
+def before_stage2(
+    vae: CompactAutoencoder, lr_blocks: int, padding_mode: PaddingMode | None
+) -> CompactAutoencoder:
+    """A copy whose decoder is as stage 2 begins with it.
+
+    Args:
+        vae: As pre-trained. The copy gives its results, but at the border with another padding.
+        lr_blocks: Of the decoder's LR branch; 0: it has none.
+        padding_mode: Of the decoder's convolutions; None: that of `vae`.
+    """
     config: dict[str, Any] = {k: v for k, v in vae.config.items() if not k.startswith("_")}
     config["lr_blocks"] = lr_blocks
+    if padding_mode is not None:
+        config["decoder_padding_mode"] = padding_mode
     copy = CompactAutoencoder(**config)
     copy.load_state_dict(vae.state_dict(), strict=False)
     return copy

@@ -14,6 +14,7 @@ from pydantic import model_validator as validator
 
 from ccsr.config import Chain
 from ccsr.diffusion.scheduler import PredictionType
+from ccsr.models.compact_autoencoder import PaddingMode
 from ccsr.option import Config
 
 Implementation = Literal["paper", "official"]
@@ -192,6 +193,8 @@ class AutoencoderConfig(Config):
     encoder_layers_per_block: ThreeLevels[NonNegativeInt] = (1, 0, 0)
     decoder_block_out_channels: ThreeLevels[PositiveInt] = (64, 64, 64)
     decoder_layers_per_block: ThreeLevels[NonNegativeInt] = (3, 3, 3)
+    decoder_padding_mode: PaddingMode = "zeros"
+    """What the convolutions of the decoder see beyond the border."""
     trained: Literal["both", "decoder"] = "both"
     """"decoder": another decoder for the latents of the model that is started from (`--init`)."""
     latent_channels: PositiveInt = 16
@@ -346,6 +349,8 @@ class Stage2Config(RefinementConfig):
     loss."""
     lr_blocks: NonNegativeInt = 0
     """Residual blocks of the decoder's LR branch; 0: the decoder reads latents only."""
+    decoder_padding_mode: PaddingMode | None = None
+    """What the decoder's convolutions see beyond the border; as pre-trained when absent."""
     true_latents: Share = 0.0
     """Share of examples decoded from the latent of HR in place of the estimate, so that the
     decoder does not learn to ignore the details of latents."""

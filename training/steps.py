@@ -21,7 +21,7 @@ from ccsr.diffusion.timesteps import non_uniform_plan, uniform_plan
 from ccsr.models.compact_autoencoder import CompactAutoencoder
 from ccsr.option import Config
 from ccsr.whole_file import whole_folder, write_whole
-from training.autoencoder import AutoencoderObjective, with_lr_branch
+from training.autoencoder import AutoencoderObjective, before_stage2
 from training.checkpoints import checkpoints, chosen_checkpoint, kept_at_the_end
 from training.config import LoopConfig, PairsConfig, Recipe
 from training.data import Crops, Pairs, Pictures
@@ -299,12 +299,17 @@ def _stage2(run: Run) -> Objective:
     config = _required(run.recipe.stage2)
     vae = run.autoencoder()
     if isinstance(vae, CompactAutoencoder):
-        vae = with_lr_branch(vae, config.lr_blocks)
+        vae = before_stage2(vae, config.lr_blocks, config.decoder_padding_mode)
         run.warm_start(vae, "vae", prefix="decoder.")
     elif config.lr_blocks > 0:
         raise ValueError(
             f"stage2.lr_blocks must be 0 for a decoder of {type(vae).__name__}, got "
             f"{config.lr_blocks}: only that of a CompactAutoencoder can read the LR picture"
+        )
+    elif config.decoder_padding_mode is not None:
+        raise ValueError(
+            f"stage2.decoder_padding_mode must be left out for a decoder of {type(vae).__name__}, "
+            f"got {config.decoder_padding_mode!r}: only a CompactAutoencoder has a choice"
         )
     norm = "batch" if run.recipe.implementation == "official" else "spectral"
     discriminator = build_discriminator(config, norm)

@@ -8,7 +8,7 @@ four times has four pixels where they have one.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -23,14 +23,22 @@ LR_PATCH = 4
 OUTPUT_PATCH = 2
 """Side of the patches that the decoder's last convolution gives, in pixels."""
 
+PaddingMode = Literal["zeros", "replicate"]
+"""What convolutions see beyond the border: zeros, or the values at the border."""
+
+
+def conv3x3(in_channels: int, out_channels: int, padding_mode: PaddingMode) -> nn.Conv2d:
+    """A convolution that keeps the resolution."""
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode=padding_mode)
+
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with a ReLU between them, added to their input."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, padding_mode: PaddingMode) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = conv3x3(channels, channels, padding_mode)
+        self.conv2 = conv3x3(channels, channels, padding_mode)
 
     def branch(self, x: torch.Tensor) -> torch.Tensor:
         """What is added to x [B,C,H,W]."""
@@ -41,9 +49,9 @@ class ResidualBlock(nn.Module):
         return self.branch(x) + x
 
 
-def residual_blocks(channels: int, count: int) -> nn.Sequential:
+def residual_blocks(channels: int, count: int, padding_mode: PaddingMode) -> nn.Sequential:
     """A chain of `count` blocks."""
-    return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
+    return nn.Sequential(*(ResidualBlock(channels, padding_mode) for _ in range(count)))
 
 
 class Encoder(nn.Module):
@@ -89,13 +97,14 @@ class LRBranch(nn.Module):
     Args:
         channels: Of the features.
         num_blocks: Residual blocks.
+        padding_mode: Of all convolutions.
     """
 
-    def __init__(self, channels: int, num_blocks: int) -> None:
+    def __init__(self, channels: int, num_blocks: int, padding_mode: PaddingMode) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(3 * LR_PATCH**2, channels, 3, padding=1)
-        self.blocks = residual_blocks(channels, num_blocks)
-        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv_in = conv3x3(3 * LR_PATCH**2, channels, padding_mode)
+        self.blocks = residual_blocks(channels, num_blocks, padding_mode)
+        self.conv_out = conv3x3(channels, channels, padding_mode)
         # A decoder to which the branch is added begins with the results it had without it.
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(cast("torch.Tensor", self.conv_out.bias))
@@ -113,6 +122,7 @@ class Decoder(nn.Module):
         block_out_channels: Channels at 2, 4 and 8 pixels a side.
         layers_per_block: Residual blocks at each of these resolutions.
         lr_blocks: Residual blocks of the LR branch, added at 4 pixels a side; 0: there is none.
+        padding_mode: Of all convolutions.
     """
 
     def __init__(
@@ -121,18 +131,22 @@ class Decoder(nn.Module):
         block_out_channels: Sequence[int],
         layers_per_block: Sequence[int],
         lr_blocks: int,
+        padding_mode: PaddingMode,
     ) -> None:
         super().__init__()
         # From the coarsest resolution to the finest, as they are computed.
         widths = tuple(reversed(block_out_channels))
         depths = tuple(reversed(layers_per_block))
-        self.conv_in = nn.Conv2d(latent_channels, widths[0], 3, padding=1)
-        self.levels = nn.ModuleList(map(residual_blocks, widths, depths))
-        self.upsamplers = nn.ModuleList(
-            nn.Conv2d(coarse, fine, 3, padding=1) for coarse, fine in pairwise(widths)
+        self.conv_in = conv3x3(latent_channels, widths[0], padding_mode)
+        self.levels = nn.ModuleList(
+            residual_blocks(width, depth, padding_mode)
+            for width, depth in zip(widths, depths, strict=True)
         )
-        self.lr_branch = LRBranch(widths[1], lr_blocks) if lr_blocks else None
-        self.conv_out = nn.Conv2d(widths[-1], 3 * OUTPUT_PATCH**2, 3, padding=1)
+        self.upsamplers = nn.ModuleList(
+            conv3x3(coarse, fine, padding_mode) for coarse, fine in pairwise(widths)
+        )
+        self.lr_branch = LRBranch(widths[1], lr_blocks, padding_mode) if lr_blocks else None
+        self.conv_out = conv3x3(widths[-1], 3 * OUTPUT_PATCH**2, padding_mode)
 
     def forward(self, latents: torch.Tensor, lr_up: torch.Tensor | None = None) -> torch.Tensor:
         """Raw latents, and enlarged LR [B,3,8h,8w] in [-1,1] for the LR branch -> pixels."""
@@ -156,6 +170,8 @@ class CompactAutoencoder(ModelMixin, ConfigMixin):
         decoder_layers_per_block: Its residual blocks at each resolution.
         lr_blocks: Residual blocks of the decoder's LR branch; 0: it reads latents only.
         scaling_factor: Scaled latents are raw ones times this.
+        decoder_padding_mode: What the decoder's convolutions see beyond the border. Of zeros the
+            outermost pixels of flat areas keep a trace.
     """
 
     @register_to_config
@@ -168,13 +184,18 @@ class CompactAutoencoder(ModelMixin, ConfigMixin):
         decoder_layers_per_block: Sequence[int] = (3, 3, 3),
         lr_blocks: int = 0,
         scaling_factor: float = 1.0,
+        decoder_padding_mode: PaddingMode = "zeros",
     ) -> None:
         super().__init__()
         self.encoder = Encoder(
             latent_channels, encoder_block_out_channels, encoder_layers_per_block
         )
         self.decoder = Decoder(
-            latent_channels, decoder_block_out_channels, decoder_layers_per_block, lr_blocks
+            latent_channels,
+            decoder_block_out_channels,
+            decoder_layers_per_block,
+            lr_blocks,
+            decoder_padding_mode,
         )
 
     @property

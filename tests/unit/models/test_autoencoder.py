@@ -4,7 +4,7 @@ import torch
 from ccsr.models.autoencoder import decode, encode, receptive_field
 from tests.tiny import tiny_vae
 
-KINDS = ["compact", "compact-lr", "dc"]
+KINDS = ["compact", "compact-lr", "compact-replicate", "dc"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -35,7 +35,7 @@ def test_receptive_field_is_that_of_the_gradient(kind: str) -> None:
     lr_up = torch.rand(1, 3, 8 * 41, 8 * 41, requires_grad=True)
     decode(vae, latents, lr_up=lr_up)[0, :, 8 * 20 + 4, 8 * 20 + 4].sum().backward()
     furthest = reach(latents.grad, 20)
-    if kind == "compact-lr":
+    if kind in ("compact-lr", "compact-replicate"):
         furthest = max(furthest, -(-reach(lr_up.grad, 8 * 20 + 4) // 8))
     assert furthest <= receptive_field(vae, "decoder") <= furthest + 3
 
@@ -52,3 +52,14 @@ def test_one_lr_picture_serves_all_latents_of_a_batch() -> None:
 def test_decoder_that_reads_lr_says_that_there_is_none() -> None:
     with pytest.raises(ValueError, match="reads the enlarged LR picture too"):
         decode(tiny_vae("compact-lr"), torch.randn(1, 4, 6, 6))
+
+
+@pytest.mark.parametrize(("kind", "is_flat"), [("compact-lr", False), ("compact-replicate", True)])
+def test_flat_areas_end_at_the_border_only_of_a_decoder_that_pads_with_its_values(
+    kind: str, is_flat: bool
+) -> None:
+    vae, lr_up = tiny_vae(kind), torch.full((1, 3, 64, 64), 0.3)
+    pixels = decode(vae, torch.full((1, 4, 8, 8), 0.7), lr_up=lr_up)
+    # Pixels of a patch come from channels of their own, so those of one place are compared.
+    spread = pixels.unfold(2, 8, 8).unfold(3, 8, 8).std(dim=(2, 3)).max()
+    assert (spread < 1e-6) == is_flat
