@@ -65,6 +65,7 @@ loop = { max_steps = 2, warmup_steps = 1, batch_size = 2, crop_px = 64, learning
 rollouts = { count = 2, crop_px = 128 }
 num_steps = 6
 lr_blocks = 1
+decoder_padding_mode = "replicate"
 true_latents = 0.5
 perceptual = "alex"
 adversarial_from = 0.5
