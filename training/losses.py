@@ -105,7 +105,7 @@ def noised_estimate(
 
 
 def hinge_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    """Discriminator loss, a scalar, from its logits of real and of decoded pictures."""
+    """Discriminator loss, a scalar, from its logits [B,...] of real and of decoded pictures."""
     return 0.5 * (functional.relu(1 - real).mean() + functional.relu(1 + fake).mean())
 
 

@@ -165,7 +165,7 @@ def decoding_parts(vae: Autoencoder) -> list[nn.Module]:
 
 
 def last_layer(decoder: nn.Module) -> torch.Tensor:
-    """Weight of the decoder's last convolution, whose output is the picture."""
+    """Weight [out,in,k,k] of the decoder's last convolution, whose output is the picture."""
     return [m for m in decoder.modules() if isinstance(m, nn.Conv2d)][-1].weight
 
 

@@ -157,7 +157,10 @@ class NonUniformScheduler(SchedulerMixin, ConfigMixin):
         return signal * x0.float() + sigma * noise.float()
 
     def target(self, x0: torch.Tensor, noise: torch.Tensor, t: int | torch.Tensor) -> torch.Tensor:
-        """What the network should predict at x_t: the noise, x0, or v (arXiv 2202.00512)."""
+        """What the network should predict at x_t: the noise, x0, or v (arXiv 2202.00512).
+
+        All are [B,C,h,w]; t is one timestep or [B].
+        """
         if self.prediction_type == "epsilon":
             return noise
         if self.prediction_type == "sample":
@@ -168,7 +171,10 @@ class NonUniformScheduler(SchedulerMixin, ConfigMixin):
     def x0_hat(
         self, prediction: torch.Tensor, x_t: torch.Tensor, t: int | torch.Tensor
     ) -> torch.Tensor:
-        """Estimate of x0 from the network's prediction at x_t; float32."""
+        """Estimate of x0 from the network's prediction at x_t, all [B,C,h,w]; float32.
+
+        t is one timestep or [B].
+        """
         if self.prediction_type == "sample":
             return prediction.float()
         signal, sigma = (s.to(x_t.device) for s in self.signal_and_sigma(t))
@@ -181,7 +187,7 @@ class NonUniformScheduler(SchedulerMixin, ConfigMixin):
     def ancestral_step(
         grid: Grid, index: int, x0_hat: torch.Tensor, x_t: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
-        """One step of DDPM Eq. (7) from grid index `index` to the one below; float32."""
+        """One step of DDPM Eq. (7) from grid index `index` to the one below; [B,C,h,w] float32."""
         mean = float(grid.coef_x0[index]) * x0_hat + float(grid.coef_xt[index]) * x_t
         return mean + float(np.sqrt(grid.variance[index])) * noise
 
@@ -198,9 +204,9 @@ class NonUniformScheduler(SchedulerMixin, ConfigMixin):
         Args:
             plan: The plan of the run.
             evaluation: Number of the evaluation at x_t, from 1; not the last.
-            x0_hat: Its estimate of x0.
-            x_t: Its input, float32.
-            noise: Standard normal.
+            x0_hat: Its estimate of x0, [B,C,h,w].
+            x_t: Its input, [B,C,h,w] float32.
+            noise: Standard normal, [B,C,h,w].
         """
         grid = self.grid(plan.num_steps)
         if plan.jump is not None and evaluation == 1:

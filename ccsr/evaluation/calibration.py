@@ -70,7 +70,7 @@ class Calibration(BaseModel):
 
 
 def unbiased_levels(l_std_map: np.ndarray, num_seeds: int) -> np.ndarray:
-    """Disagreement in grey levels, whatever the number of the seeds.
+    """Disagreement [H,W] in grey levels, comparable over numbers of seeds.
 
     Raises:
         ValueError: For fewer than two seeds.
@@ -136,6 +136,6 @@ def read_calibration(model: str) -> Calibration | None:
 def pooled(
     observations: Sequence[tuple[np.ndarray, np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Disagreement and error of the squares of all pictures."""
+    """Disagreement and error of the squares of all pictures, [n] each."""
     disagreements, errors = zip(*observations, strict=True)
     return np.concatenate(disagreements), np.concatenate(errors)

@@ -162,7 +162,7 @@ def _windowed(x: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def lpips(sr: np.ndarray, hr: np.ndarray) -> float:
-    """LPIPS (AlexNet) distance, 0 for equal pictures."""
+    """LPIPS (AlexNet), 0 for equal pictures; lower is more alike."""
     a, b = (torch.tensor(x).permute(2, 0, 1)[None].float() for x in (sr, hr))
     return float(_alex()(a, b))
 

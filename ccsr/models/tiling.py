@@ -61,14 +61,14 @@ class Tile:
         return result[(..., *inner)]
 
     def beside(self, whole: torch.Tensor, factor: int) -> torch.Tensor:
-        """What lies at this tile, with its margin, in a tensor `factor` times as large."""
+        """What lies at this tile, with its margin, in a tensor [...,factor H,factor W]."""
         rows, columns = (
             slice(factor * span.start, factor * span.stop) for span in (self.row, self.column)
         )
         return whole[..., rows, columns]
 
     def part_of(self, whole: torch.Tensor, factor: Fraction) -> torch.Tensor:
-        """The view of the whole result that this tile fills."""
+        """The view of the whole result [...,factor H,factor W] that this tile fills."""
         return whole[(..., *(span.inner(factor, 0) for span in (self.row, self.column)))]
 
 

@@ -66,7 +66,7 @@ class Illustration:
         Args:
             method: Name of the method.
             statistics: Of all its seeds.
-            cuts: Its results, cut, in the order of the seeds.
+            cuts: The squares of its results, [h,w,3], in the order of the seeds.
         """
         places = statistics.extreme() or {"best": 0}
         for which, place in places.items():

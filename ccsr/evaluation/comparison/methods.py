@@ -158,7 +158,7 @@ class OurMethod:
         return tuple(asked)
 
     def restore(self, sample: Sample, lr: Picture, seed: int) -> np.ndarray:
-        """The result of a seed, from the chains of the sample as far as they are made."""
+        """The result [H,W,3] of a seed, from the chains of the sample as far as they are made."""
         for event in self.sessions.of(sample, lr).run(self.setting.config, seed):
             if isinstance(event, Restored):
                 return event.picture.rgb
@@ -207,7 +207,7 @@ class Bicubic:
         return (0,)
 
     def restore(self, sample: Sample, lr: Picture, seed: int) -> np.ndarray:
-        """The enlarged picture."""
+        """The enlarged picture [H,W,3]."""
         size = Size(self.scale * lr.size.height, self.scale * lr.size.width)
         return to_array(resize(to_tensor(lr.rgb), size))
 
@@ -270,5 +270,5 @@ class RestoredFolder:
             )
 
     def restore(self, sample: Sample, lr: Picture, seed: int) -> np.ndarray:
-        """The result as it was written."""
+        """The result [H,W,3] as it was written."""
         return load_picture(self.path(sample.name, seed), max_pixels=MAX_RESULT_PIXELS).rgb
