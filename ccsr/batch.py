@@ -138,5 +138,5 @@ def is_done(item: Item, settings: Mapping[str, str]) -> bool:
         texts = READERS.texts(item.output)
         same = json.loads(texts[SETTINGS_KEY]) == json.loads(settings[SETTINGS_KEY])
         return same and texts[INPUT_KEY] == digest(READERS.picture(item.source))
-    except (PictureError, KeyError, ValueError):
+    except (PictureError, KeyError, ValueError, RecursionError):
         return False

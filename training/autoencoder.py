@@ -1,6 +1,5 @@
 """Autoencoders: pixels [B,3,H,W] <-> latents [B,C,H/8,W/8]. The compact one is trained here."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from diffusers import AutoencoderKL
 from diffusers.utils import CONFIG_NAME
 from torch import nn
 
+from ccsr.inference.hub import json_object
 from ccsr.models.compact_autoencoder import CompactAutoencoder, PaddingMode
 from training.config import AutoencoderConfig, DataConfig
 from training.data import Crops, Example, Pictures
@@ -25,14 +25,14 @@ def load_autoencoder(folder: Path) -> TrainedAutoencoder:
     """Read an autoencoder, in float32.
 
     Raises:
-        ValueError: If it is of another class than can be trained.
+        ValueError: If it is of another class than can be trained, or its config is damaged.
     """
-    name = json.loads((folder / CONFIG_NAME).read_text())["_class_name"]
+    name = json_object(folder / CONFIG_NAME).get("_class_name")
     for kind in (CompactAutoencoder, AutoencoderKL):
         if name == kind.__name__:
             return kind.from_pretrained(folder, torch_dtype=torch.float32)
     raise ValueError(
-        f"{folder} holds an {name}, not a CompactAutoencoder or AutoencoderKL, whose decoders can "
+        f"{folder} holds {name}, not a CompactAutoencoder or AutoencoderKL, whose decoders can "
         "be trained; run the step 'autoencoder' first, or start from another model"
     )
 

@@ -65,9 +65,9 @@ def _between(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Average; the exit code is 0, or 2 after a bad input."""
     parser = program("python -m training.average", __doc__)
-    parser.add_argument("before", type=Path, help="model folder")
-    parser.add_argument("after", type=Path, help="model folder")
-    parser.add_argument("output", type=Path, help="new folder")
+    parser.add_argument("before", type=Path, metavar="BEFORE", help="model folder")
+    parser.add_argument("after", type=Path, metavar="AFTER", help="model folder")
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="new folder")
     parser.add_argument("--share", type=float, required=True, help="weight of AFTER, from 0 to 1")
     options = parser.parse_args(arguments)
     return exit_code(lambda: average(options.before, options.after, options.output, options.share))

@@ -1,6 +1,5 @@
 """The denoising network: built, saved and loaded."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.utils import CONFIG_NAME
 
+from ccsr.inference.hub import json_object
 from ccsr.models.controlnet import LatentControlNetModel
 from ccsr.models.denoiser import ConditionNetwork, Denoiser
 from ccsr.models.lr_adapter import LRAdapter
@@ -27,8 +27,11 @@ def load_denoiser(folder: Path, empty_prompt: EmptyPrompt | None = None) -> Deno
     Args:
         folder: Has the subfolders "unet" and "controlnet".
         empty_prompt: For a UNet with cross-attention.
+
+    Raises:
+        ModelNotFound: If the config of the condition network is damaged.
     """
-    name = json.loads((folder / "controlnet" / CONFIG_NAME).read_text())["_class_name"]
+    name = json_object(folder / "controlnet" / CONFIG_NAME).get("_class_name")
     # Runs of earlier versions have the LR adapter under its former name.
     kind = LatentControlNetModel if name == LatentControlNetModel.__name__ else LRAdapter
     return Denoiser(

@@ -18,6 +18,7 @@ from torch import nn
 from ccsr.config import Variant
 from ccsr.degradation.chains import mixture
 from ccsr.diffusion.timesteps import non_uniform_plan, uniform_plan
+from ccsr.inference.hub import json_object
 from ccsr.models.compact_autoencoder import CompactAutoencoder
 from ccsr.option import Config
 from ccsr.whole_file import whole_folder, write_whole
@@ -267,7 +268,7 @@ def _require_encoder_of(autoencoder: CompactAutoencoder, origin: Origin | None) 
         raise ValueError(
             'autoencoder: trained = "decoder" keeps the encoder of a model: give --init'
         )
-    kept = json.loads((origin.folder / "vae" / CONFIG_NAME).read_text())
+    kept = json_object(origin.folder / "vae" / CONFIG_NAME)
     for key, value in autoencoder.config.items():
         there = kept.get(key)
         if key.startswith(("encoder", "latent")) and json.dumps(value) != json.dumps(there):
@@ -275,7 +276,7 @@ def _require_encoder_of(autoencoder: CompactAutoencoder, origin: Origin | None) 
                 f'autoencoder: trained = "decoder" keeps the encoder of {origin.folder}, and '
                 f"{key} is {there} there, {value} in the recipe"
             )
-    autoencoder.register_to_config(scaling_factor=kept["scaling_factor"])
+    autoencoder.register_to_config(scaling_factor=kept.get("scaling_factor", 1.0))
 
 
 def _uniform(run: Run) -> Objective:

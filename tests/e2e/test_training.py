@@ -461,7 +461,7 @@ def test_autoencoder_of_another_class_is_refused(
     shutil.rmtree(model / "v2" / "vae")
     tiny_vae("dc").save_pretrained(model / "v2" / "vae")
     assert train(folders, tmp_path / "run", "rollouts", "--init", str(model)) == 2
-    assert "holds an AutoencoderDC, not a CompactAutoencoder" in capsys.readouterr().err
+    assert "holds AutoencoderDC, not a CompactAutoencoder" in capsys.readouterr().err
 
 
 def test_step_without_the_one_before_says_what_to_run(

@@ -131,5 +131,8 @@ def test_a_result_is_done_if_picture_and_settings_are_the_same(tmp_path: Path) -
     assert not is_done(item, {SETTINGS_KEY: '{"t_max": 0.6, "seed": 0}'})
     picture(item.source, shade=101)
     assert not is_done(item, settings)
+    nested = {SETTINGS_KEY: "[" * 100_000}
+    save_png(item.output, Picture(np.zeros((80, 80, 3), np.float32)), nested, overwrite=True)
+    assert not is_done(item, settings)
     item.output.write_bytes(item.output.read_bytes()[:100])
     assert not is_done(item, settings)

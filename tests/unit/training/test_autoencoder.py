@@ -1,9 +1,16 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from ccsr.models.autoencoder import decode
 from tests.tiny import tiny_vae
-from training.autoencoder import ReconstructionLosses, before_stage2, build_autoencoder
+from training.autoencoder import (
+    ReconstructionLosses,
+    before_stage2,
+    build_autoencoder,
+    load_autoencoder,
+)
 from training.config import AutoencoderConfig, LoopConfig
 from training.draws import Draws
 
@@ -68,3 +75,17 @@ def test_another_padding_changes_the_border_alone() -> None:
     difference = (decode(padded, latents) - decode(vae, latents)).abs().amax((0, 1))
     assert difference[80:-80, 80:-80].max() < 1e-6
     assert difference[:8].max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("[]", r"config\.json holds no JSON object"),
+        ("[" * 100_000, r"config\.json is no JSON"),
+        ("{}", "holds None, not a CompactAutoencoder or AutoencoderKL"),
+    ],
+)
+def test_damaged_config_is_refused(config: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ValueError, match=message):
+        load_autoencoder(tmp_path)
