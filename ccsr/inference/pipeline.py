@@ -1,6 +1,6 @@
 """`CCSRPipeline`: the pipeline of diffusers, loaded, saved and called by its conventions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from os import PathLike
@@ -295,6 +295,14 @@ class CCSRPipeline(SuperResolutionStages):
             )
         draws = seeds_for(generator if seeds is None else seeds, num_images_per_prompt)
         events = self.run(to_picture(image), config, draws, on_step_end=on_step_end)
+        results = self._results(events)
+        images = to_images([result.picture for result in results], output_type)
+        if not return_dict:
+            return (images,)
+        return CCSROutput(images=images, seeds=[result.seed for result in results])
+
+    def _results(self, events: Iterator[Progress | Restored]) -> list[Restored]:
+        """The results of a run, behind the progress bar of diffusers."""
         first = next(events)
         assert isinstance(first, Progress)  # a run begins with an evaluation
         self._num_timesteps = first.total
@@ -306,10 +314,7 @@ class CCSRPipeline(SuperResolutionStages):
                     results.append(event)
                 else:
                     bar.update()
-        images = to_images([result.picture for result in results], output_type)
-        if not return_dict:
-            return (images,)
-        return CCSROutput(images=images, seeds=[result.seed for result in results])
+        return results
 
     def _step_callback(
         self, callback: Callable[..., dict[str, Any] | None], tensor_inputs: Sequence[str]

@@ -250,13 +250,19 @@ class SuperResolutionStages(DiffusionPipeline):
             # 3. Decode, align colours, and recombine with the alpha channel.
             refined = (time.perf_counter() - started) / len(batch)
             for seed, x0_hat in zip(names, step.x0_hat.split(1), strict=True):
-                started = time.perf_counter()
-                result = self.restore(x0_hat, picture, config)
-                seconds = shared + refined + time.perf_counter() - started
-                yield Restored(seed, result, config, seconds)
+                restored = self._restored(seed, x0_hat, picture, config)
+                yield replace(restored, seconds=shared + refined + restored.seconds)
             if self._interrupt:
                 break
         self.maybe_free_model_hooks()
+
+    def _restored(
+        self, seed: int, x0_hat: torch.Tensor, picture: Picture, config: SamplingConfig
+    ) -> Restored:
+        """The result of a latent estimate [1,C,h,w], and the seconds that its decoding took."""
+        started = time.perf_counter()
+        result = self.restore(x0_hat, picture, config)
+        return Restored(seed, result, config, time.perf_counter() - started)
 
     @torch.no_grad()
     def condition(self, picture: Picture, config: SamplingConfig) -> Condition:
