@@ -29,7 +29,7 @@ from ccsr.config import (
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import timestep_plan
 from ccsr.evaluation.tradeoff import grid, longest_of, sweep
-from ccsr.images.picture import Picture, picture_from_array
+from ccsr.images.picture import Picture, noise_picture
 from ccsr.inference.engine import ModelEngine, load_engine
 from ccsr.inference.memory import keep_freed, peak_memory
 from ccsr.inference.pipeline import CCSRPipeline
@@ -102,11 +102,6 @@ def print_jobs(engine: ModelEngine, options: argparse.Namespace) -> None:
     print("\nas multiples of one run:")
     for name, ratios in spent.items():
         print(f"{name:45} {statistics.median(ratios):6.2f}")
-
-
-def noise_picture(side: int) -> Picture:
-    """A square picture; what is on it costs the same."""
-    return picture_from_array(np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8))
 
 
 def print_parts(

@@ -14,7 +14,7 @@ import torch
 
 from ccsr.config import LoadingConfig, SamplingConfig
 from ccsr.images.formats import FORMATS
-from ccsr.images.picture import picture_from_array
+from ccsr.images.picture import noise_picture
 from ccsr.inference.engine import ModelEngine, load_engine
 from ccsr.inference.events import Restored
 
@@ -70,8 +70,7 @@ def examine(model: str, loading: LoadingConfig) -> Iterator[Finding]:
 
 def _test(engine: ModelEngine, config: SamplingConfig) -> Finding:
     """Upscale a small picture twice with one seed."""
-    levels = np.random.default_rng(0).random((SIDE, SIDE, 3), np.float32)
-    picture, name = picture_from_array(levels), f"variant {config.variant}"
+    picture, name = noise_picture(SIDE), f"variant {config.variant}"
     try:
         started = time.perf_counter()
         results = [

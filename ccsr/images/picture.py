@@ -135,6 +135,12 @@ def picture_from_levels(levels: np.ndarray, bits: int) -> Picture:
     return Picture(rgb, alpha, bits)
 
 
+def noise_picture(side: int) -> Picture:
+    """A square of uniform noise, the same every time: for runs whose result does not matter."""
+    levels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    return picture_from_array(levels)
+
+
 def check_size(name: str, size: Size, max_pixels: int) -> None:
     """Check that the picture called `name` has sides from MIN_SIDE to MAX_SIDE.
 

@@ -6,9 +6,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-import numpy as np
-
-from ccsr.images.picture import Picture
+from ccsr.images.picture import noise_picture
 from ccsr.inference.cost import Cost, cost_of
 from ccsr.inference.events import Engine
 from ccsr.inference.sizes import target_size
@@ -76,8 +74,7 @@ def warm_up(engine: Engine, pace: Pace) -> None:
     """
     config, loop_start = engine.info.defaults, engine.info.loop_start
     for number, side in enumerate((FIRST_SIDE, *SIDES)):
-        levels = np.random.default_rng(0).random((side, side, 3), np.float32)
-        picture = Picture(levels)
+        picture = noise_picture(side)
         started = time.perf_counter()
         for _ in engine.run(picture, config, (0,)):
             pass

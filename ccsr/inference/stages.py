@@ -19,7 +19,7 @@ from ccsr.diffusion.sampler import SeededNoise, Step, sample
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import TimestepPlan, timestep_plan
 from ccsr.images.color import aligner, luma
-from ccsr.images.picture import Picture, Size
+from ccsr.images.picture import Picture, Size, noise_picture
 from ccsr.images.tensors import crop_to, pad_to_multiple, resize, to_array, to_tensor, to_uint8
 from ccsr.inference.device import NotFiniteError, check_finite
 from ccsr.inference.events import Progress, Restored
@@ -461,10 +461,9 @@ class SuperResolutionStages(DiffusionPipeline):
 
     def is_finite(self) -> bool:
         """Whether encoder, denoising network and decoder give finite values for a small picture."""
-        levels = np.random.default_rng(0).random((PROBE_SIDE, PROBE_SIDE, 3), np.float32)
         config = SamplingConfig(scale=1.0, t_max=1.0, t_min=1.0)
         try:
-            self.upscale(Picture(levels), config)
+            self.upscale(noise_picture(PROBE_SIDE), config)
         except NotFiniteError:
             return False
         return True

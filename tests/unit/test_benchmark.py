@@ -10,13 +10,14 @@ import torch
 
 from ccsr import benchmark
 from ccsr.config import SamplingConfig
+from ccsr.images.picture import noise_picture
 from ccsr.models.sd21 import unet_config, vae_config
 from tests.tiny import save_tiny_model, tiny_pipeline
 
 
 def test_parts_of_a_run_add_up_and_none_is_empty() -> None:
     pipeline = tiny_pipeline("kl", attention=True)
-    parts = benchmark.parts_of_a_run(pipeline, benchmark.noise_picture(16), SamplingConfig())
+    parts = benchmark.parts_of_a_run(pipeline, noise_picture(16), SamplingConfig())
     assert tuple(parts) == benchmark.PARTS
     assert min(parts.values()) > 0
     assert "forward" not in vars(pipeline.unet)
@@ -52,7 +53,7 @@ def test_random_weights_give_finite_pictures() -> None:
     pipeline = benchmark.random_pipeline(torch.bfloat16, channels=32, vae_channels=32)
     assert pipeline.config["working_size"] == 512
     pipeline.register_to_config(working_size=0)
-    (result,) = pipeline.upscale(benchmark.noise_picture(16), SamplingConfig(num_steps=3))
+    (result,) = pipeline.upscale(noise_picture(16), SamplingConfig(num_steps=3))
     assert np.isfinite(result.rgb).all()
     assert result.size == (64, 64)
 

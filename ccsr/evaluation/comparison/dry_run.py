@@ -10,7 +10,8 @@ import numpy as np
 from ccsr.evaluation.comparison.methods import Method, OurMethod, num_evaluations
 from ccsr.evaluation.comparison.plan import Plan
 from ccsr.evaluation.comparison.test_set import Sample, size_of
-from ccsr.evaluation.comparison.timing import TIMED_SIDE, timed_picture
+from ccsr.evaluation.comparison.timing import TIMED_SIDE
+from ccsr.images.picture import noise_picture
 from ccsr.inference.events import Progress
 
 
@@ -52,7 +53,7 @@ def _evaluations(plan: Plan, ours: Sequence[OurMethod]) -> int:
 
 def _seconds(method: Method, scale: int) -> float:
     """Seconds of one picture, after one that pays for the set-up."""
-    lr, seconds = timed_picture(), 0.0
+    lr, seconds = noise_picture(TIMED_SIDE), 0.0
     for number in range(2):
         sample = Sample("timing", number, method.name, Path(), "bicubic", scale)
         started = time.perf_counter()
@@ -74,7 +75,7 @@ def _shared(plan: Plan, ours: Sequence[OurMethod], scale: int) -> float:
 
 def _evaluation_seconds(method: OurMethod) -> float:
     """Seconds of a network evaluation, the mean of a run without its first."""
-    session = method.sessions.engine.session(timed_picture())
+    session = method.sessions.engine.session(noise_picture(TIMED_SIDE))
     times = [
         time.perf_counter()
         for event in session.run(method.setting.config, 0)

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ccsr.evaluation.comparison.methods import Method
 from ccsr.evaluation.comparison.test_set import Sample
-from ccsr.images.picture import Picture, picture_from_array
+from ccsr.images.picture import noise_picture
 
 TIMED_SIDE = 128
 """Of the input in pixels, that of the paper."""
@@ -21,18 +20,12 @@ PACKAGES = ("ccsr", "torch", "diffusers", "numpy", "scikit-image", "pyiqa", "spa
 CPU_FILE = Path("/proc/cpuinfo")
 
 
-def timed_picture() -> Picture:
-    """The input that is timed; what is on it costs the same."""
-    levels = np.random.default_rng(0).integers(0, 256, (TIMED_SIDE, TIMED_SIDE, 3), np.uint8)
-    return picture_from_array(levels)
-
-
 def seconds_of(methods: Sequence[Method], scale: int) -> Iterator[tuple[str, float]]:
     """Median seconds a picture of the methods that run here, nothing shared with others.
 
     The first run of each pays for its set-up and is left out.
     """
-    lr = timed_picture()
+    lr = noise_picture(TIMED_SIDE)
     for method in methods:
         if not method.runs_here:
             continue
