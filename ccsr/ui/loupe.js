@@ -73,6 +73,10 @@ window.ccsrLoupe = (() => {
         }
 
         update(value) {
+            // The same pictures come with a result and again with what is said of it.
+            const given = JSON.stringify(value);
+            if (given === this.given) return;
+            this.given = given;
             this.element.hidden = !value;
             if (!value) return;
             const isOther = !this.views.length;

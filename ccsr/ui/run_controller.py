@@ -78,26 +78,14 @@ class RunController:
     def __init__(self) -> None:
         self.state = RunState.IDLE
         self._press: Press | None = None
-        self._num_presses = 0
-        self._claimed = False
 
-    def press(self, press: Press) -> int:
-        """Queue a run in place of the one before; returns the number of presses so far."""
+    def press(self, press: Press) -> None:
+        """Queue a run in place of the one before."""
         with _lock:
             if self._press is not None:
                 self._press.stop.set()
-            self._press, self._claimed = press, False
-            self._num_presses += 1
+            self._press = press
             self._act(Action.PRESS)
-            return self._num_presses
-
-    def claim(self) -> Press | None:
-        """The queued press, to wait for the model; None if it was stopped or waits already."""
-        with _lock:
-            if self.state is not RunState.QUEUED or self._claimed:
-                return None
-            self._claimed = True
-            return self._press
 
     def start(self, press: Press) -> bool:
         """Start a queued run; False if it was stopped or superseded."""

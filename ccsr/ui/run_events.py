@@ -1,5 +1,6 @@
 """The events of the page that start, follow and stop the run of a tab."""
 
+import asyncio
 import functools
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -49,7 +50,7 @@ class RunComponents:
     results: gr.State
     """Holds the results; its change shows them."""
     preview: Loupe | None = None
-    """Shows previews while there are no results."""
+    """Shows the pictures of each frame."""
 
     @property
     def buttons(self) -> list[gr.Button]:
@@ -129,49 +130,42 @@ class RunHandlers(Generic[Query, Made]):
     """Of a frame: status, results, and the preview where there is one."""
 
     @refusals_told
-    def press(
-        self,
-        request: gr.Request,
-        controller: RunController,
-        *values: Any,  # noqa: ANN401
-    ) -> tuple[Any, ...]:
-        """Start and stop button, status, and the number of presses, whose change starts a run."""
-        self._check(request, *values)
-        presses = controller.press(Press(request.session_hash, values))
-        return *button_updates(RunState.QUEUED), snippets.waiting(), presses
-
-    @refusals_told
-    def press_if_wanted(
-        self,
-        request: gr.Request,
-        controller: RunController,
-        *values: Any,  # noqa: ANN401
-    ) -> tuple[Any, ...]:
-        """As `press`, if the rerun is wanted; the last value says whether its tab is in sight."""
-        *given, is_seen = values
-        results, path, _, *chosen = given
-        assert self.rerun is not None
-        if is_seen and self.rerun.wanted(results, path, *chosen):
-            return self.press(request, controller, *given)
-        return (gr.skip(),) * 4
-
-    @refusals_told
-    async def follow(
+    async def press(
         self,
         request: gr.Request,
         controller: RunController,
         now: Made | None,
-        *_: Any,  # noqa: ANN401
+        *values: Any,  # noqa: ANN401
     ) -> AsyncGenerator[tuple[Any, ...]]:
-        """Start and stop button and the outputs of each frame, once it is the run's turn."""
-        press = controller.claim()
-        if press is None:
-            # Without any values Gradio would empty all outputs.
-            yield self._outputs(controller.state, None)
-            return
+        """Start and stop button and the outputs of each frame, from the press to the end."""
+        await asyncio.to_thread(self._check, request, *values)
+        press = Press(request.session_hash, values)
+        controller.press(press)
+        waiting = snippets.waiting(), *(gr.skip(),) * (self.num_outputs - 1)
+        yield *button_updates(RunState.QUEUED), *waiting
         async with aclosing(self.frames(request, controller, press, now)) as frames:
             async for frame in frames:
                 yield self._outputs(controller.state, frame)
+
+    @refusals_told
+    async def press_if_wanted(
+        self,
+        request: gr.Request,
+        controller: RunController,
+        now: Made | None,
+        *values: Any,  # noqa: ANN401
+    ) -> AsyncGenerator[Any]:
+        """As `press`, if the rerun is wanted; the last value says whether its tab is in sight."""
+        *given, is_seen = values
+        path, _, *chosen = given
+        assert self.rerun is not None
+        if not (is_seen and self.rerun.wanted(now, path, *chosen)):
+            # Without any values Gradio would empty all outputs.
+            yield gr.skip()
+            return
+        async with aclosing(self.press(request, controller, now, *given)) as outputs:
+            async for output in outputs:
+                yield output
 
     async def frames(
         self, request: gr.Request, controller: RunController, press: Press, now: Made | None
@@ -191,7 +185,7 @@ class RunHandlers(Generic[Query, Made]):
         work = functools.partial(self._frames, controller, press, view)
         queue, begun = self.inputs.queue, False
         try:
-            about = about_run(self.tab_run, press.values[1], self.tab_run.read(press.values[3:]))
+            about = about_run(self.tab_run, press.values[0], self.tab_run.read(press.values[2:]))
             turn = queue.run(queue.owner(request), work, press.stop, about)
             async with aclosing(turn) as items:
                 async for item in items:
@@ -212,7 +206,7 @@ class RunHandlers(Generic[Query, Made]):
 
     def _view(self, press: Press, now: Made | None) -> RunView[Query, Made]:
         """The view of a run that has not begun."""
-        query, path = self.tab_run.read(press.values[3:]), press.values[1]
+        query, path = self.tab_run.read(press.values[2:]), press.values[0]
         cost = cost_of_run(self.inputs.sessions, self.tab_run, query, path)
         pace = self.inputs.sessions.pace
         known = pace.seconds(cost)
@@ -226,7 +220,7 @@ class RunHandlers(Generic[Query, Made]):
         view.started = time.perf_counter()
         if not controller.start(press):
             return
-        path = press.values[1]
+        path = press.values[0]
         if view.before is not None and not self.tab_run.stays(view.before, path):
             self.tab_run.release(view.before, None)
             view.before = None
@@ -244,7 +238,6 @@ class RunHandlers(Generic[Query, Made]):
     def _check(
         self,
         request: gr.Request,
-        _: Made | None,
         path: str | None,
         reference: str | None,
         *chosen: Any,  # noqa: ANN401
@@ -258,7 +251,7 @@ class RunHandlers(Generic[Query, Made]):
         check_run(self.inputs, self.tab_run, self.tab_run.read(chosen), path, reference)
 
     def _events(self, press: Press, before: Made | None) -> Generator[RunEvent | Made]:
-        _, path, reference, *chosen = press.values
+        path, reference, *chosen = press.values
         query = self.tab_run.read(chosen)
         sessions = self.inputs.sessions
         with sessions.open(press.visitor, path) as source:
@@ -274,9 +267,9 @@ class RunHandlers(Generic[Query, Made]):
         # Stop must not undo that.
         under_way = state in (RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
         buttons = skipped if under_way else button_updates(state)
-        # Results are shown by the change of their state.
-        preview = gr.skip() if frame.results is not None else loupe_update(frame.preview)
-        return *buttons, *(frame.status, frame.results, preview)[: self.num_outputs]
+        has_earlier = frame.pictures is None and frame.results is not None
+        pictures = gr.skip() if has_earlier else loupe_update(frame.pictures)
+        return *buttons, *(frame.status, frame.results, pictures)[: self.num_outputs]
 
 
 def wire_tab_run(
@@ -304,14 +297,13 @@ def wire_tab_run(
         What is compared with the choices of the page.
     """
     handlers = RunHandlers(inputs, tab_run, rerun, len(components.outputs))
-    controller, presses = gr.State(RunController()), gr.State(0)
+    controller = gr.State(RunController())
     chosen = [*own, *settings.values()]
     values = [controller, components.results, inputs.picture, inputs.reference, *chosen]
-    pressed = [*components.buttons, components.status, presses]
-    _wire_press(values, pressed, handlers.press, [components.start.click])
+    outputs = [*components.buttons, *components.outputs]
+    _wire_press(values, outputs, handlers.press, [components.start.click])
     if rerun is not None:
-        _wire_press([*values, rerun.is_seen], pressed, handlers.press_if_wanted, rerun.triggers)
-    _wire_follow(handlers.follow, presses, values, components)
+        _wire_press([*values, rerun.is_seen], outputs, handlers.press_if_wanted, rerun.triggers)
     _wire_stop(handlers.stop, controller, components)
     return ShownRun(
         tab_run, components.results, chosen, own, components.origin, components.expected
@@ -321,7 +313,7 @@ def wire_tab_run(
 def _wire_press(
     values: Sequence[Block],
     outputs: Sequence[Block],
-    handler: Callable[..., tuple[Any, ...]],
+    handler: Callable[..., Any],
     triggers: Sequence[Callable[..., Any]],
 ) -> None:
     gr.on(
@@ -329,29 +321,10 @@ def _wire_press(
         handler,
         values,
         outputs,
-        # In the queue, unlike LIGHT: only there does an error reach the page as a message.
+        # In the queue, unlike LIGHT, and as many as come: runs wait in the `ModelQueue`.
         concurrency_limit=None,
-        trigger_mode="multiple",
-        **PRIVATE,
-    )
-
-
-def _wire_follow(
-    handler: Callable[..., Any],
-    presses: gr.State,
-    values: Sequence[Block],
-    components: RunComponents,
-) -> None:
-    # A refused press takes no place in the queue: it does not change the number of presses.
-    presses.change(
-        handler,
-        values,
-        [*components.buttons, *components.outputs],
-        api_visibility="private",
-        show_progress="minimal",
-        show_progress_on=components.status,
         trigger_mode="multiple",  # a run that supersedes another begins before that has ended
-        concurrency_limit=None,
+        **PRIVATE,
     )
 
 

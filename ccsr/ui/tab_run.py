@@ -1,6 +1,7 @@
 """The run of a tab: what it is given, what it makes, and what the page shows of it."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+FRAME_SECONDS = 0.15
+"""Between two frames of progress: each takes time of the browser and of the model's thread."""
 NO_COST = Cost(0, 0, Size(0, 0))
 
 NO_ROOM = "The server has no room for these results now; make fewer at once, or try again later"
@@ -117,6 +120,10 @@ def _always(results: Results, path: str) -> bool:
     return True
 
 
+def _no_views(results: Any) -> None:  # noqa: ANN401
+    return None
+
+
 def release(results: Results | None, following: Results | None = None) -> None:
     """Remove the files of results, which share none with those that follow."""
     remove_folder(None if results is None else results.folder)
@@ -142,6 +149,8 @@ class TabRun(Generic[Query, Made]):
     """Adds what is written at the end of a run, also of one that was stopped."""
     stays: Callable[[Made, str], bool] = _always
     """Whether results stay on the page while the picture of this path is worked on."""
+    views: Callable[[Made], Views | None] = _no_views
+    """Pictures of new results that are shown at once; the change of their state shows the rest."""
     release: Callable[[Made, Made | None], None] = release
     """Removes the files of results but for those that the following results share."""
 
@@ -218,8 +227,9 @@ class Frame(Generic[Made]):
     status: str
     """HTML."""
     results: Made | None
-    preview: Views | None = None
-    """Shown while there are no results."""
+    pictures: Views | None = None
+    """Those of new results, or a preview while there are no results; None where the pictures of
+    earlier results stay, or there are none."""
 
 
 @dataclass
@@ -246,6 +256,8 @@ class RunView(Generic[Query, Made]):
     """Says why the run was stopped."""
     failure: str = ""
     """HTML that says why the work failed or was refused."""
+    told: float = -math.inf
+    """When the last frame of progress was shown."""
 
     def frames(self, events: Generator[RunEvent | Made]) -> Generator[Frame[Made]]:
         """A frame for each event.
@@ -257,10 +269,20 @@ class RunView(Generic[Query, Made]):
             with errors_shown(), closed_at_end(events):
                 for event in events:
                     self._take(event)
-                    yield self.now()
+                    if self._is_due(event):
+                        yield self.now()
         except gr.Error as error:
             self.failure = error.message
             raise
+
+    def _is_due(self, event: RunEvent | Made) -> bool:
+        """Whether an event is shown: not every one of many that come fast."""
+        if isinstance(event, Progress | Decoded):
+            number = event.evaluation if isinstance(event, Progress) else event.number
+            if number < event.total and time.perf_counter() - self.told < FRAME_SECONDS:
+                return False
+            self.told = time.perf_counter()
+        return True
 
     def _take(self, event: RunEvent | Made) -> None:
         if isinstance(event, Preview):
@@ -278,7 +300,7 @@ class RunView(Generic[Query, Made]):
 
     def now(self) -> Frame[Made]:
         """The frame of a run that is under way."""
-        return Frame(self._progress_line(), self._results(), self.preview)
+        return self._frame(self._progress_line())
 
     def ending(self, state: RunState) -> Frame[Made]:
         """The last frame of a run that ends in this state.
@@ -291,16 +313,19 @@ class RunView(Generic[Query, Made]):
             except Exception:
                 # Whatever it was, the results are there, and the page must not go on showing a run.
                 logger.exception("the files of a run could not be written")
-                return Frame(snippets.line(FILES_FAILED, "error"), self._results())
+                return self._frame(snippets.line(FILES_FAILED, "error"))
         complete = self.made is not None and len(self.made) == self.made.total
         if state is RunState.FAILED:
-            return Frame(snippets.message(self.failure), self._results())
+            self.preview = None
+            return self._frame(snippets.message(self.failure))
         if state is RunState.DONE or complete:
-            return Frame("", self._results())
-        return Frame(snippets.line(self._stop_text(), "quiet"), self._results(), self.preview)
+            return self._frame("")
+        return self._frame(snippets.line(self._stop_text(), "quiet"))
 
-    def _results(self) -> Made | None:
-        return self.before if self.made is None else self.made
+    def _frame(self, status: str) -> Frame[Made]:
+        if self.made is not None:
+            return Frame(status, self.made, self.tab_run.views(self.made))
+        return Frame(status, self.before, self.preview if self.before is None else None)
 
     def _stop_text(self) -> str:
         if self.made is not None:

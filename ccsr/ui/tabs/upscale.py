@@ -315,6 +315,10 @@ def _shows_another_setting(
     return upscaled.config != read_config(values)
 
 
+def _views(upscaled: Upscaled) -> Views:
+    return upscaled.views
+
+
 def _of_picture(upscaled: Upscaled, path: str) -> bool:
     return upscaled.source == path
 
@@ -500,6 +504,7 @@ TAB_RUN = TabRun(
     "upscale",
     measures=False,
     stays=_of_picture,
+    views=_views,
     release=_release,
 )
 

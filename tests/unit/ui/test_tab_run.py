@@ -115,7 +115,7 @@ def test_only_a_run_that_made_everything_is_measured(
 def test_preview_is_shown_at_once_and_with_the_progress_that_follows() -> None:
     view = RunView(tab_run(""), None)
     frames = list(view.frames(events(progress(1), Preview(PAIR), progress(2))))
-    assert [frame.preview for frame in frames] == [None, PAIR, PAIR]
+    assert [frame.pictures for frame in frames] == [None, PAIR, PAIR]
 
 
 def test_finished_run_has_its_results_and_no_status(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_stopped_run_says_what_is_shown(
     earlier, new = (Made(Path(), n) if n else None for n in (before, made))
     frame = RunView(tab_run(), earlier, new, preview=preview).ending(RunState.IDLE)
     assert status in frame.status
-    assert frame.preview == preview
+    assert frame.pictures == preview
     if new:
         assert frame.results == dataclasses.replace(new, finished=True)
     else:
@@ -172,7 +172,7 @@ def test_failed_run_keeps_its_results_and_no_preview() -> None:
     frame = view.ending(RunState.FAILED)
     assert "No memory" in frame.status
     assert frame.results
-    assert frame.preview is None
+    assert frame.pictures is None
 
 
 def test_error_of_the_work_is_a_message() -> None:
