@@ -260,16 +260,11 @@ class RunHandlers(Generic[Query, Made]):
                 yield from events
 
     def _outputs(self, state: RunState, frame: Frame[Made] | None) -> tuple[Any, ...]:
-        skipped = gr.skip(), gr.skip()
         if frame is None:
-            return *skipped, *(gr.skip(),) * self.num_outputs
-        # While it runs, the press and Stop have set the buttons; a frame that was sent before
-        # Stop must not undo that.
-        under_way = state in (RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
-        buttons = skipped if under_way else button_updates(state)
+            return (gr.skip(),) * (2 + self.num_outputs)
         has_earlier = frame.pictures is None and frame.results is not None
         pictures = gr.skip() if has_earlier else loupe_update(frame.pictures)
-        return *buttons, *(frame.status, frame.results, pictures)[: self.num_outputs]
+        return *button_updates(state), *(frame.status, frame.results, pictures)[: self.num_outputs]
 
 
 def wire_tab_run(

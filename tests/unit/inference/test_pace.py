@@ -33,7 +33,25 @@ def test_times_grow_with_pixels_and_become_less_certain() -> None:
     found = pace.seconds(cost(1024))
     assert found is not None
     assert found.middle == pytest.approx(8)
-    assert found.low < 6 < 10 < found.high
+    assert found.low < 7 < 9 < found.high
+
+
+def test_a_run_of_the_same_kind_counts_more_than_small_ones() -> None:
+    pace = Pace()
+    for side, seconds in ((256, 1.0), (512, 2.5), (1024, 16.0)):
+        pace.record(cost(side), seconds)
+    found = pace.seconds(cost(1024))
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((16, 16))
+
+
+def test_other_shares_of_evaluations_make_less_certain() -> None:
+    pace = Pace()
+    pace.record(cost(512), 2.0)
+    found = pace.seconds(cost(512, evaluations=1))
+    assert found is not None
+    assert found.middle == pytest.approx(2 * 16 / 31)
+    assert found.high > 1.15 * found.middle
 
 
 def test_the_most_similar_runs_count() -> None:

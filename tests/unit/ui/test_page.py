@@ -1,4 +1,6 @@
 import asyncio
+import json
+import re
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -45,3 +47,16 @@ def test_deferred_listener_of_an_event_is_its_only_one() -> None:
     assert any("always_last" in listeners for listeners in modes.values())
     several = {key: listeners for key, listeners in modes.items() if len(listeners) > 1}
     assert {key: some for key, some in several.items() if "always_last" in some} == {}
+
+
+def test_no_number_is_written_for_machines() -> None:
+    """Neither of the limits in labels and help, nor of those in what programs are told."""
+    page = build_page(FakeEngine(reads_text=True))
+    told = [json.dumps(page.get_api_info())]
+    for block in page.blocks.values():
+        props = block.get_config()
+        told += [
+            str(props.get(key)) for key in ("label", "info", "value", "placeholder", "choices")
+        ]
+    text = "\n".join(told)
+    assert re.findall(r"\de\+\d+|\binf\b|Infinity|\bnan\b", text) == []

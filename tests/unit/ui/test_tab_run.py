@@ -10,12 +10,18 @@ from ccsr.images.picture import Size
 from ccsr.inference.cost import Cost
 from ccsr.inference.events import Decoded, Progress
 from ccsr.inference.pace import Pace
+from ccsr.ui import tab_run as tab_run_module
 from ccsr.ui.loupe import View, Views
 from ccsr.ui.run_controller import RunState
 from ccsr.ui.tab_run import Preview, RunEvent, RunView, TabRun, seconds_left
 
 COST = Cost(5, 1, Size(100, 100))
 PAIR = Views((View("Bicubic", Path("bicubic.png")), View("Estimate", Path("preview.png"))))
+
+
+@pytest.fixture(autouse=True)
+def _frames_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tab_run_module, "FRAME_SECONDS", 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +122,26 @@ def test_preview_is_shown_at_once_and_with_the_progress_that_follows() -> None:
     view = RunView(tab_run(""), None)
     frames = list(view.frames(events(progress(1), Preview(PAIR), progress(2))))
     assert [frame.pictures for frame in frames] == [None, PAIR, PAIR]
+
+
+def test_of_progress_that_comes_fast_a_part_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tab_run_module, "FRAME_SECONDS", 60.0)
+    view = RunView(tab_run(""), None)
+    given = [progress(1), progress(2), progress(3), Preview(PAIR), progress(4), Made(Path(), 1, 1)]
+    frames = list(view.frames(events(*given)))
+    shown = [re.search(r"evaluation (\d)", frame.status) for frame in frames]
+    # The first, the preview, the last, which begins another stage, and the result.
+    assert [found.group(1) for found in shown if found] == ["1", "3", "4", "4"]
+
+
+def test_new_results_come_with_their_pictures() -> None:
+    showing = dataclasses.replace(tab_run(""), views=lambda _: PAIR)
+    view, before = RunView(showing, None), RunView(showing, Made(Path("before"), 1, 1))
+    (frame,) = view.frames(events(Made(Path(), 1, 1)))
+    assert frame.pictures == PAIR
+    assert view.ending(RunState.DONE).pictures == PAIR
+    # Those of earlier results are shown already.
+    assert before.now().pictures is None
 
 
 def test_finished_run_has_its_results_and_no_status(tmp_path: Path) -> None:
