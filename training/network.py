@@ -29,7 +29,7 @@ def load_denoiser(folder: Path, empty_prompt: EmptyPrompt | None = None) -> Deno
         empty_prompt: For a UNet with cross-attention.
 
     Raises:
-        ModelNotFound: If the config of the condition network is damaged.
+        ModelError: If the config of the condition network is damaged.
     """
     name = json_object(folder / "controlnet" / CONFIG_NAME).get("_class_name")
     # Runs of earlier versions have the LR adapter under its former name.

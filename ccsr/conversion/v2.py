@@ -139,7 +139,7 @@ def network_config(folder: Path) -> dict[str, Any]:
     """The configuration of a component, without records of how it was saved.
 
     Raises:
-        ModelNotFound: If its file holds no JSON object.
+        ModelError: If its file holds no JSON object.
     """
     config = json_object(folder / "config.json")
     # LatentControlNetModel implies this option, and diffusers would warn that it is unknown.

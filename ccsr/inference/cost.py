@@ -14,10 +14,6 @@ BYTES_PER_PIXEL = 6
 """Of a result as a file, 16 bits a channel, not compressed."""
 
 
-class TooMuchWork(PictureError):
-    """A run that costs more than is allowed; the message says what to take less of."""
-
-
 @dataclass(frozen=True)
 class Cost:
     """What a run costs if nothing of it is there from earlier ones."""
@@ -79,10 +75,10 @@ def check_cost(cost: Cost, max_work: float = MAX_WORK) -> None:
     """Refuse a run that costs too much.
 
     Raises:
-        TooMuchWork: If its work exceeds `max_work`.
+        PictureError: If its work exceeds `max_work`.
     """
     if cost.work > max_work:
-        raise TooMuchWork(
+        raise PictureError(
             f"that is {cost.evaluations:,} network evaluations and {cost.decodes:,} decodes of "
             f"{cost.size} pixels, {cost.work:,.0f} megapixels; the limit is {max_work:,.0f}. Take "
             "fewer seeds, settings or steps, or a smaller picture"

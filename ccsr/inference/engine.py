@@ -18,7 +18,7 @@ from ccsr.inference.events import ModelInfo, Progress, Restored
 from ccsr.inference.hub import (
     NETWORKS,
     OWN_COMPONENTS,
-    ModelNotFound,
+    ModelError,
     component_of,
     model_folder,
     variants_in,
@@ -50,7 +50,7 @@ def load_engine(
             one.
 
     Raises:
-        ModelNotFound: If there is no such model.
+        ModelError: If there is no such model.
         ValueError: If it has no such variant, or something that `loading` asks for is not
             available.
     """
@@ -97,7 +97,7 @@ class ModelEngine:
 
         Raises:
             ValueError: If the model has no such variant.
-            ModelNotFound: If files of it are missing or damaged.
+            ModelError: If files of it are missing or damaged.
         """
         if variant not in self._variants:
             raise ValueError(
@@ -132,7 +132,7 @@ class ModelEngine:
                 raise OutOfMemoryError(
                     f"there is not enough memory to load {self.folder}; close other programs"
                 ) from error
-            raise ModelNotFound(
+            raise ModelError(
                 f"variant {variant!r} cannot be loaded from {self.folder} ({reason_of(error)}); "
                 "get its files again"
             ) from error

@@ -67,8 +67,8 @@ __all__ = ["CCSRPipeline"]
 '''
 
 
-class ModelNotFound(ValueError):
-    """There is no model where one was asked for."""
+class ModelError(ValueError):
+    """A model is missing, incomplete or damaged; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def saved_variant(folder: Path) -> Variant:
     """The variant of the main components: "ccsr" but for a folder that another was saved to."""
     variant = json_object(folder / MODEL_INDEX).get("variant", "ccsr")
     if variant not in VARIANTS:
-        raise ModelNotFound(
+        raise ModelError(
             f"{folder / MODEL_INDEX} names no variant of {', '.join(VARIANTS)}; get the file again"
         )
     return variant
@@ -100,14 +100,14 @@ def json_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a model.
 
     Raises:
-        ModelNotFound: If there is none in it.
+        ModelError: If there is none in it.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ModelNotFound(f"{path} is no JSON; get the file again") from error
+        raise ModelError(f"{path} is no JSON; get the file again") from error
     if not isinstance(content, dict):
-        raise ModelNotFound(f"{path} holds no JSON object; get the file again")
+        raise ModelError(f"{path} holds no JSON object; get the file again")
     return content
 
 
@@ -124,11 +124,11 @@ def variants_in(folder: Path) -> tuple[Variant, ...]:
     """The variants that a model folder holds.
 
     Raises:
-        ModelNotFound: If the weights of the main one are missing.
+        ModelError: If the weights of the main one are missing.
     """
     for name in NETWORKS:
         if not Component(folder / name).weights():
-            raise ModelNotFound(f"{folder / name} holds no *.safetensors; its weights are missing")
+            raise ModelError(f"{folder / name} holds no *.safetensors; its weights are missing")
         if (folder / name / "config.json").is_file():
             json_object(folder / name / "config.json")
     main = saved_variant(folder)
@@ -186,16 +186,16 @@ def model_folder(model: str) -> Path:
             "owner/name@revision").
 
     Raises:
-        ModelNotFound: If there is none, or the folder holds something else.
+        ModelError: If there is none, or the folder holds something else.
     """
     folder = COMPACT_FOLDER if model == COMPACT else Path(model).expanduser()
     if folder.is_file():
-        raise ModelNotFound(
+        raise ModelError(
             f"{folder} is a file, not a model folder; `python -m ccsr convert` makes one of the "
             "authors' checkpoint"
         )
     if model == COMPACT and not folder.is_dir():
-        raise ModelNotFound(f"the compact model is not in {folder}; get the whole repository")
+        raise ModelError(f"the compact model is not in {folder}; get the whole repository")
     if not folder.is_dir():
         folder = from_hub(model)
     _refuse_other_layout(folder)
@@ -211,14 +211,14 @@ def from_hub(model: str, files: Sequence[str] = HUB_FILES, **options: Any) -> Pa
         options: Of `snapshot_download`, such as `token`.
 
     Raises:
-        ModelNotFound: If it cannot be fetched.
+        ModelError: If it cannot be fetched.
     """
     repository, _, revision = model.partition("@")
     options = {"revision": revision or None, **options}
     try:
         return Path(snapshot_download(repository, allow_patterns=list(files), **options))
     except (HFValidationError, HfHubHTTPError, OSError) as error:
-        raise ModelNotFound(_hub_message(error, model, repository, revision)) from error
+        raise ModelError(_hub_message(error, model, repository, revision)) from error
 
 
 def _hub_message(error: Exception, model: str, repository: str, revision: str) -> str:
@@ -252,12 +252,10 @@ def _hub_message(error: Exception, model: str, repository: str, revision: str) -
 def _refuse_other_layout(folder: Path) -> None:
     index = folder / MODEL_INDEX
     if not index.is_file():
-        raise ModelNotFound(
+        raise ModelError(
             f"{folder} holds no {MODEL_INDEX}; give a model folder in diffusers layout. "
             "`python -m ccsr convert` makes one of the authors' checkpoint"
         )
     kind = json_object(index).get("_class_name")
     if kind != PIPELINE_CLASS:
-        raise ModelNotFound(
-            f"{folder} holds a {kind}, not a {PIPELINE_CLASS}; give a model of CCSR"
-        )
+        raise ModelError(f"{folder} holds a {kind}, not a {PIPELINE_CLASS}; give a model of CCSR")

@@ -6,8 +6,8 @@ import pytest
 
 from ccsr.config import SamplingConfig
 from ccsr.evaluation.tradeoff import MAX_SETTINGS, grid
-from ccsr.images.picture import Size
-from ccsr.inference.cost import MAX_WORK, Cost, TooMuchWork, check_cost, cost_of
+from ccsr.images.picture import PictureError, Size
+from ccsr.inference.cost import MAX_WORK, Cost, check_cost, cost_of
 
 MEGAPIXEL = Size(1000, 1000)
 
@@ -31,14 +31,14 @@ def test_encoding_evaluations_and_decodes_have_their_shares_of_the_time() -> Non
 
 def test_a_run_at_the_limit_is_allowed_and_one_above_it_refused() -> None:
     check_cost(Cost(int(MAX_WORK) - 1, 1, MEGAPIXEL))
-    with pytest.raises(TooMuchWork, match="2,001 megapixels; the limit is 2,000"):
+    with pytest.raises(PictureError, match="2,001 megapixels; the limit is 2,000"):
         check_cost(Cost(int(MAX_WORK), 1, MEGAPIXEL))
-    with pytest.raises(TooMuchWork, match="the limit is 10"):
+    with pytest.raises(PictureError, match="the limit is 10"):
         check_cost(Cost(10, 1, MEGAPIXEL), 10)
 
 
 def test_hours_of_work_are_refused() -> None:
-    with pytest.raises(TooMuchWork):
+    with pytest.raises(PictureError):
         check_cost(cost_of(SamplingConfig(num_steps=200), 50, Size(1024, 1024), "paper"))
 
 

@@ -20,7 +20,7 @@ from ccsr.images.picture import Picture, picture_from_array
 from ccsr.inference import hub
 from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Restored
-from ccsr.inference.hub import ModelNotFound
+from ccsr.inference.hub import ModelError
 from ccsr.inference.weights import CHECKSUMS
 from tests.tiny import save_tiny_model
 
@@ -79,26 +79,26 @@ def test_only_variants_that_are_there_are_offered(
 
 
 def test_missing_weights_are_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match="weights are missing"):
+    with pytest.raises(ModelError, match="weights are missing"):
         load_engine(str(copy_without(folder, tmp_path, "*.safetensors")))
 
 
 def test_damaged_weights_are_named(folder: Path, tmp_path: Path) -> None:
     broken = copy_without(folder, tmp_path, "unet/diffusion_pytorch_model.safetensors")
     (broken / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"not weights")
-    with pytest.raises(ModelNotFound, match="cannot be loaded"):
+    with pytest.raises(ModelError, match="cannot be loaded"):
         load_engine(str(broken), LoadingConfig(device="cpu"))
 
 
 def test_pickled_weights_are_never_loaded(folder: Path, tmp_path: Path) -> None:
     broken = copy_without(folder, tmp_path, "vae/diffusion_pytorch_model.safetensors")
     (broken / "vae" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
-    with pytest.raises(ModelNotFound, match="weights are missing"):
+    with pytest.raises(ModelError, match="weights are missing"):
         load_engine(str(broken), LoadingConfig(device="cpu"))
 
 
 def test_folder_without_a_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match="holds no model_index"):
+    with pytest.raises(ModelError, match="holds no model_index"):
         load_engine(str(tmp_path))
 
 
@@ -145,25 +145,25 @@ def test_what_the_hub_answers_is_told(
         raise error.__new__(error)
 
     monkeypatch.setattr(hub, "snapshot_download", fail)
-    with pytest.raises(ModelNotFound, match=message):
+    with pytest.raises(ModelError, match=message):
         load_engine("owner/name@v2")
 
 
 def test_name_that_cannot_be_a_repository_is_told_of() -> None:
-    with pytest.raises(ModelNotFound, match="neither a folder here nor the name of a repository"):
+    with pytest.raises(ModelError, match="neither a folder here nor the name of a repository"):
         load_engine("no/such/folder/here")
 
 
 def test_checkpoint_file_is_told_to_be_converted(tmp_path: Path) -> None:
     file = tmp_path / "ccsr.ckpt"
     file.touch()
-    with pytest.raises(ModelNotFound, match="python -m ccsr convert"):
+    with pytest.raises(ModelError, match="python -m ccsr convert"):
         load_engine(str(file))
 
 
 def test_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
-    with pytest.raises(ModelNotFound, match="holds a StableDiffusionPipeline, not a CCSR"):
+    with pytest.raises(ModelError, match="holds a StableDiffusionPipeline, not a CCSR"):
         load_engine(str(tmp_path))
 
 
@@ -284,7 +284,7 @@ def test_a_damaged_model_folder_is_one_sentence_that_names_the_file(
     (damaged / CHECKSUMS).unlink()
     change, message = DAMAGES[damage]
     change(damaged)
-    with pytest.raises(ModelNotFound, match=message):
+    with pytest.raises(ModelError, match=message):
         load_engine(str(damaged), LoadingConfig(device="cpu", dtype="float32"))
 
 
@@ -296,7 +296,7 @@ def test_weights_of_another_model_of_the_same_shapes_are_refused(
     shutil.copytree(folder, swapped)
     swap(swapped)
     loading = LoadingConfig(device="cpu", dtype="float32")
-    with pytest.raises(ModelNotFound, match=f"unet/{WEIGHTS} is not the file that this model was"):
+    with pytest.raises(ModelError, match=f"unet/{WEIGHTS} is not the file that this model was"):
         load_engine(str(swapped), loading, variant)
     (swapped / CHECKSUMS).unlink()
     load_engine(str(swapped), loading, variant)
