@@ -24,6 +24,7 @@ from ccsr.images.picture import picture_from_array
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import to_uint8
 from ccsr.images.writing import save_png
+from ccsr.inference.memory import memory_named
 from ccsr.whole_file import WriteError
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,8 @@ def _picture(
     work: Work, sample: Sample, manifest: Manifest, rows: Sequence[Row]
 ) -> Iterator[JobDone | Failure]:
     try:
-        pair = sample.load()
+        with memory_named(sample.name):
+            pair = sample.load()
     except (ValueError, OSError) as error:
         yield Failure(sample.test_set, sample.name, "", str(error))
         return

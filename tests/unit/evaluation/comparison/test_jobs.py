@@ -15,7 +15,7 @@ from ccsr.evaluation.comparison.methods import Bicubic, Family, num_evaluations
 from ccsr.evaluation.comparison.scores import Scorer, make_scorer
 from ccsr.evaluation.comparison.statistics import SeedStatistics
 from ccsr.evaluation.comparison.summary import Summary, summarise
-from ccsr.evaluation.comparison.test_set import Dataset
+from ccsr.evaluation.comparison.test_set import Dataset, Pair, Sample
 from ccsr.evaluation.metrics import lpips, psnr
 from ccsr.whole_file import WriteError
 from tests.fakes import FakeEngine
@@ -136,6 +136,23 @@ def test_unreadable_picture_fails_and_the_others_count(scorer: Scorer, tmp_path:
     (hr / "picture1.png").write_bytes(b"no picture")
     events = do(work_of(scorer, tmp_path / "out", (Noisy(),)), hr)
     assert [e.picture for e in events if isinstance(e, Failure)] == ["picture1"]
+    assert summary(tmp_path / "out").methods["set", "Noisy"].num_pictures == 2
+
+
+def test_picture_that_memory_is_too_little_for_fails_and_the_others_count(
+    scorer: Scorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hr, load = write_hr(tmp_path / "hr"), Sample.load
+
+    def loaded(sample: Sample) -> Pair:
+        if sample.name == "picture1":
+            raise MemoryError
+        return load(sample)
+
+    monkeypatch.setattr(Sample, "load", loaded)
+    events = do(work_of(scorer, tmp_path / "out", (Noisy(),)), hr)
+    (failure,) = [event for event in events if isinstance(event, Failure)]
+    assert failure.error.startswith("there is not enough memory for picture1;")
     assert summary(tmp_path / "out").methods["set", "Noisy"].num_pictures == 2
 
 
