@@ -44,7 +44,7 @@ from ccsr.models.sd21 import (
     unet_config,
     vae_config,
 )
-from ccsr.program import exit_code, program
+from ccsr.program import exit_code, positive_int, program
 
 PARTS: tuple[str, ...] = ("encode", "condition", "network", "decode", "rest")
 NUM_SEEDS = 10
@@ -59,8 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_freed()
     parser = program("python -m ccsr.benchmark", __doc__)
     add_model(parser, COMPACT)
-    parser.add_argument("--side", type=int, default=128, help="of the input; default: %(default)s")
-    parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
+    parser.add_argument(
+        "--side", type=positive_int, default=128, help="of the input; default: %(default)s"
+    )
+    parser.add_argument("--repeats", type=positive_int, default=5, help="default: %(default)s")
     others = parser.add_mutually_exclusive_group()
     others.add_argument("--full-size", action="store_true", help="instead: parameters, memory and "
                         "time of one run at full size, with random weights, in float32 and "

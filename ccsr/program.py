@@ -21,6 +21,13 @@ def program(name: str, description: str | None) -> argparse.ArgumentParser:
     )
 
 
+def positive_int(text: str) -> int:
+    """The type of options that are whole numbers from 1."""
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"it must be a whole number from 1, got {text[:80]!r}")
+
+
 def exit_code(work: Callable[[], object]) -> int:
     """Do the work of a program; 0, or BAD_INPUT after a refusal, whose sentence is printed."""
     try:

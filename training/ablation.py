@@ -26,7 +26,7 @@ from ccsr.images.tensors import to_array, to_tensor
 from ccsr.inference.hub import NETWORKS, model_folder
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.models.residual_branches import recorded_branches, residual_blocks, switched_off
-from ccsr.program import exit_code, program
+from ccsr.program import exit_code, positive_int, program
 
 SCALE = 4
 WORTH_PSNR, WORTH_LPIPS = 0.1, 0.002
@@ -105,10 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of HR pictures")
     parser.add_argument("--variant", choices=get_args(Variant), default="ccsr",
                         help="default: %(default)s")  # fmt: skip
-    parser.add_argument("--limit", type=int, default=4,
+    parser.add_argument("--limit", type=positive_int, default=4,
                         help="only so many of its pictures, the first by name; default: "
                         "%(default)s")  # fmt: skip
-    parser.add_argument("--crop", type=int, default=256, metavar="PIXELS",
+    parser.add_argument("--crop", type=positive_int, default=256, metavar="PIXELS",
                         help="side of their centre crops; default: %(default)s")  # fmt: skip
     options = parser.parse_args(arguments)
     return exit_code(lambda: measure(options))

@@ -16,7 +16,7 @@ import torch
 
 from ccsr.cli import config_of
 from ccsr.evaluation.comparison.timing import machine
-from ccsr.program import exit_code, program
+from ccsr.program import exit_code, positive_int, program
 from training.cli import add_data, add_recipe
 from training.config import MachineConfig, Recipe, load_recipe
 from training.origin import find_origin
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = program("python -m training.benchmark", __doc__)
     add_recipe(parser)
     add_data(parser, required=True)
-    parser.add_argument("--repeats", type=int, default=5,
+    parser.add_argument("--repeats", type=positive_int, default=5,
                         help="optimiser steps to measure; default: %(default)s")  # fmt: skip
     parser.add_argument("--profile", action="store_true",
                         help="also print the operations of torch that take longest")  # fmt: skip

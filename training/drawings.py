@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ccsr.degradation.draws import chance, choose, generator_for, random_float, random_int
 from ccsr.images.picture import picture_from_array
 from ccsr.images.writing import save_png
-from ccsr.program import exit_code, program
+from ccsr.program import exit_code, positive_int, program
 from ccsr.whole_file import refuse_filled
 
 SIDE = 512
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write drawings; exit code 0, 2 after bad input."""
     parser = program("python -m training.drawings", __doc__)
     parser.add_argument("folder", type=Path, help="new folder")
-    parser.add_argument("--count", type=int, default=96, help="default: %(default)s")
+    parser.add_argument("--count", type=positive_int, default=96, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args(arguments)
     return exit_code(lambda: write(options))

@@ -22,7 +22,7 @@ from ccsr.degradation.operations import Degradation
 from ccsr.degradation.options import add_draw
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import to_array, to_tensor, to_uint8
-from ccsr.program import exit_code, program
+from ccsr.program import exit_code, positive_int, program
 from ccsr.whole_file import whole_file
 
 COLUMNS = 4
@@ -63,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = program("python -m ccsr.degradation.contact_sheet", __doc__)
     parser.add_argument("picture", type=Path, metavar="PICTURE", help="HR picture")
     parser.add_argument("sheet", type=Path, metavar="SHEET.png", help="file to write")
-    parser.add_argument("--count", type=int, default=11, help="draws; default: %(default)s")
+    parser.add_argument(
+        "--count", type=positive_int, default=11, help="draws; default: %(default)s"
+    )
     add_draw(parser)
     options = parser.parse_args(arguments)
     return exit_code(lambda: write(options))

@@ -4,7 +4,7 @@ import pytest
 
 from ccsr.config import SamplingConfig
 from ccsr.errors import raised_here, reason_of
-from ccsr.program import exit_code
+from ccsr.program import exit_code, positive_int, program
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,16 @@ def test_errors_of_this_program_are_told_from_those_of_others() -> None:
         json.loads("{")
     assert not raised_here(other.value)
     assert not raised_here(ValueError("never raised"))
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "", "9" * 5000])
+def test_counts_are_whole_numbers_from_1(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = program("python -m training.ablation", "Measure.")
+    parser.add_argument("--limit", type=positive_int)
+    assert parser.parse_args(["--limit", "3"]).limit == 3
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--limit={text}"])
+    assert "--limit: " in capsys.readouterr().err
 
 
 def test_a_program_ends_by_a_sentence_after_a_refusal_and_loudly_after_a_fault(
