@@ -128,9 +128,18 @@ def write_calibration(folder: Path, calibration: Calibration) -> Path:
 
 
 def read_calibration(model: str) -> Calibration | None:
-    """The calibration of a model by its name or folder; None without one."""
+    """The calibration of a model by its name or folder; None without one.
+
+    Raises:
+        ValueError: If its file is damaged.
+    """
     path = (COMPACT_FOLDER if model == COMPACT else Path(model)) / CALIBRATION
-    return Calibration.model_validate_json(path.read_text()) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return Calibration.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged; get it again, or delete it") from error
 
 
 def pooled(

@@ -8,6 +8,7 @@ import pytest
 from ccsr.config import COMPACT, SamplingConfig
 from ccsr.evaluation.calibration import (
     BINS,
+    CALIBRATION,
     Calibration,
     binned,
     observed,
@@ -38,7 +39,7 @@ def test_disagreement_does_not_depend_on_the_number_of_seeds() -> None:
         unbiased_levels(np.zeros((4, 4)), 1)
 
 
-def test_what_was_observed_is_foretold() -> None:
+def test_what_was_observed_is_predicted() -> None:
     l_std = np.zeros((60, 60))
     l_std[:, 30:] = 4 / 255 * np.sqrt(1 / 2)
     table = calibration()
@@ -84,3 +85,13 @@ def test_table_that_ships_is_of_the_weights_that_ship() -> None:
     # Otherwise disagreement predicts nothing, and the page should not say that it does.
     assert table.spearman > 0.5
     assert table.error[-1] > 2 * table.error[0]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", "[" * 100_000])
+def test_damaged_file_is_refused_in_a_sentence(tmp_path: Path, content: str) -> None:
+    assert read_calibration(str(tmp_path)) is None
+    (tmp_path / CALIBRATION).write_text(content)
+    with pytest.raises(
+        ValueError, match=r"calibration\.json is damaged; get it again, or delete it$"
+    ):
+        read_calibration(str(tmp_path))
