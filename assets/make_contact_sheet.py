@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sheet import column_titles, enlargements
 
 from ccsr.config import COMPACT
+from ccsr.degradation.folder import SUFFIXES, picture_paths
 from ccsr.images.picture import Picture, Size, picture_from_array
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import to_uint8
@@ -26,7 +27,6 @@ from ccsr.inference.engine import ModelEngine, load_engine
 from ccsr.inference.events import Restored
 
 FOLDER = Path(__file__).resolve().parent
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 SIDE = 256
 """Of what is shown of a result, cut from its centre, in pixels."""
 DRAWN_SIDE = 96
@@ -60,10 +60,8 @@ def examples() -> Iterator[Picture]:
 
 
 def in_folder(folder: Path) -> Iterator[Picture]:
-    """The pictures in a folder."""
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES:
-            yield load_picture(path)
+    """The pictures in a folder and its subfolders."""
+    return map(load_picture, picture_paths(folder))
 
 
 def text() -> Image.Image:
