@@ -1,6 +1,7 @@
 """The longest side of the result in pixels, which is the scale said in another way."""
 
 import math
+from typing import Any
 
 import gradio as gr
 
@@ -13,9 +14,18 @@ from ccsr.ui.inputs import blank, read_facts
 
 
 def longest_side_box(first: int | None) -> gr.Number:
-    """Make the box, with the longest side of the result that the page opens with."""
+    """Make the box, with the longest side of the result that the page opens with.
+
+    It is out of sight while that is not known: empty, the browser would draw it as 0.
+    """
     return NumberBox(
-        first, label="Longest side, pixels", step=1, min_width=250, scale=0, elem_classes="inline"
+        first,
+        label="Longest side, pixels",
+        step=1,
+        min_width=250,
+        scale=0,
+        visible=first is not None,
+        elem_classes="inline",
     )
 
 
@@ -30,9 +40,7 @@ def wire_longest_side(
         scale: The scale.
         settled: Its change says that the settings have received values.
     """
-    changes_of([picture, scale])(
-        longest_side, [picture, scale], box, trigger_mode="always_last", **LIGHT
-    )
+    changes_of([picture, scale])(_shown, [picture, scale], box, trigger_mode="always_last", **LIGHT)
     # In the queue: only there do changes of a state start further events.
     # Not when the box loses the focus: the answer would undo what is meanwhile typed elsewhere.
     box.submit(
@@ -42,6 +50,11 @@ def wire_longest_side(
         concurrency_limit=None,
         **PRIVATE,
     )
+
+
+def _shown(path: str | None, scale: float) -> Any:  # noqa: ANN401
+    longest = longest_side(path, scale)
+    return gr.update(value=longest, visible=longest is not None)
 
 
 def longest_side(path: str | None, scale: float) -> int | None:

@@ -161,7 +161,8 @@ def _sweep_view() -> _SweepView:
     """Lay out what shows a sweep, hidden until there are points."""
     with gr.Column(visible=False) as panel:
         with gr.Row(elem_classes="result-columns"):
-            with gr.Column(min_width=280):
+            # As wide as the plot at least, or the picture is below it; on a phone the plot scrolls.
+            with gr.Column(min_width=480, elem_classes="plot-side"):
                 plot = gr.HTML(elem_id="sweep-plot", js_on_load=CLICKS)
                 gr.HTML(snippets.line(HELP, "quiet"))
             with gr.Column(min_width=280):

@@ -65,8 +65,9 @@ def test_a_part_is_cut_out_by_a_frame(ui: CCSRPage, photograph_file: Path) -> No
 
 
 def test_longest_side_is_the_scale_said_in_another_way(ui: CCSRPage, picture_file: Path) -> None:
-    ui.choose_picture(picture_file)
     box = ui.page.get_by_label("Longest side, pixels")
+    expect(box).to_be_hidden()
+    ui.choose_picture(picture_file)
     expect(box).to_have_value("240")
     box.fill("150")
     box.press("Enter")

@@ -101,6 +101,18 @@ def test_labels_of_a_plot_can_be_read_on_a_narrow_page(
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_a_plot_is_whole_on_a_tablet(
+    page: Page, server: Server, engine: FakeEngine, picture_file: Path
+) -> None:
+    page.set_viewport_size({"width": 768, "height": 1024})
+    ui = CCSRPage(page, server.url).open()
+    ui.choose_picture(picture_file)
+    ui.tradeoff.run_sweep("0.6667", "0.3333, 0.5", 2)
+    plot = ui.tradeoff.part("plot")
+    expect(plot.locator("svg")).to_be_visible()
+    assert plot.evaluate("(node) => node.scrollWidth <= node.clientWidth")
+
+
 def test_the_page_asks_nothing_of_other_hosts(
     page: Page, server: Server, engine: FakeEngine
 ) -> None:
