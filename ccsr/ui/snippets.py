@@ -113,10 +113,17 @@ def expected(seconds: Seconds | None) -> str:
     """A line of how long a run will take; empty if that is not known."""
     if seconds is None:
         return ""
-    low, high = round(seconds.low), math.ceil(seconds.high)
-    is_wide = high > 1.5 * seconds.middle and high - low > 1
-    time = f"{max(low, 1)} to {_rounded(high)}" if is_wide else rough(seconds.middle)
+    is_wide = seconds.high > 1.5 * seconds.middle and seconds.high - seconds.low > 1
+    time = _range(seconds) if is_wide else rough(seconds.middle)
     return line(f"Takes {time} on this machine.", "quiet")
+
+
+def _range(seconds: Seconds) -> str:
+    """A range of time: "3 to 9 s", "40 s to 2 min", "2 to 4 min"."""
+    low, high = max(round(seconds.low), 1), math.ceil(seconds.high)
+    if high < 100:
+        return f"{low} to {high} s"
+    return f"{f'{low} s' if low < 60 else round(low / 60)} to {duration(high)}"
 
 
 def waiting(ahead: int = 0) -> str:

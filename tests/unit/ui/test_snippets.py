@@ -47,6 +47,8 @@ def test_progress_says_in_words_first_what_is_done_and_left() -> None:
         (Seconds(4, 16), "4 to 16 s"),
         (Seconds(0.2, 0.4), "less than 1 s"),
         (Seconds(150, 170), "about 3 min"),
+        (Seconds(40, 160), "40 s to 3 min"),
+        (Seconds(92, 221), "2 to 4 min"),
     ],
 )
 def test_an_estimate_is_a_range_where_it_is_not_sure(seconds: Seconds, text: str) -> None:
