@@ -83,9 +83,11 @@ def test_settings_are_in_sight_beside_the_result(
     ui = CCSRPage(page, server.url).open()
     ui.choose_picture(picture_file)
     ui.upscale.finish("240x160")
+    handle = page.get_by_role("button", name="Settings", expanded=True)
     if size[0] < 900:
         expect(ui.slider("t_max")).to_be_hidden()
         page.get_by_role("button", name="Settings", expanded=False).first.click()
+        expect(handle).to_be_visible()
         ui.upscale.result.evaluate("element => element.scrollIntoView(true)")
         drawer = box_at_rest(page.locator("div.settings"))
         box = box_at_rest(ui.upscale.result)
@@ -94,6 +96,9 @@ def test_settings_are_in_sight_beside_the_result(
         expect(ui.slider(name)).to_be_in_viewport()
     expect(ui.upscale.result).to_be_in_viewport()
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    if size[0] < 900:
+        handle.click()
+        expect(ui.slider("t_max")).to_be_hidden()
 
 
 SMALL = """() => [...document.querySelectorAll("button, a, input, select, [role=slider]")]

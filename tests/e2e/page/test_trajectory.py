@@ -70,6 +70,27 @@ def test_marks_are_dragged_and_moved_by_keys(ui: CCSRPage, picture_file: Path) -
     )
 
 
+def test_a_mark_is_under_the_mouse_that_drags_it(ui: CCSRPage, picture_file: Path) -> None:
+    ui.choose_picture(picture_file)
+    show_trajectory(ui)
+    mark, mouse = ui.trajectory.t_min_mark, ui.page.mouse
+    mark.scroll_into_view_if_needed()
+    for pixels in (-30, 20):
+        box = box_at_rest(mark)
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        mouse.move(x, y)
+        mouse.down()
+        mouse.move(x + pixels, y, steps=4)
+        box = box_at_rest(mark)
+        assert box["x"] + box["width"] / 2 == pytest.approx(x + pixels, abs=3)
+        value = ui.number("t_min").input_value()
+        mouse.up()
+        expect(ui.number("t_min")).not_to_have_value(value)
+        # Drawn anew, it is where it was let go.
+        box = box_at_rest(mark)
+        assert box["x"] + box["width"] / 2 == pytest.approx(x + pixels, abs=3)
+
+
 def test_mark_at_its_limit_stays_there(ui: CCSRPage, picture_file: Path) -> None:
     ui.choose_picture(picture_file)
     show_trajectory(ui)

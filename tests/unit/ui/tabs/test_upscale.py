@@ -5,8 +5,8 @@ import pytest
 from ccsr.config import SamplingConfig
 from ccsr.inference.events import Progress
 from ccsr.ui.sessions import open_picture
-from ccsr.ui.tab_run import Job, Preview
-from ccsr.ui.tabs.upscale import TAB_RUN, Upscaled, upscale
+from ccsr.ui.tab_run import Job, Preview, RunView
+from ccsr.ui.tabs.upscale import TAB_RUN, UNSEEN_RUN, Upscaled, upscale
 from tests.fakes import FakeEngine
 
 A1 = SamplingConfig(t_max=0.5)
@@ -44,6 +44,24 @@ def test_the_enlargement_comes_first_and_each_preview_before_its_progress(
     assert isinstance(second, Preview)
     assert [view.name for view in first.views.views] == ["Bicubic"]
     assert second.views.views[-1].name == "Estimate after step 1 of 9"
+
+
+def test_the_frame_that_has_a_result_shows_it(picture_file: Path) -> None:
+    """Without another request of the browser."""
+    engine = FakeEngine()
+    view = RunView(TAB_RUN, None)
+    job = Job(engine, open_picture(engine, str(picture_file)), (A1, 0))
+    *_, last = view.frames(TAB_RUN.work(job))
+    assert last.results is not None
+    assert last.pictures == last.results.views
+
+
+def test_without_previews_only_the_enlargement_is_told_before(picture_file: Path) -> None:
+    engine = FakeEngine()
+    job = Job(engine, open_picture(engine, str(picture_file)), (A1, 0))
+    events = list(UNSEEN_RUN.work(job))
+    assert [type(event) for event in events] == [Preview, *[Progress] * 9, Upscaled]
+    assert not engine.previewed
 
 
 def test_enlargement_is_shared_by_results_of_one_scale(picture_file: Path) -> None:
