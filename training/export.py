@@ -13,7 +13,7 @@ from ccsr.conversion.convert import SHARD_SIZE
 from ccsr.inference.hub import OWN_COMPONENTS
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.inference.weights import write_checksums
-from ccsr.models.compact_autoencoder import CompactAutoencoder
+from ccsr.models.compact_autoencoder import COMPACT_BORDER, CompactAutoencoder
 from ccsr.models.sd21 import WORKING_SIZE
 from ccsr.whole_file import whole_folder, write_whole
 from training.fingerprint import FINGERPRINT_FILE
@@ -92,6 +92,7 @@ def _pipeline(run: Run, variant: Variant) -> CCSRPipeline:
         empty_prompt=denoiser.empty_prompt,
         working_size=0 if isinstance(vae, CompactAutoencoder) else WORKING_SIZE,
         variant=variant,
+        border=COMPACT_BORDER if isinstance(vae, CompactAutoencoder) else 0,
         num_steps=_num_steps(run),
     )
     for part in pipeline.components.values():

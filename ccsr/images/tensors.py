@@ -62,8 +62,8 @@ def resize(x: torch.Tensor, size: Size) -> torch.Tensor:
     ).clamp_(0, 1)
 
 
-def pad_to_multiple(x: torch.Tensor, multiple: int) -> tuple[torch.Tensor, Size]:
-    """Pad x [B,C,H,W] at the bottom and right until its sides are multiples of `multiple`.
+def pad_to_multiple(x: torch.Tensor, multiple: int, border: int = 0) -> tuple[torch.Tensor, Size]:
+    """Pad x [B,C,H,W] around, then at bottom and right until its sides are multiples of `multiple`.
 
     Padding is by reflection without repeating the edge; reflections are reflected again where
     they are too short, so any size can be padded to any other.
@@ -71,15 +71,17 @@ def pad_to_multiple(x: torch.Tensor, multiple: int) -> tuple[torch.Tensor, Size]
     Args:
         x: Pictures or latents.
         multiple: Divisor of the padded sides, at least 1.
+        border: By how much each side is padded at least.
 
     Returns:
         The padded tensor and the size before, for `crop_to`.
     """
     size = Size(x.shape[-2], x.shape[-1])
     for dim, length in ((-2, size.height), (-1, size.width)):
-        padded = -(-length // multiple) * multiple
+        padded = -(-(length + 2 * border) // multiple) * multiple
         if padded > length:
-            x = x.index_select(dim, mirrored(torch.arange(padded), length).to(x.device))
+            places = mirrored(torch.arange(-border, padded - border), length)
+            x = x.index_select(dim, places.to(x.device))
     return x, size
 
 
@@ -93,12 +95,14 @@ def mirrored(positions: torch.Tensor, length: int) -> torch.Tensor:
     return torch.minimum(wrapped, period - wrapped)
 
 
-def crop_to(x: torch.Tensor, size: Size) -> torch.Tensor:
-    """Crop x [B,C,H,W] to its top left part of `size`, undoing `pad_to_multiple`.
+def crop_to(x: torch.Tensor, size: Size, border: int = 0) -> torch.Tensor:
+    """Crop x [B,C,H,W] to its top left part of `size` within `border`, undoing `pad_to_multiple`.
 
     Raises:
-        ValueError: If x is smaller than `size`.
+        ValueError: If x is too small for that.
     """
-    if x.shape[-2] < size.height or x.shape[-1] < size.width:
-        raise ValueError(f"cannot cut {size} out of {Size(x.shape[-2], x.shape[-1])}")
-    return x[..., : size.height, : size.width]
+    bottom, right = border + size.height, border + size.width
+    if x.shape[-2] < bottom or x.shape[-1] < right:
+        wanted = f"{size} with a border of {border}" if border else str(size)
+        raise ValueError(f"cannot cut {wanted} out of {Size(x.shape[-2], x.shape[-1])}")
+    return x[..., border:bottom, border:right]

@@ -104,6 +104,8 @@ class SuperResolutionStages(DiffusionPipeline):
         text_encoder: Reads prompts; without it only the empty one can be used.
         tokenizer: Belongs to the text encoder.
         variant: The variant that the networks are those of; "v1" samples uniformly.
+        border: Pixels by which the networks see the enlarged picture continued beyond its sides, by
+            mirroring. What they make of it is cut off, and with it what zero padding does there.
         num_steps: The size S of the grid of timesteps of runs for which none is given.
         sr_variant: None, or the same. `DiffusionPipeline.from_pretrained`, which knows no variants,
             passes on what it is given here; `CCSRPipeline.from_pretrained` loads another one.
@@ -124,6 +126,7 @@ class SuperResolutionStages(DiffusionPipeline):
         text_encoder: CLIPTextModel | None = None,
         tokenizer: CLIPTokenizer | None = None,
         variant: str = "ccsr",
+        border: int = 0,
         num_steps: int = DEFAULTS.num_steps,
         sr_variant: str | None = None,
     ) -> None:
@@ -154,7 +157,11 @@ class SuperResolutionStages(DiffusionPipeline):
             tokenizer=tokenizer,
         )
         option(SamplingConfig, "num_steps").validate(num_steps)
-        self.register_to_config(working_size=working_size, variant=variant, num_steps=num_steps)
+        if border < 0:
+            raise ValueError(f"border must be a number of pixels of at least 0, got {border}")
+        self.register_to_config(
+            working_size=working_size, variant=variant, border=border, num_steps=num_steps
+        )
         for network in (unet, controlnet, vae):
             stop_between_modules(network)
 
@@ -307,14 +314,14 @@ class SuperResolutionStages(DiffusionPipeline):
         """
         return resize(to_tensor(picture.visible_rgb).to(self._execution_device), size)
 
-    def _padded(self, picture: Picture, size: Size) -> torch.Tensor:
+    def _padded(self, picture: Picture, size: Size, border: int) -> torch.Tensor:
         """The enlarged picture, padded to sides that the networks take."""
-        padded, _ = pad_to_multiple(self._enlarged(picture, size), self.size_multiple)
+        padded, _ = pad_to_multiple(self._enlarged(picture, size), self.size_multiple, border)
         return padded
 
     def _encoded(self, picture: Picture, size: Size) -> torch.Tensor:
         largest = self._tile(size)
-        padded = self._padded(picture, size)
+        padded = self._padded(picture, size, self.config["border"])
         side = max(padded.shape[2:]) // compression(self.vae)
         encoded = self._in_tiles_that_fit(
             lambda tile: encode(self.vae, padded, tile), side, largest
@@ -322,14 +329,23 @@ class SuperResolutionStages(DiffusionPipeline):
         check_finite(encoded, "the encoder", self.vae.dtype)
         return encoded
 
-    def _decoded(self, x0_hat: torch.Tensor, picture: Picture, size: Size) -> torch.Tensor:
-        """Pixels of latents [B,C,h,w]; `size` is that of the enlarged picture without padding."""
+    def _decoded(
+        self, x0_hat: torch.Tensor, picture: Picture, size: Size, border: int
+    ) -> torch.Tensor:
+        """Pixels [B,3,H,W] of latents [B,C,h,w].
+
+        Args:
+            x0_hat: Of a run, or of a preview.
+            picture: What they are of.
+            size: (H,W), that of the enlarged picture without padding.
+            border: Pixels that it is padded by at each side.
+        """
         largest = self._tile(size)
         self._tidy(x0_hat)
         lr_up: torch.Tensor | None = None
         if reads_lr(self.vae):
             height, width = (compression(self.vae) * side for side in x0_hat.shape[2:])
-            lr_up = crop_to(self._padded(picture, size), Size(height, width))
+            lr_up = crop_to(self._padded(picture, size, border), Size(height, width))
         latent = x0_hat.to(self._execution_device)
         side = max(latent.shape[2:])
         decoded = self._in_tiles_that_fit(
@@ -337,7 +353,7 @@ class SuperResolutionStages(DiffusionPipeline):
         )
         self._tidy(x0_hat)
         check_finite(decoded, "the decoder", self.vae.dtype)
-        return decoded
+        return crop_to(decoded, size, border)
 
     def _tile(self, size: Size) -> int | None:
         """Side of the autoencoder's tiles, in latents, for a picture that is worked on at `size`.
@@ -347,7 +363,9 @@ class SuperResolutionStages(DiffusionPipeline):
         """
         if self.vae_tile is None or self.max_memory is None:
             return self.vae_tile
-        return tile_within(self.vae, self.denoiser, size, self.max_memory, self.vae_tile)
+        around = 2 * self.config["border"]
+        padded = Size(size.height + around, size.width + around)
+        return tile_within(self.vae, self.denoiser, padded, self.max_memory, self.vae_tile)
 
     def _in_tiles_that_fit(
         self, work: Callable[[int | None], torch.Tensor], side: int, tile: int | None
@@ -430,7 +448,7 @@ class SuperResolutionStages(DiffusionPipeline):
         align = aligner(lr_up, config.color, None if alpha is None else alpha.to(lr_up.device))
         del lr_up
         # In place, for a large picture fills much memory.
-        sr = crop_to(self._decoded(x0_hat, picture, working_size), working_size)
+        sr = self._decoded(x0_hat, picture, working_size, self.config["border"])
         sr = luma(sr) if picture.is_grey else sr
         check_stop()
         sr = align(sr, out=sr)
@@ -456,8 +474,9 @@ class SuperResolutionStages(DiffusionPipeline):
             return None
         if shrink > 1:
             first = functional.avg_pool2d(first, shrink, ceil_mode=True)
-        height, width = (compression(self.vae) * side for side in first.shape[2:])
-        return to_uint8(to_array(self._decoded(first, picture, Size(height, width))))
+        border = self.config["border"] // shrink
+        height, width = (compression(self.vae) * side - 2 * border for side in first.shape[2:])
+        return to_uint8(to_array(self._decoded(first, picture, Size(height, width), border)))
 
     def is_finite(self) -> bool:
         """Whether encoder, denoising network and decoder give finite values for a small picture."""

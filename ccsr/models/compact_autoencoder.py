@@ -23,6 +23,9 @@ LR_PATCH = 4
 OUTPUT_PATCH = 2
 """Side of the patches that the decoder's last convolution gives, in pixels."""
 
+COMPACT_BORDER = 16
+"""Pixels around a picture that compact models need to be as good at its sides as within."""
+
 PaddingMode = Literal["zeros", "replicate"]
 """What convolutions see beyond the border: zeros, or the values at the border."""
 

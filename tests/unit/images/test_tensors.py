@@ -142,6 +142,15 @@ class TestPadding:
         added = ((0, 0), (0, 0), (0, 64 - size.height), (0, 64 - size.width))
         np.testing.assert_array_equal(padded.numpy(), np.pad(x.numpy(), added, mode="reflect"))
 
+    def test_border_is_padded_around_and_cropped_away(self) -> None:
+        x = torch.arange(3.0)[None, None, None].expand(1, 1, 3, 3)
+        padded, size = pad_to_multiple(x, 4, border=2)
+        assert padded.shape == (1, 1, 8, 8)
+        assert padded[0, 0, 0].tolist() == [2, 1, 0, 1, 2, 1, 0, 1]
+        assert torch.equal(crop_to(padded, size, border=2), x)
+        with pytest.raises(ValueError, match="cannot cut 3x3 with a border of 6 out of 8x8"):
+            crop_to(padded, size, border=6)
+
     def test_a_picture_that_fits_is_not_copied(self) -> None:
         x = torch.rand(1, 3, 64, 128)
         assert pad_to_multiple(x, 64)[0] is x

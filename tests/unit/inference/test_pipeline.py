@@ -282,6 +282,32 @@ def test_a_run_is_previewed_a_few_times_and_first_at_its_beginning(total: int) -
     assert total not in looks
 
 
+def test_networks_see_a_picture_continued_beyond_its_sides(
+    pipeline: CCSRPipeline, tmp_path: Path
+) -> None:
+    CCSRPipeline(**pipeline.components, border=16).save_pretrained(tmp_path)
+    made = CCSRPipeline.from_pretrained(tmp_path)
+    made.set_progress_bar_config(disable=True)
+    config = FAST.replace(scale=1.0, color="none")
+    # With the borders, its sides are such as the networks take.
+    picture = noise_picture(64, 96)
+    around = Picture(np.pad(picture.rgb, ((16, 16), (16, 16), (0, 0)), "reflect"))
+    (inner,), (outer,) = made.upscale(picture, config), pipeline.upscale(around, config)
+    np.testing.assert_allclose(inner.rgb, outer.rgb[16:-16, 16:-16], atol=1e-5)
+    (plain,) = pipeline.upscale(picture, config)
+    assert np.abs(plain.rgb - inner.rgb).max() > 1e-3
+
+
+def test_previews_are_of_the_picture_without_its_border(pipeline: CCSRPipeline) -> None:
+    made = CCSRPipeline(**pipeline.components, border=16)
+    picture = noise_picture(136, 200)
+    first = next(made.run(picture, FAST, (0,), preview=True))
+    assert isinstance(first, Progress)
+    assert first.preview is not None
+    # Of half the size; padded to 576 x 832 pixels, of which 16 at each side are the border.
+    assert first.preview.shape == (288 - 16, 416 - 16, 3)
+
+
 @pytest.mark.parametrize(
     ("side", "scale", "is_quick", "shrink"),
     [
