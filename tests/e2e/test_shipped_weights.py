@@ -128,12 +128,15 @@ def periodic_part(x: np.ndarray, period: int) -> float:
 
 @pytest.mark.parametrize("color", FLAT.values(), ids=FLAT)
 def test_a_flat_field_stays_flat_and_keeps_its_colour(color: tuple[int, int, int]) -> None:
-    """In grey levels of 8 bits, without the border, where the networks see zeros."""
+    """In grey levels of 8 bits, up to the sides: there zero padding left traces of 18 levels."""
     flat = picture_from_array(np.full((SIDE, SIDE, 3), color, np.uint8))
     sr = 255 * pipeline_of("ccsr", torch.bfloat16).upscale(flat)[0].rgb.astype(np.float64)
+    assert np.abs(sr.mean((0, 1)) - color).max() < 0.5
+    assert np.abs(sr - color).max() < 5
+    if min(color) == max(color):
+        # White and black.
+        assert np.abs(sr - color).max() < 2
     inner = sr[24:-24, 24:-24]
-    assert np.abs(inner.mean((0, 1)) - color).max() < 0.5
-    assert np.abs(inner - color).max() < 4
-    assert (sr - gaussian_filter(sr, (6, 6, 0)))[24:-24, 24:-24].std() < 0.3
+    assert (sr - gaussian_filter(sr, (6, 6, 0)))[24:-24, 24:-24].std() < 0.4
     for period in (2, 4, 8):
         assert periodic_part(inner, period) < 0.3
