@@ -63,7 +63,7 @@ class Press:
     visitor: str | None
     """Session of the browser; None for a program."""
     values: tuple[Any, ...]
-    """Values of the inputs at the press."""
+    """At the press: paths of picture and reference, then what `TabRun.read` reads."""
     stop: StopFlag = field(default_factory=StopFlag)
     """Ends its run: set by Stop, by another press, and if its visitor leaves."""
 

@@ -220,7 +220,7 @@ class _Handlers:
         chosen: tuple[Any, ...],
     ) -> AsyncGenerator[bool]:
         """Upscale one picture; yields whenever something changes, True if it is to come again."""
-        press = Press(None, (None, batch.items[number].source, None, *chosen))
+        press = Press(None, (batch.items[number].source, None, *chosen))
         batch.each.press(press)
         batch.put(number, ItemState.RUNNING, snippets.waiting())
         yield False
