@@ -394,7 +394,7 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    "ccsr": Preset("CCSR", "The paper's setting.", 0.6667, 0.3333),
+    "ccsr": Preset("CCSR", "The paper's t_max and t_min.", 0.6667, 0.3333),
     "a1": Preset("A1", "Jumps lower: most faithful and stable, least detail.", 0.5, 0.3333),
     "a2": Preset("A2", "Stops earlier: less time, less detail.", 0.6667, 0.5),
     "a3": Preset("A3", "Jumps higher: more invented detail, less stable.", 0.8, 0.3333),

@@ -58,8 +58,8 @@ def test_the_setting_of_a_point_is_used_on_the_other_tabs(
     expect(ui.number("t_min")).to_have_value("0.5")
     expect(ui.number("Steps of the grid (S)")).to_have_value("30")
     # What is chosen in the loupe is used as well.
-    ui.tradeoff.loupe.choose("Right", "t_max 0.6667, t_min 0.3333")
-    expect(use).to_have_text("Use t_max 0.6667, t_min 0.3333")
+    ui.tradeoff.loupe.choose("Right", "CCSR: t_max 0.6667, t_min 0.3333")
+    expect(use).to_have_text("Use CCSR: t_max 0.6667, t_min 0.3333")
     use.click()
     expect(ui.number("t_max")).to_have_value("0.6667")
 
