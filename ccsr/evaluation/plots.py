@@ -92,7 +92,7 @@ def tradeoff_axes(points: Sequence[Point]) -> tuple[PlotAxis, PlotAxis]:
 
 
 def preset_label(point: Point) -> str | None:
-    """Label of the preset of the paper's Table 5 that a point has, on whatever grid; None for others."""
+    """Label of the preset of Table 5 that a point has, on whatever grid; None for others."""
     for preset in (PRESETS[name] for name in TABLE_5):
         if preset.apply(point.config) == point.config:
             return preset.label
