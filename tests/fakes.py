@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import json
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from ccsr.config import VARIANTS, SamplingConfig
+from ccsr.config import COMPACT, VARIANTS, SamplingConfig
 from ccsr.diffusion.sampler import Step
 from ccsr.diffusion.timesteps import (
     LoopStart,
@@ -23,6 +24,7 @@ from ccsr.images.picture import Picture
 from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
 from ccsr.inference.estimate_cache import EstimateCache, PictureEstimates
 from ccsr.inference.events import ModelInfo, Progress, Restored
+from ccsr.inference.hub import COMPACT_FOLDER, MODEL_INDEX
 from ccsr.inference.sizes import target_size
 
 T = TypeVar("T")
@@ -112,6 +114,15 @@ class FakeEngine:
 
 
 @dataclass
+class FakeCompact(FakeEngine):
+    """Claims to be the model that ships, on its grid."""
+
+    @property
+    def info(self) -> ModelInfo:
+        index = json.loads((COMPACT_FOLDER / MODEL_INDEX).read_text())
+        return dataclasses.replace(super().info, name=COMPACT, num_steps=index["num_steps"])
+
+
 class FakeSession:
     """Evaluates what is not in the cache of estimates yet, as the model's session does."""
 

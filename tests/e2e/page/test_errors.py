@@ -1,7 +1,6 @@
 """Where the mean of the seeds is wrong, and what could also be there."""
 
 import re
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -10,21 +9,11 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from ccsr.config import COMPACT
-from ccsr.inference.events import ModelInfo
 from tests.e2e.page.conftest import Serve
 from tests.e2e.page.page_objects import CCSRPage, LoupePart
-from tests.fakes import FakeEngine
+from tests.fakes import FakeCompact
 
 pytestmark = pytest.mark.e2e
-
-
-class FakeCompact(FakeEngine):
-    """Claims to be the model that ships."""
-
-    @property
-    def info(self) -> ModelInfo:
-        return replace(super().info, name=COMPACT)
 
 
 def pixels(image: Locator) -> np.ndarray:

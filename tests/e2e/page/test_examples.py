@@ -1,6 +1,5 @@
 """The examples: a click sets picture and reference, and shows a result that ships."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,26 +7,17 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from ccsr.config import COMPACT
 from ccsr.images.reading import load_picture
 from ccsr.inference.engine import load_engine
-from ccsr.inference.events import ModelInfo, Restored
+from ccsr.inference.events import Restored
 from ccsr.inference.hub import COMPACT_FOLDER
 from ccsr.inference.weights import weights_hash
 from ccsr.ui.examples import EXAMPLES, RESULTS, made
 from tests.e2e.page.conftest import Serve
 from tests.e2e.page.page_objects import CCSRPage, expect_file, expect_size
-from tests.fakes import FakeEngine
+from tests.fakes import FakeCompact
 
 pytestmark = pytest.mark.e2e
-
-
-class FakeCompact(FakeEngine):
-    """Claims to be the model that ships."""
-
-    @property
-    def info(self) -> ModelInfo:
-        return replace(super().info, name=COMPACT)
 
 
 def test_page_opens_with_a_result_and_an_example_shows_its_own(page: Page, serve: Serve) -> None:

@@ -13,7 +13,7 @@ from tests.tiny import tiny_unet, tiny_vae
 
 
 def test_share_and_peak_of_a_block() -> None:
-    block = ResidualBlock(2)
+    block = ResidualBlock(2, "zeros")
     for parameter in block.parameters():
         nn.init.zeros_(parameter)
     nn.init.constant_(block.conv2.bias, 0.5)  # type: ignore[arg-type]
