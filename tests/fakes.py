@@ -113,7 +113,6 @@ class FakeEngine:
         return Progress(evaluation, total, timestep, (seed,), look)
 
 
-@dataclass
 class FakeCompact(FakeEngine):
     """Claims to be the model that ships, on its grid."""
 
@@ -123,6 +122,7 @@ class FakeCompact(FakeEngine):
         return dataclasses.replace(super().info, name=COMPACT, num_steps=index["num_steps"])
 
 
+@dataclass
 class FakeSession:
     """Evaluates what is not in the cache of estimates yet, as the model's session does."""
 
