@@ -49,10 +49,10 @@ def build_autoencoder(config: AutoencoderConfig) -> CompactAutoencoder:
     )
 
 
-def before_stage2(
+def stage2_autoencoder(
     vae: CompactAutoencoder, lr_blocks: int, padding_mode: PaddingMode | None
 ) -> CompactAutoencoder:
-    """A copy whose decoder is as stage 2 begins with it.
+    """The autoencoder that stage 2 begins with: a copy of the pre-trained one.
 
     Args:
         vae: As pre-trained. The copy gives its results, but at the border with another padding.

@@ -22,7 +22,7 @@ from ccsr.inference.hub import json_object
 from ccsr.models.compact_autoencoder import CompactAutoencoder
 from ccsr.option import Config
 from ccsr.whole_file import whole_folder, write_whole
-from training.autoencoder import AutoencoderObjective, before_stage2
+from training.autoencoder import AutoencoderObjective, stage2_autoencoder
 from training.checkpoints import checkpoints, chosen_checkpoint, kept_at_the_end
 from training.config import LoopConfig, PairsConfig, Recipe
 from training.data import Crops, Pairs, Pictures
@@ -300,7 +300,7 @@ def _stage2(run: Run) -> Objective:
     config = _required(run.recipe.stage2)
     vae = run.autoencoder()
     if isinstance(vae, CompactAutoencoder):
-        vae = before_stage2(vae, config.lr_blocks, config.decoder_padding_mode)
+        vae = stage2_autoencoder(vae, config.lr_blocks, config.decoder_padding_mode)
         run.warm_start(vae, "vae", prefix="decoder.")
     elif config.lr_blocks > 0:
         raise ValueError(
