@@ -120,7 +120,7 @@ class Rerun:
 class RunHandlers(Generic[Query, Made]):
     """The event handlers of a run.
 
-    `values` are those of the results, the picture, the reference, and what `TabRun.read` reads.
+    `values` are those of the picture, the reference, and what `TabRun.read` reads.
     """
 
     inputs: Inputs
