@@ -3,7 +3,7 @@
     python assets/make_calibration.py --hr PICTURES --source "50 photographs of BSD100"
 
 The pictures must not have been trained on; only numbers of them are written. Each is reduced
-bicubically and by the chain of Real-ESRGAN, and restored with several seeds. Pictures of a folder
+bicubically and as Real-ESRGAN does, and restored with several seeds. Pictures of a folder
 given as --check do not count, and say how well the table holds for others.
 """
 
@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 # Run as a script, Python finds only what lies beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ccsr.config import Chain
+from ccsr.config import DegradationModel
 from ccsr.evaluation.calibration import (
     Calibration,
     binned,
@@ -34,7 +34,7 @@ from ccsr.inference.events import Restored
 from ccsr.inference.weights import weights_hash
 
 FOLDER = Path(__file__).resolve().parent / "compact"
-CHAINS: tuple[Chain, ...] = ("bicubic", "real-esrgan")
+MODELS: tuple[DegradationModel, ...] = ("bicubic", "real-esrgan")
 
 
 def main() -> None:
@@ -74,13 +74,13 @@ def runs(
 ) -> Iterator[tuple[Pair, StabilityReport]]:
     """Every picture with every degradation, and its results over the seeds."""
     config = engine.info.defaults
-    for chain in CHAINS:
-        for sample in Dataset(folder.name, folder, chain, round(config.scale), limit).samples():
+    for model in MODELS:
+        for sample in Dataset(folder.name, folder, model, round(config.scale), limit).samples():
             pair, report = sample.load(), StabilityReport(config)
             for event in engine.run(pair.lr, config, range(seeds)):
                 if isinstance(event, Restored):
                     report.add(event.seed, event.picture.rgb)
-            print(f"{folder.name} {sample.name}, {chain}: L-STD {report.pixels.l_std:.4f}")
+            print(f"{folder.name} {sample.name}, {model}: L-STD {report.pixels.l_std:.4f}")
             yield pair, report
 
 

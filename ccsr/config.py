@@ -17,7 +17,7 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 StartPoint = Literal["noise", "lr"]
 
-Chain = Literal["real-esrgan", "bsrgan", "camera", "bicubic"]
+DegradationModel = Literal["real-esrgan", "bsrgan", "camera", "bicubic"]
 """How HR is degraded to LR, see `ccsr/degradation/`."""
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)

@@ -16,9 +16,9 @@ import numpy as np
 from torch import nn
 
 from ccsr.config import COMPACT, Variant
-from ccsr.degradation.chains import draw
 from ccsr.degradation.draws import generator_for
 from ccsr.degradation.folder import picture_paths
+from ccsr.degradation.models import draw
 from ccsr.evaluation.metrics import lpips, psnr
 from ccsr.images.picture import Picture, picture_from_array
 from ccsr.images.reading import load_picture

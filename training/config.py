@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic import model_validator as validator
 
-from ccsr.config import Chain
+from ccsr.config import DegradationModel
 from ccsr.diffusion.scheduler import PredictionType
 from ccsr.models.compact_autoencoder import PaddingMode
 from ccsr.option import Config
@@ -101,8 +101,8 @@ class LoopConfig(Config):
         return self
 
 
-class ChainShares(Config):
-    """Share of the pairs that each chain of degradations is applied to; together 1."""
+class DegradationShares(Config):
+    """Share of the pairs that each degradation model is applied to; together 1."""
 
     bicubic: Share = 0.0
     camera: Share = 0.0
@@ -111,15 +111,15 @@ class ChainShares(Config):
 
     @validator(mode="after")
     def _all_pairs(self) -> Self:
-        total = sum(self.by_chain().values())
+        total = sum(self.by_name().values())
         if abs(total - 1) > 1e-6:
             raise ValueError(
                 f"bicubic, camera, real_esrgan and bsrgan must sum to 1, got {total:g}"
             )
         return self
 
-    def by_chain(self) -> dict[Chain, float]:
-        """The shares by the names of the chains."""
+    def by_name(self) -> dict[DegradationModel, float]:
+        """The shares by the names of the models."""
         return {
             "bicubic": self.bicubic,
             "camera": self.camera,
@@ -171,7 +171,7 @@ class DataConfig(Config):
 
     scale: PositiveInt = 4
     """Pixels of HR per pixel of LR along each side; divides `COMPRESSION`."""
-    chains: Table[ChainShares] = ChainShares(bicubic=0.5, real_esrgan=0.5)
+    degradations: Table[DegradationShares] = DegradationShares(bicubic=0.5, real_esrgan=0.5)
     smallest_reduction: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Pictures are reduced by a random factor between this and 1 before cropping."""
 

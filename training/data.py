@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
-from ccsr.degradation.chains import Degrade
 from ccsr.degradation.draws import generator_for, random_float, random_int
 from ccsr.degradation.folder import MAX_HR_PIXELS
+from ccsr.degradation.models import Degrade
 from ccsr.images.picture import PictureError, Size
 from ccsr.images.reading import load_picture, read_size
 from ccsr.images.tensors import resize, to_uint8

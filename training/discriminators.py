@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ccsr.evaluation.metrics import LPIPS
-from training.memory_format import lay_out_for_convolutions
+from ccsr.models.memory_format import lay_out_for_convolutions
 
 DiscriminatorNorm = Literal["spectral", "batch"]
 

@@ -16,8 +16,8 @@ from ccsr.evaluation.perceptual import (
     file_of_package,
     load_lpips,
 )
+from ccsr.models.memory_format import lay_out_for_convolutions
 from training.config import COMPRESSION, Perceptual, PerceptualDtype
-from training.memory_format import lay_out_for_convolutions
 
 
 class PerceptualLoss(nn.Module):

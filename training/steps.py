@@ -16,7 +16,7 @@ from diffusers.utils import CONFIG_NAME
 from torch import nn
 
 from ccsr.config import Variant
-from ccsr.degradation.chains import mixture
+from ccsr.degradation.models import mixture
 from ccsr.diffusion.timesteps import non_uniform_plan, uniform_plan
 from ccsr.inference.hub import json_object
 from ccsr.models.compact_autoencoder import CompactAutoencoder
@@ -417,7 +417,7 @@ def pairs_of(run: Run, config: PairsConfig) -> Pairs:
         config.seed,
         config.count,
     )
-    return Pairs(crops, mixture(data.chains.by_chain(), data.scale))
+    return Pairs(crops, mixture(data.degradations.by_name(), data.scale))
 
 
 def _write_cache(

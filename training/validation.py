@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ccsr.degradation.chains import mixture
 from ccsr.degradation.draws import generator_for
+from ccsr.degradation.models import mixture
 from ccsr.diffusion.sampler import SeededNoise, sample
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import TimestepPlan
@@ -118,13 +118,13 @@ def best_step(folder: Path) -> int | None:
 def held_out_pairs(
     sources: Sequence[Source], config: ValidationConfig, data: DataConfig
 ) -> list[Example]:
-    """The middle of the first pictures of the sources, and LR of it by the chains of the recipe.
+    """The middle of the first pictures of the sources, and LR of it by the recipe's degradations.
 
     Raises:
         ValueError: If no picture is large enough.
     """
     pictures, side = Pictures(sources, config.crop_px, data.scale), config.crop_px
-    degrade, pairs = mixture(data.chains.by_chain(), data.scale), list[Example]()
+    degrade, pairs = mixture(data.degradations.by_name(), data.scale), list[Example]()
     for index, picture in enumerate(pictures.pictures[: config.pictures]):
         hr = pictures.read(picture.hr)
         # At whole pixels of LR.

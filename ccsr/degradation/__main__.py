@@ -1,6 +1,6 @@
 """Write a degraded test set of a folder of HR pictures, with a manifest.
 
-    python -m ccsr.degradation HR_DIR OUT_DIR --chain real-esrgan --seed 0 --scale 4
+    python -m ccsr.degradation HR_DIR OUT_DIR --degradation real-esrgan --seed 0 --scale 4
 
 OUT_DIR receives one PNG a picture, under its relative path, and manifest.jsonl: one line a picture
 with its index, the seed and every drawn parameter (`ccsr.degradation.manifest.ManifestEntry`).
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def write(options: argparse.Namespace) -> None:
     """Write the test set behind a progress bar."""
     entries = write_test_set(
-        options.hr_dir, options.out_dir, options.chain, options.seed, options.scale
+        options.hr_dir, options.out_dir, options.degradation, options.seed, options.scale
     )
     for _ in tqdm(entries, unit="picture"):
         pass

@@ -1,4 +1,4 @@
-"""The chain of BSRGAN: blurs, reductions, noise and JPEG in random order, then JPEG.
+"""The degradation model of BSRGAN: blurs, reductions, noise and JPEG in random order, then JPEG.
 
 Zhang et al. 2021, https://arxiv.org/abs/2103.14006; distributions and ranges are those of its
 published code. Its simulation of a camera's processing of raw data is left out, because it needs
@@ -36,7 +36,7 @@ SMALLEST_SIGMA = 1e-3
 
 
 def draw_bsrgan(scale: int, generator: torch.Generator) -> Sequence[AnyOperation]:
-    """Draw the operations of the BSRGAN chain to 1/`scale` of the size."""
+    """Draw the operations of BSRGAN to 1/`scale` of the size."""
     operations: list[AnyOperation] = []
     base, remaining = 1.0, scale
     if scale == 4 and chance(generator, HALVING_SHARE):

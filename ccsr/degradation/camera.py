@@ -1,6 +1,6 @@
-"""A mild chain: the blur of a lens, reduction, faint noise and light compression, once each.
+"""A mild degradation model: lens blur, reduction, faint noise and light compression, once each.
 
-Photographs have mostly been taken and saved once. The chains of Real-ESRGAN and
+Photographs have mostly been taken and saved once. The models of Real-ESRGAN and
 BSRGAN damage far more, and a network trained on them and on bicubic reduction alone leaves the blur
 of a camera where it is.
 """
@@ -33,7 +33,7 @@ JPEG_QUALITY = (70, 98)
 
 
 def draw_camera(scale: int, generator: torch.Generator) -> Sequence[AnyOperation]:
-    """Draw the operations of the mild chain to 1/`scale` of the size."""
+    """Draw the operations of the mild model to 1/`scale` of the size."""
     operations: list[AnyOperation] = [
         _random_lens_blur(scale, generator),
         Resize(factor=1 / scale, mode="antialiased"),

@@ -1,6 +1,6 @@
-"""Contact sheet of a chain: draws of one picture, each with its parameters.
+"""Contact sheet of a degradation model: draws of one picture, each with its parameters.
 
-    python -m ccsr.degradation.contact_sheet PICTURE SHEET.png --chain real-esrgan --count 12
+    python -m ccsr.degradation.contact_sheet PICTURE SHEET.png --degradation real-esrgan --count 12
 
 The first cell is the bicubic reduction. Draw i of the sheet is (seed, i), as in a test set.
 """
@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from ccsr.config import Chain
-from ccsr.degradation.chains import draw
+from ccsr.config import DegradationModel
 from ccsr.degradation.draws import generator_for
 from ccsr.degradation.folder import MAX_HR_PIXELS
+from ccsr.degradation.models import draw
 from ccsr.degradation.operations import Degradation
 from ccsr.degradation.options import add_draw
 from ccsr.images.reading import load_picture
@@ -29,15 +29,15 @@ COLUMNS = 4
 CELL_PX = 288
 """Width of a picture."""
 LINES = 11
-"""Lines of text below a picture: the title, and the most operations of a chain."""
+"""Lines of text below a picture: the title, and the most operations of a degradation."""
 LINE_PX, FONT_PX = 14, 11
 MARGIN_PX = 6
 
 
-def draws(chain: Chain, scale: int, seed: int, count: int) -> list[Degradation]:
-    """The bicubic reduction, then draws 0 to count-1 of the chain."""
+def draws(model: DegradationModel, scale: int, seed: int, count: int) -> list[Degradation]:
+    """The bicubic reduction, then draws 0 to count-1 of the model."""
     reduction = draw("bicubic", scale, generator_for(seed))
-    return [reduction] + [draw(chain, scale, generator_for(seed, i)) for i in range(count)]
+    return [reduction] + [draw(model, scale, generator_for(seed, i)) for i in range(count)]
 
 
 def contact_sheet(hr: torch.Tensor, degradations: Sequence[Degradation]) -> Image.Image:
@@ -52,7 +52,7 @@ def contact_sheet(hr: torch.Tensor, degradations: Sequence[Degradation]) -> Imag
         left, top = column * width, row * height
         lr = Image.fromarray(to_uint8(to_array(degradation.apply(hr))))
         sheet.paste(lr.resize((CELL_PX, picture_px), Image.Resampling.NEAREST), (left, top))
-        title = degradation.chain if number == 0 else f"{degradation.chain} {number - 1}"
+        title = degradation.model if number == 0 else f"{degradation.model} {number - 1}"
         text = "\n".join([title, *map(str, degradation.operations)])
         writer.text((left + 2, top + picture_px + 2), text, "black", font, spacing=2)
     return sheet
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def write(options: argparse.Namespace) -> None:
     """Write the contact sheet."""
     hr = to_tensor(load_picture(options.picture, max_pixels=MAX_HR_PIXELS).rgb)
-    degradations = draws(options.chain, options.scale, options.seed, options.count)
+    degradations = draws(options.degradation, options.scale, options.seed, options.count)
     sheet = contact_sheet(hr, degradations)
     with whole_file(options.sheet, overwrite=True) as file:
         sheet.save(file, "PNG")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from ccsr.config import Chain
-from ccsr.degradation.chains import draw
+from ccsr.config import DegradationModel
 from ccsr.degradation.draws import generator_for
 from ccsr.degradation.folder import MAX_HR_PIXELS, picture_paths
+from ccsr.degradation.models import draw
 from ccsr.degradation.operations import Degradation
 from ccsr.images.picture import picture_from_array
 from ccsr.images.reading import load_picture
@@ -37,7 +37,7 @@ class ManifestEntry(BaseModel):
 
 
 def write_test_set(
-    hr_folder: Path, output: Path, chain: Chain, seed: int, scale: int
+    hr_folder: Path, output: Path, model: DegradationModel, seed: int, scale: int
 ) -> Iterator[ManifestEntry]:
     """Degrade every picture of a folder and its subfolders, yielding each entry once written.
 
@@ -57,7 +57,7 @@ def write_test_set(
         for index, (path, name) in enumerate(zip(paths, names, strict=True)):
             hr = to_tensor(load_picture(path, max_pixels=MAX_HR_PIXELS).rgb)
             height, width = (side // scale * scale for side in hr.shape[2:])
-            degradation = draw(chain, scale, generator_for(seed, index))
+            degradation = draw(model, scale, generator_for(seed, index))
             lr = to_uint8(to_array(degradation.apply(hr[:, :, :height, :width])))
             (output / name).parent.mkdir(parents=True, exist_ok=True)
             save_png(output / name, picture_from_array(lr))

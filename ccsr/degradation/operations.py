@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch.nn import functional
 
-from ccsr.config import Chain
+from ccsr.config import DegradationModel
 from ccsr.images.color import LUMA
 from ccsr.images.picture import Size
 from ccsr.images.tensors import mirrored, resize, to_array, to_uint8
@@ -243,7 +243,7 @@ class Degradation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    chain: Chain
+    model: DegradationModel
     scale: int = Field(ge=1, le=8)
     operations: tuple[AnyOperation, ...]
 

@@ -1,4 +1,4 @@
-"""The chain of Real-ESRGAN: two rounds of blur, resize, noise and JPEG, then a sinc filter.
+"""The degradations of Real-ESRGAN: two rounds of blur, resize, noise and JPEG, then a sinc filter.
 
 Wang et al. 2021, https://arxiv.org/abs/2107.10833. Distributions are those of its published code;
 ranges are the milder ones that CCSR was trained with.
@@ -64,7 +64,7 @@ GRAY_NOISE_SHARE = 0.4
 
 
 def draw_real_esrgan(scale: int, generator: torch.Generator) -> Sequence[AnyOperation]:
-    """Draw the operations of the Real-ESRGAN chain to 1/`scale` of the size."""
+    """Draw the operations of Real-ESRGAN to 1/`scale` of the size."""
     operations = _round(FIRST, 1.0, generator)
     operations += [_random_jpeg(FIRST, generator)]
     operations += _round(SECOND, 1 / scale, generator)

@@ -29,6 +29,7 @@ from ccsr.inference.session import ConditionCache, PictureSession
 from ccsr.inference.sizes import target_size
 from ccsr.inference.weights import check_loaded
 from ccsr.models.fusion import fuse_autoencoder
+from ccsr.models.memory_format import lay_out_for_convolutions
 
 logger = logging.getLogger(__name__)
 
@@ -145,9 +146,8 @@ class ModelEngine:
         if "vae" in new and not isinstance(pipeline.vae, AutoencoderKL):
             fuse_autoencoder(pipeline.vae)
         for name in set(NETWORKS) & set(new):
-            network: Any = pipeline.components[name]
             # A tenth or more faster on CPUs.
-            network.to(memory_format=torch.channels_last)
+            lay_out_for_convolutions(pipeline.components[name])
         pipeline.set_progress_bar_config(disable=True)
         set_tiling(pipeline, self.loading)
         if self.loading.compile and "unet" in new:

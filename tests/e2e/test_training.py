@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 TINY = """
 [data]
-chains = { bicubic = 0.5, real_esrgan = 0.5 }
+degradations = { bicubic = 0.5, real_esrgan = 0.5 }
 
 [autoencoder]
 encoder_block_out_channels = [8, 8, 16]

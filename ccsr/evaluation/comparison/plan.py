@@ -11,7 +11,7 @@ import torch
 from ccsr.config import (
     PRESETS,
     VARIANTS,
-    Chain,
+    DegradationModel,
     EvaluationConfig,
     LoadingConfig,
     Variant,
@@ -182,11 +182,11 @@ def _test_sets(request: Request) -> Iterator[Dataset]:
             raise ValueError(f"there is no folder {request.lr}; check the name")
         yield Dataset(_name(hr), hr, request.lr, config.scale, config.limit)
         return
-    chains: Any = _chosen(config.degradation, "degradation", get_args(Chain))
+    models: Any = _chosen(config.degradation, "degradation", get_args(DegradationModel))
     for folder in request.hr:
-        for chain in chains:
-            name = f"{_name(folder)} {chain}"
-            yield Dataset(name, folder, chain, config.scale, config.limit)
+        for model in models:
+            name = f"{_name(folder)} {model}"
+            yield Dataset(name, folder, model, config.scale, config.limit)
 
 
 def _name(folder: Path) -> str:

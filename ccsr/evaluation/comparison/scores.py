@@ -18,6 +18,7 @@ from ccsr.evaluation.niqe import SMALLEST_SIDE, niqe
 from ccsr.evaluation.perceptual import DISTS, load_lpips
 from ccsr.images.picture import Size
 from ccsr.images.tensors import to_tensor
+from ccsr.models.memory_format import lay_out_for_convolutions
 
 PYIQA_HELP = "pip install -r requirements-eval.txt"
 
@@ -196,7 +197,8 @@ class Distance:
     """
 
     def __init__(self, network: LPIPS | DISTS, device: torch.device) -> None:
-        self.network = network.to(device=device, memory_format=torch.channels_last)
+        self.network = network.to(device)
+        lay_out_for_convolutions(self.network)
         self.device = device
         self._hr: np.ndarray | None = None
         self._hr_features: list[torch.Tensor] = []
@@ -210,7 +212,7 @@ class Distance:
         return float(self.network.distance(self._features(sr), self._hr_features))
 
     def _features(self, rgb: np.ndarray) -> list[torch.Tensor]:
-        x = to_tensor(rgb).to(self.device, memory_format=torch.channels_last)
+        x = to_tensor(rgb).to(self.device).contiguous(memory_format=torch.channels_last)
         return self.network.features(x)
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ccsr.config import Chain
-from ccsr.degradation.chains import draw
+from ccsr.config import DegradationModel
 from ccsr.degradation.draws import generator_for
 from ccsr.degradation.folder import MAX_HR_PIXELS, file_names, picture_paths
+from ccsr.degradation.models import draw
 from ccsr.images.picture import Picture, PictureError, Size, picture_from_array
 from ccsr.images.reading import load_picture, read_size
 from ccsr.images.tensors import to_array, to_tensor, to_uint8
@@ -37,7 +37,7 @@ class Sample:
     name: str
     """Path below the folder of HR pictures, without the suffix."""
     hr_path: Path
-    lr_source: Path | Chain
+    lr_source: Path | DegradationModel
     """A file, or the degradation that makes it of HR."""
     scale: int
 
@@ -65,7 +65,7 @@ class Dataset:
 
     name: str
     hr_folder: Path
-    lr_source: Path | Chain
+    lr_source: Path | DegradationModel
     scale: int
     limit: int | None = None
     """Only so many, the first in the order of their names."""

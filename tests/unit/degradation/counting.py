@@ -5,14 +5,14 @@ from collections.abc import Iterable
 
 from scipy.stats import kstest
 
-from ccsr.config import Chain
-from ccsr.degradation.chains import draw
+from ccsr.config import DegradationModel
 from ccsr.degradation.draws import generator_for
+from ccsr.degradation.models import draw
 from ccsr.degradation.operations import Degradation
 
 
-def drawn(chain: Chain, count: int = 3000, scale: int = 4) -> list[Degradation]:
-    return [draw(chain, scale, generator_for(7, i)) for i in range(count)]
+def drawn(model: DegradationModel, count: int = 3000, scale: int = 4) -> list[Degradation]:
+    return [draw(model, scale, generator_for(7, i)) for i in range(count)]
 
 
 def assert_share(outcomes: Iterable[bool], expected: float) -> None:

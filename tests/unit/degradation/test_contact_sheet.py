@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from ccsr.config import Chain
-from ccsr.degradation.chains import draw
+from ccsr.config import DegradationModel
 from ccsr.degradation.contact_sheet import CELL_PX, FONT_PX, LINES, draws, main
 from ccsr.degradation.draws import generator_for
+from ccsr.degradation.models import draw
 
 
-@pytest.mark.parametrize("chain", ["real-esrgan", "bsrgan"])
-def test_sheet_shows_the_draws_of_a_test_set(chain: Chain) -> None:
-    shown = draws(chain, 4, 3, 60)
-    assert shown[0].chain == "bicubic"
-    assert shown[5] == draw(chain, 4, generator_for(3, 4))
+@pytest.mark.parametrize("model", ["real-esrgan", "bsrgan"])
+def test_sheet_shows_the_draws_of_a_test_set(model: DegradationModel) -> None:
+    shown = draws(model, 4, 3, 60)
+    assert shown[0].model == "bicubic"
+    assert shown[5] == draw(model, 4, generator_for(3, 4))
     assert max(len(d.operations) for d in shown) < LINES
     for text in (str(op) for d in shown for op in d.operations):
         assert 0 < ImageFont.load_default(size=FONT_PX).getlength(text) < CELL_PX

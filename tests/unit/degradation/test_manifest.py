@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from ccsr.config import Chain
+from ccsr.config import DegradationModel
 from ccsr.degradation.__main__ import main
-from ccsr.degradation.chains import draw
 from ccsr.degradation.draws import generator_for
 from ccsr.degradation.manifest import MANIFEST, ManifestEntry
+from ccsr.degradation.models import draw
 from ccsr.images.tensors import to_array, to_tensor, to_uint8
 
 
@@ -30,12 +30,12 @@ def entries(output: Path) -> list[ManifestEntry]:
     return [ManifestEntry.model_validate_json(line) for line in lines]
 
 
-@pytest.mark.parametrize("chain", ["real-esrgan", "bsrgan"])
+@pytest.mark.parametrize("model", ["real-esrgan", "bsrgan"])
 def test_manifest_is_enough_to_make_the_test_set_again(
-    folder: Path, tmp_path: Path, chain: Chain
+    folder: Path, tmp_path: Path, model: DegradationModel
 ) -> None:
     output = tmp_path / "lr"
-    assert main([str(folder), str(output), "--chain", chain, "--seed", "5"]) == 0
+    assert main([str(folder), str(output), "--degradation", model, "--seed", "5"]) == 0
     found = entries(output)
     assert [(e.index, e.seed, e.hr, e.hr_size) for e in found] == [
         (0, 5, "a.png", (64, 64)),
@@ -45,7 +45,7 @@ def test_manifest_is_enough_to_make_the_test_set_again(
     for entry in found:
         height, width = entry.hr_size
         hr = np.asarray(Image.open(folder / entry.hr))[:height, :width] / 255
-        drawn = draw(chain, 4, generator_for(5, entry.index))
+        drawn = draw(model, 4, generator_for(5, entry.index))
         assert entry.degradation == drawn
         again = to_uint8(to_array(entry.degradation.apply(to_tensor(hr))))
         np.testing.assert_array_equal(again, np.asarray(Image.open(output / entry.lr)))
@@ -65,7 +65,7 @@ def test_bad_inputs_are_refused(
     output = tmp_path / "lr"
     assert main([str(tmp_path / "nothing"), str(output)]) == 2
     assert "there is no folder" in capsys.readouterr().err
-    assert main([str(folder), str(output), "--chain", "bicubic"]) == 0
+    assert main([str(folder), str(output), "--degradation", "bicubic"]) == 0
     capsys.readouterr()
     assert main([str(folder), str(output)]) == 2
     assert "is not empty; give a new folder" in capsys.readouterr().err

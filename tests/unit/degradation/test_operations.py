@@ -174,7 +174,7 @@ def test_jpeg_damages_more_at_lower_quality(hr: torch.Tensor) -> None:
 
 def test_degradation_is_read_back_from_its_json(hr: torch.Tensor) -> None:
     degradation = Degradation(
-        chain="bsrgan",
+        model="bsrgan",
         scale=4,
         operations=(
             Blur(shape="plateau", size=7, sigma_x=1 / 3, sigma_y=0.7, angle=0.1, beta=1.2),

@@ -84,10 +84,10 @@ def changed(old: str, new: str) -> str:
          "autoencoder.loop.warmup_steps must not be above max_steps, got warmup_steps=50 and "
          "max_steps=49"),
         (changed("bicubic = 0.3", "bicubic = 1.4"),
-         "data.chains.bicubic must be a number from 0 to 1, got 1.4"),
+         "data.degradations.bicubic must be a number from 0 to 1, got 1.4"),
         (changed("bicubic = 0.3", "bicubic = 0.2"),
-         "data.chains.bicubic, camera, real_esrgan and bsrgan must sum to 1, got 0.9"),
-        (changed("bicubic = 0.3", "bicubc = 0.3"), "data.chains.bicubc is unknown; known are"),
+         "data.degradations.bicubic, camera, real_esrgan and bsrgan must sum to 1, got 0.9"),
+        (changed("bicubic = 0.3", "bicubc = 0.3"), "data.degradations.bicubc is unknown; known"),
         (changed("adversarial_from = 0.7", "adversarial_from = -0.1"),
          "stage2.adversarial_from must be a number from 0 to 1, got -0.1"),
         (changed("[stage2]", "[stage2]\nt_max = 0.3"),
@@ -139,7 +139,7 @@ def test_v1_and_v2_of_the_full_size_differ_from_ccsr_in_what_the_ablation_names(
     assert full.stage2 is not None
     assert v1.uniform is not None
     assert (v1.uniform.loop, v1.uniform.pairs) == (full.stage1.loop, full.stage1.pairs)
-    assert bicubic.data.chains.bicubic == 1
+    assert bicubic.data.degradations.bicubic == 1
     for recipe, side in ((full, 512), (bicubic, 256)):
         for stage, steps, rate in ((recipe.stage1, 25000, 1e-4), (recipe.stage2, 100, 5e-6)):
             assert stage is not None

@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage import data
 
-from ccsr.degradation.chains import mixture
+from ccsr.degradation.models import mixture
 from ccsr.images.picture import picture_from_array
 from ccsr.images.writing import save_png
 from training.config import (

@@ -1,10 +1,10 @@
-"""Random draws of degradations, each a pure function of a generator, by the name of their chain."""
+"""Random draws of degradations, each a pure function of a generator, by the name of their model."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from ccsr.config import Chain
+from ccsr.config import DegradationModel
 from ccsr.degradation.bsrgan import draw_bsrgan
 from ccsr.degradation.camera import draw_camera
 from ccsr.degradation.draws import choose
@@ -15,20 +15,20 @@ Degrade = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 """HR [1,3,H,W] in [0,1] and the source of the random draws -> LR."""
 
 
-def mixture(shares: Mapping[Chain, float], scale: int) -> Degrade:
-    """Degrade by one of several chains, each drawn with its share of `shares`, which sum to 1."""
-    chains, weights = tuple(shares), tuple(shares.values())
+def mixture(shares: Mapping[DegradationModel, float], scale: int) -> Degrade:
+    """Degrade by one of several models, each drawn with its share of `shares`, which sum to 1."""
+    models, weights = tuple(shares), tuple(shares.values())
 
     def degrade(hr: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return draw(choose(generator, chains, weights), scale, generator).apply(hr)
+        return draw(choose(generator, models, weights), scale, generator).apply(hr)
 
     return degrade
 
 
-def draw(chain: Chain, scale: int, generator: torch.Generator) -> Degradation:
+def draw(model: DegradationModel, scale: int, generator: torch.Generator) -> Degradation:
     """Draw the parameters of a degradation to 1/`scale` of the size."""
-    operations = tuple(DRAWS[chain](scale, generator))
-    return Degradation(chain=chain, scale=scale, operations=operations)
+    operations = tuple(DRAWS[model](scale, generator))
+    return Degradation(model=model, scale=scale, operations=operations)
 
 
 def draw_bicubic(scale: int, generator: torch.Generator) -> Sequence[AnyOperation]:
@@ -36,7 +36,7 @@ def draw_bicubic(scale: int, generator: torch.Generator) -> Sequence[AnyOperatio
     return [Resize(factor=1 / scale, mode="antialiased")]
 
 
-DRAWS: dict[Chain, Callable[[int, torch.Generator], Sequence[AnyOperation]]] = {
+DRAWS: dict[DegradationModel, Callable[[int, torch.Generator], Sequence[AnyOperation]]] = {
     "real-esrgan": draw_real_esrgan,
     "bsrgan": draw_bsrgan,
     "camera": draw_camera,
