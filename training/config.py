@@ -217,18 +217,18 @@ class NetworkConfig(Config):
 
     block_out_channels: Levels = (64, 96, 128)
     layers_per_block: PositiveInt = 1
-    controlnet: Literal["picture", "latent"] = "picture"
-    """Which class: evaluated once a picture, or at every step as at full size. Only the first has
-    depth and channels of its own."""
-    controlnet_channels: Levels = (128, 160, 192)
-    controlnet_layers: Levels = (6, 2, 2)
+    condition_network: Literal["lr-adapter", "controlnet"] = "lr-adapter"
+    """What reads the LR picture: an LR adapter, evaluated once a picture, or a ControlNet with the
+    depth and channels of the UNet, evaluated at every step as at full size."""
+    lr_adapter_channels: Levels = (128, 160, 192)
+    lr_adapter_layers: Levels = (6, 2, 2)
     """The UNet is evaluated at every step of every seed: depth costs least here."""
     norm_num_groups: PositiveInt = 32
     prediction_type: PredictionType = "v_prediction"
 
     @validator(mode="after")
     def _groups_divide_channels(self) -> Self:
-        own = ("controlnet_channels",) if self.controlnet == "picture" else ()
+        own = ("lr_adapter_channels",) if self.condition_network == "lr-adapter" else ()
         for name in ("block_out_channels", *own):
             channels: tuple[int, ...] = getattr(self, name)
             if any(count % self.norm_num_groups for count in channels):
@@ -240,9 +240,9 @@ class NetworkConfig(Config):
 
     @validator(mode="after")
     def _as_many_levels(self) -> Self:
-        if self.controlnet == "latent":
+        if self.condition_network == "controlnet":
             return self
-        for name in ("controlnet_channels", "controlnet_layers"):
+        for name in ("lr_adapter_channels", "lr_adapter_layers"):
             numbers: tuple[int, ...] = getattr(self, name)
             if len(numbers) != len(self.block_out_channels):
                 raise ValueError(

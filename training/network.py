@@ -80,13 +80,13 @@ def build_denoiser(config: NetworkConfig, latent_channels: int) -> Denoiser:
 def _build_controlnet(
     config: NetworkConfig, unet: UNet2DConditionModel, latent_channels: int
 ) -> ConditionNetwork:
-    if config.controlnet == "latent":
+    if config.condition_network == "controlnet":
         return LatentControlNetModel.from_unet(unet, conditioning_channels=latent_channels)
     return LRAdapter(
         conditioning_channels=latent_channels,
         unet_channels=config.block_out_channels,
         unet_layers_per_block=config.layers_per_block,
-        block_out_channels=config.controlnet_channels,
-        layers_per_block=config.controlnet_layers,
+        block_out_channels=config.lr_adapter_channels,
+        layers_per_block=config.lr_adapter_layers,
         norm_num_groups=config.norm_num_groups,
     )

@@ -45,8 +45,8 @@ loop = { max_steps = 2, warmup_steps = 1, batch_size = 1, crop_px = 64, learning
 
 [network]
 block_out_channels = [8, 16]
-controlnet_channels = [8, 16]
-controlnet_layers = [2, 1]
+lr_adapter_channels = [8, 16]
+lr_adapter_layers = [2, 1]
 norm_num_groups = 8
 
 [uniform]

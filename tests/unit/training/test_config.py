@@ -99,9 +99,9 @@ def changed(old: str, new: str) -> str:
         (changed("[64, 96, 128]", "[64, 90, 128]"),
          "network.block_out_channels must be divisible by norm_num_groups=32, got (64, 90, 128)"),
         (changed("[128, 160, 192]", "[128, 161, 192]"),
-         "network.controlnet_channels must be divisible by norm_num_groups=32"),
+         "network.lr_adapter_channels must be divisible by norm_num_groups=32"),
         (changed("[6, 2, 2]", "[6, 2]"),
-         "network.controlnet_layers must have a number for each of the 3 resolutions"),
+         "network.lr_adapter_layers must have a number for each of the 3 resolutions"),
         (changed("batch_size = 6, crop_px = 512", "batch_size = 6, crop_px = 640"),
          "uniform.loop.crop_px must not be above pairs.crop_px, got 640 and 512"),
         (changed("least_crop_px = 192", "least_crop_px = 520"),
@@ -120,13 +120,13 @@ def test_bad_recipes_are_refused_when_they_are_read(
     assert "\n" not in str(refused.value)
 
 
-def test_controlnet_of_the_latent_has_no_channels_of_its_own(tmp_path: Path) -> None:
+def test_controlnet_has_no_channels_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
-    text = changed('controlnet = "picture"', 'controlnet = "latent"')
+    text = changed('condition_network = "lr-adapter"', 'condition_network = "controlnet"')
     path.write_text(text.replace("[6, 2, 2]", "[6, 2]").replace("[128, 160, 192]", "[7]"))
     network = load_recipe(path).network
     assert network is not None
-    assert network.controlnet == "latent"
+    assert network.condition_network == "controlnet"
 
 
 def test_v1_and_v2_of_the_full_size_differ_from_ccsr_in_what_the_ablation_names() -> None:

@@ -13,15 +13,15 @@ from training.config import (
 from training.network import build_denoiser, freeze_untrained, load_denoiser, save_denoiser
 
 
-@pytest.mark.parametrize("kind", ["picture", "latent"])
+@pytest.mark.parametrize("kind", ["lr-adapter", "controlnet"])
 def test_denoiser_of_either_kind_comes_back_from_its_files(
-    kind: Literal["picture", "latent"], tmp_path: Path
+    kind: Literal["lr-adapter", "controlnet"], tmp_path: Path
 ) -> None:
     config = NetworkConfig(
         block_out_channels=(8, 16),
-        controlnet=kind,
-        controlnet_channels=(8, 16),
-        controlnet_layers=(1, 1),
+        condition_network=kind,
+        lr_adapter_channels=(8, 16),
+        lr_adapter_layers=(1, 1),
         norm_num_groups=4,
     )
     denoiser = build_denoiser(config, latent_channels=4)
