@@ -1,3 +1,4 @@
+import functools
 import itertools
 import json
 from pathlib import Path
@@ -46,11 +47,11 @@ class Points(Dataset[Example]):
 
 
 class Fit(nn.Module):
-    """Loss module of a line through noisy points."""
+    """Loss module of equal lines through noisy points."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_lines: int) -> None:
         super().__init__()
-        self.line, self.frozen = nn.Linear(2, 1), nn.Linear(2, 1).requires_grad_(False)
+        self.line, self.frozen = nn.Linear(2, num_lines), nn.Linear(2, 1).requires_grad_(False)
         nn.init.zeros_(self.line.weight)
         nn.init.zeros_(self.line.bias)
 
@@ -60,8 +61,8 @@ class Fit(nn.Module):
 
 
 class LineObjective:
-    def __init__(self) -> None:
-        self.modules, self.dataset = {"fit": Fit()}, Points()
+    def __init__(self, num_lines: int = 1) -> None:
+        self.modules, self.dataset = {"fit": Fit(num_lines)}, Points()
 
     def learning_rate(self, module: str) -> float:
         return 1e-2
@@ -71,11 +72,15 @@ class LineObjective:
 
 
 def run(
-    folder: Path, steps: int = 6, machine: MachineConfig | None = None, **changes: object
+    folder: Path,
+    steps: int = 6,
+    machine: MachineConfig | None = None,
+    num_lines: int = 1,
+    **changes: object,
 ) -> tuple[list[float], torch.Tensor]:
     """Losses of some steps, and the weights after them."""
     folder.mkdir(exist_ok=True)
-    objective = LineObjective()
+    objective = LineObjective(num_lines)
     events = train(objective, LOOP.replace(**changes), folder, machine)
     # Asked for one more, it comes to its end, where the weights become their averages.
     upto = None if steps == LOOP.max_steps else steps
@@ -103,6 +108,20 @@ def test_stopped_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert torch.equal(resumed, weights)
     lines = (tmp_path / "b" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_8_bit_adam_learns_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    # bitsandbytes keeps tensors of fewer than 4096 elements in 32 bits.
+    run_8_bit = functools.partial(run, num_lines=2048, optimizer="adamw-8bit", checkpoint_every=2)
+    expected, weights = run_8_bit(tmp_path / "a")
+    first, _ = run_8_bit(tmp_path / "b", steps=3)
+    second, resumed = run_8_bit(tmp_path / "b")
+    assert first + second == expected
+    assert torch.equal(resumed, weights)
+    assert expected[-1] < expected[0]
+    state = torch.load(tmp_path / "a" / "checkpoint-0000006" / "state.pt", weights_only=True)
+    weight = state["optimizers"]["fit"]["state"][0]["__bnb_optimizer_quant_state__"]
+    assert weight["state1"].dtype == weight["state2"].dtype == torch.uint8
 
 
 def test_run_with_more_steps_than_asked_for_is_refused(tmp_path: Path) -> None:
