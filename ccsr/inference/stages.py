@@ -467,14 +467,15 @@ class SuperResolutionStages(DiffusionPipeline):
 
         None where it would take too long, or have no more detail than the input.
         """
-        first = x0_hat[:1]
+        first, border = x0_hat[:1], self.config["border"]
         is_quick = self.unet.num_parameters() < QUICK_PARAMETERS
-        shrink = preview_shrink(max(first.shape[2:]), config.scale, is_quick=is_quick)
+        side = max(first.shape[2:]) - 2 * border // compression(self.vae)
+        shrink = preview_shrink(side, config.scale, is_quick=is_quick)
         if not shrink:
             return None
         if shrink > 1:
             first = functional.avg_pool2d(first, shrink, ceil_mode=True)
-        border = self.config["border"] // shrink
+        border //= shrink
         height, width = (compression(self.vae) * side - 2 * border for side in first.shape[2:])
         return to_uint8(to_array(self._decoded(first, picture, Size(height, width), border)))
 
@@ -492,7 +493,7 @@ def preview_shrink(side: int, scale: float, *, is_quick: bool) -> int:
     """How many times smaller than the result a preview is on each side; 0 for none.
 
     Args:
-        side: The longest of the latent.
+        side: The longest of the latent, without borders.
         scale: Of the run: a preview is larger than the input.
         is_quick: Whether the evaluations of a run take less time than its decoding.
     """

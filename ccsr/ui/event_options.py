@@ -13,8 +13,13 @@ Block = Component | BlockContext
 Chosen = gr.Slider | gr.Radio | gr.Textbox | gr.Dropdown | gr.Image | gr.Number
 """Components whose change events follow."""
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-"""Events with these are the page's own."""
+PRIVATE: dict[str, Any] = {
+    "api_visibility": "private",
+    "show_progress": "hidden",
+    "show_progress_on": [],
+}
+"""Events with these are the page's own. Their progress is shown on no component: with each event the
+browser would update the progress of all outputs of all events, hidden as it is."""
 LIGHT: dict[str, Any] = {**PRIVATE, "queue": False}
 """Events with these answer at once, in any order."""
 IN_ORDER: dict[str, Any] = {**PRIVATE, "concurrency_limit": 1}

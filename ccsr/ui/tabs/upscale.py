@@ -179,12 +179,11 @@ def build_upscale_tab(engine: Engine, inputs: Inputs, settings: Settings) -> Bui
     lines = status_lines("upscale", HINT)
     view, archive = _result_view()
     results = results_state(_release)
-    results.change(_show, results, view.components(), **IN_ORDER)
-    # No run tells of a result that ships.
-    results.change(_without_hint, results, lines[0], **IN_ORDER)
+    brought = _build_brought(results)
+    # One event: each takes time of the browser before the result is seen.
+    results.change(_show, results, [*view.components(), brought, lines[0]], **IN_ORDER)
     # After the result is shown, which does not wait for it.
     results.change(_packed, results, archive, **IN_ORDER)
-    _build_brought(results)
     build_compressed(results)
     run = wire_tab_run(
         TAB_RUN,
@@ -198,17 +197,13 @@ def build_upscale_tab(engine: Engine, inputs: Inputs, settings: Settings) -> Bui
     return BuiltTab(run, {"seed": seed})
 
 
-def _build_brought(results: gr.State) -> None:
+def _build_brought(results: gr.State) -> gr.Accordion:
     """Lay out the upload of a picture to compare the result with."""
     with gr.Accordion("Compare with another result", open=False, visible=False) as panel:
         gr.HTML(snippets.line(BROUGHT_HELP, "quiet"))
         brought = picture_input("Result of another program", "brought", 120)
     brought.upload(_bring, [results, brought], [results, brought], **IN_ORDER)
-    results.change(_if_any, results, panel, **IN_ORDER)
-
-
-def _if_any(upscaled: Upscaled | None) -> Any:  # noqa: ANN401
-    return gr.update(visible=upscaled is not None)
+    return panel
 
 
 @refusals_told
@@ -257,21 +252,21 @@ def _show(upscaled: Upscaled | None) -> tuple[Any, ...]:
     """Updates that show the result, or hide what belongs to an earlier one."""
     if upscaled is None:
         hidden = gr.update(visible=False)
-        return gr.skip(), hidden, "", None, hidden, "", ""
+        return gr.skip(), hidden, "", None, hidden, "", "", hidden, gr.skip()
     made = Path(upscaled.source).name, upscaled.config, upscaled.seed, upscaled.model
+    seen = gr.update(visible=True)
     return (
         loupe_update(upscaled.views),
-        gr.update(visible=True),
+        seen,
         snippets.facts(upscaled.facts, upscaled.notes),
         _download_update(upscaled),
-        gr.update(visible=True),
+        seen,
         snippets.command_line(*made),
         snippets.python_code(*made),
+        seen,
+        # In the place of the hint: no run tells of a result that ships.
+        "" if upscaled.ships else gr.skip(),
     )
-
-
-def _without_hint(upscaled: Upscaled | None) -> Any:  # noqa: ANN401
-    return "" if upscaled is not None and upscaled.ships else gr.skip()
 
 
 @refusals_told

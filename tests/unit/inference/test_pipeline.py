@@ -308,6 +308,15 @@ def test_previews_are_of_the_picture_without_its_border(pipeline: CCSRPipeline) 
     assert first.preview.shape == (288 - 16, 416 - 16, 3)
 
 
+def test_a_border_does_not_make_a_picture_large_enough_for_previews(
+    pipeline: CCSRPipeline,
+) -> None:
+    made = CCSRPipeline(**pipeline.components, border=16)
+    first = next(made.run(noise_picture(128, 128), FAST, (0,), preview=True))
+    assert isinstance(first, Progress)
+    assert first.preview is None
+
+
 @pytest.mark.parametrize(
     ("side", "scale", "is_quick", "shrink"),
     [

@@ -60,3 +60,15 @@ def test_no_number_is_written_for_machines() -> None:
         ]
     text = "\n".join(told)
     assert re.findall(r"\de\+\d+|\binf\b|Infinity|\bnan\b", text) == []
+
+
+def test_events_of_the_page_show_their_progress_nowhere() -> None:
+    """Or the browser updates it for all outputs of all events with each; see `PRIVATE`."""
+    config = build_page(FakeEngine(reads_text=True)).config
+    shown = [
+        function["show_progress_on"]
+        for function in config.get("dependencies", [])
+        if function["api_visibility"] == "private" and function["outputs"]
+    ]
+    assert len(shown) > 50
+    assert all(where == [] for where in shown)
