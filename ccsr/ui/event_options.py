@@ -18,8 +18,8 @@ PRIVATE: dict[str, Any] = {
     "show_progress": "hidden",
     "show_progress_on": [],
 }
-"""Events with these are the page's own. Their progress is shown on no component: with each event the
-browser would update the progress of all outputs of all events, hidden as it is."""
+"""Events with these are the page's own. Their progress is shown on no component: with each event
+the browser would update the progress of all outputs of all events, hidden as it is."""
 LIGHT: dict[str, Any] = {**PRIVATE, "queue": False}
 """Events with these answer at once, in any order."""
 IN_ORDER: dict[str, Any] = {**PRIVATE, "concurrency_limit": 1}

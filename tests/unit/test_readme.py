@@ -8,6 +8,7 @@ from ccsr.option import Config, field_names, option, plain
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+EVALUATION = (ROOT / "docs" / "EVALUATION.md").read_text()
 
 
 def row(name: str) -> str:
@@ -28,18 +29,29 @@ def test_table_of_options_says_what_the_config_says(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config_type", "name"),
-    [(each, name) for each in (LoadingConfig, EvaluationConfig) for name in field_names(each)],
+    ("page", "config_type", "name"),
+    [
+        (page, each, name)
+        for page, each in ((README, LoadingConfig), (EVALUATION, EvaluationConfig))
+        for name in field_names(each)
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 30 else "",
 )
-def test_table_of_a_command_says_what_the_config_says(config_type: type[Config], name: str) -> None:
+def test_table_of_a_command_says_what_the_config_says(
+    page: str, config_type: type[Config], name: str
+) -> None:
     about = option(config_type, name)
     default = {True: "yes", False: "no", None: "-"}.get(about.default, about.default)
-    assert f"| `{about.flag}` | {default} | {about.help} |" in README
+    assert f"| `{about.flag}` | {default} | {about.help} |" in page
 
 
-@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "ARCHITECTURE.md", "docs/RELIABILITY.md", "docs/TRAINING.md"]
+)
 def test_every_path_that_is_named_exists(page: str) -> None:
-    named = re.findall(r"`((?:ccsr|training|tests|assets)/[\w./-]*)`", (ROOT / page).read_text())
+    folders = "ccsr|training|tests|assets|deploy|docs"
+    text = (ROOT / page).read_text()
+    named = re.findall(rf"(?<![\w./-])((?:{folders})/[\w./-]*\w)", text)
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
 
