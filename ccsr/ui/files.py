@@ -156,9 +156,17 @@ def write_bicubic(folder: Path, picture: Picture, size: Size) -> Path:
     return path
 
 
-def write_preview(path: Path, rgb: np.ndarray) -> Path:
-    """Write [H,W,3|4] uint8 or float in [0,1] to be shown only: fast rather than small."""
+def write_preview(path: Path, rgb: np.ndarray, alpha: np.ndarray | None = None) -> Path:
+    """Write a picture to be shown only, fast rather than small; its path.
+
+    Args:
+        path: Of the PNG.
+        rgb: [H,W,3], uint8 or in [0,1].
+        alpha: [H,W] in [0,1]; None: it is opaque.
+    """
     levels = rgb if rgb.dtype == np.uint8 else to_uint8(rgb)
+    if alpha is not None:
+        levels = np.dstack([levels, to_uint8(alpha)])
     with whole_file(path, overwrite=True) as file:
         Image.fromarray(levels).save(file, "PNG", compress_level=1)
     return path

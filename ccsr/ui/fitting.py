@@ -105,7 +105,7 @@ def _framed(limits: Limits, path: str, *values: Any) -> dict[str, Any]:  # noqa:
     most = most_pixels(read_config(values), limits)
     picture = READERS.picture(path, MAX_READ_PIXELS)
     small = shrunk(picture, fitting_size(picture.size, SHOWN_PIXELS))
-    file = write_preview(new_folder() / "whole.png", small.rgb)
+    file = write_preview(new_folder() / "whole.png", small.rgb, small.alpha)
     width, height = picture.size.width, picture.size.height
     return {"file": file, "width": width, "height": height, "most": most}
 

@@ -428,17 +428,21 @@ window.ccsrLoupe = (() => {
             const isInside = column >= 0 && row >= 0 && column < this.width && row < this.height;
             const values = this.views.filter(({ is_map }) => is_map).map((view) => {
                 const index = this.indexAt(this.images.get(view.name), column, row);
+                if (index === null) return `${view.name} transparent`;
                 const value = ((index * view.levels) / 255).toFixed(view.levels < 5 ? 2 : 1);
                 return `${view.name} ${value}${index === 255 ? " or more" : ""} grey levels`;
             });
             this.reading.textContent = isInside ? [`${column}, ${row}`, ...values].join(" · ") : "";
         }
 
-        // The number of the colour that a map has there.
+        // The number of the colour that a map has there; null where it is transparent.
         indexAt(image, column, row) {
             this.canvas ??= new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+            this.canvas.clearRect(0, 0, 1, 1);
             this.canvas.drawImage(image, -column, -row);
-            const color = [...this.canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+            const [red, green, blue, alpha] = this.canvas.getImageData(0, 0, 1, 1).data;
+            if (!alpha) return null;
+            const color = [red, green, blue];
             return this.palette.get(color.map((part) => part.toString(16).padStart(2, "0")).join("")) ?? 0;
         }
     }

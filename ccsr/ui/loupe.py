@@ -13,6 +13,7 @@ from gradio.data_classes import FileData
 from PIL import Image
 
 from ccsr.evaluation import heatmap
+from ccsr.images.tensors import to_uint8
 from ccsr.whole_file import whole_file
 
 Side = Literal["left", "right"]
@@ -100,7 +101,9 @@ def palette() -> np.ndarray:
     return np.round(heatmap.colors(np.arange(256) / 255) * 255).astype(np.uint8)
 
 
-def map_view(name: str, path: Path, values: np.ndarray, maximum: float) -> View:
+def map_view(
+    name: str, path: Path, values: np.ndarray, maximum: float, alpha: np.ndarray | None = None
+) -> View:
     """Write a map to be looked at and read: its colours are 256 steps up to the maximum.
 
     Args:
@@ -108,9 +111,14 @@ def map_view(name: str, path: Path, values: np.ndarray, maximum: float) -> View:
         path: Of the PNG.
         values: The map [H,W], at least 0.
         maximum: The value of the brightest colour, in the unit of the map, above 0.
+        alpha: That of the results, [H,W] in [0,1]: where nothing of them is seen, nothing is of the
+            map, and everywhere else its colours are whole, to be read. None: they are opaque.
     """
     image = Image.fromarray(np.round(np.clip(values / maximum, 0, 1) * 255).astype(np.uint8), "P")
     image.putpalette(palette().tobytes())
+    if alpha is not None:
+        image = image.convert("RGB")
+        image.putalpha(Image.fromarray(to_uint8(alpha)).point(lambda level: 255 if level else 0))
     with whole_file(path, overwrite=True) as file:
         image.save(file, "PNG", compress_level=1)
     return View(name, path, round(heatmap.GREY_LEVELS * maximum, 6), is_map=True)

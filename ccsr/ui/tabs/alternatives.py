@@ -11,6 +11,7 @@ import numpy as np
 from ccsr.config import DEVIATION, MAX_RESULT_PIXELS
 from ccsr.evaluation.principal_components import PrincipalComponents, principal_components
 from ccsr.evaluation.report import write_array
+from ccsr.images.picture import Picture
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import to_uint8
 from ccsr.inference.memory import spill_to_disk
@@ -81,7 +82,8 @@ def _moved(run: SeedRun | None, *deviations: float) -> Views | None:
         return None
     for number, deviation in enumerate(deviations):
         read_number(DEVIATION, deviation, _label(number))
-    moved = write_preview(_file(run, deviations), components_of(run).at(deviations))
+    picture = components_of(run).at(deviations)
+    moved = write_preview(_file(run, deviations), picture, _read(run.mean).alpha)
     return Views((View("Mean", run.mean), View("Could also be there", moved)))
 
 
@@ -95,7 +97,7 @@ def components_of(run: SeedRun) -> PrincipalComponents:
     """The components of a run, computed once and kept as files beside its results."""
     folder = run.folder / f"components-of-{len(run.pictures)}"
     if not folder.exists():
-        results = [spill_to_disk(to_uint8(_read(path))) for path in run.pictures]
+        results = [spill_to_disk(to_uint8(_read(path).rgb)) for path in run.pictures]
         made = principal_components(results, COUNT)
         folder.mkdir()
         write_array(folder / "mean.npy", made.mean)
@@ -106,5 +108,5 @@ def components_of(run: SeedRun) -> PrincipalComponents:
     return PrincipalComponents(mean, pictures, tuple(map(float, shares)))
 
 
-def _read(path: Path) -> np.ndarray:
-    return load_picture(path, max_pixels=MAX_RESULT_PIXELS).rgb
+def _read(path: Path) -> Picture:
+    return load_picture(path, max_pixels=MAX_RESULT_PIXELS)

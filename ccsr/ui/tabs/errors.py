@@ -13,6 +13,7 @@ from ccsr.evaluation.calibration import Calibration
 from ccsr.evaluation.comparison.uncertainty import FRACTIONS, SQUARE, uncertainty
 from ccsr.evaluation.heatmap import GREY_LEVELS, nice_maximum
 from ccsr.evaluation.plots import Sparsification, sparsification_figure, svg
+from ccsr.images.picture import Picture
 from ccsr.images.reading import load_picture
 from ccsr.ui import snippets
 from ccsr.ui.event_options import IN_ORDER
@@ -65,29 +66,30 @@ def errors_of(run: SeedRun, calibration: Calibration | None) -> Errors:
     """The errors of a run that has ended."""
     mean, l_std_map = _read(run.mean), np.load(run.report_file("l_std.npy"))
     if run.reference is not None:
-        return _measured(run, mean, l_std_map, _read(run.reference))
+        return _measured(run, mean, l_std_map, _read(run.reference).rgb)
     config = json.loads(run.report_file("report.json").read_text())["config"]
     if calibration is None or not calibration.holds_for(SamplingConfig(**config)):
         views = Views((*run.maps, View("Mean", run.mean)), mode="pair")
         return Errors(views, snippets.line(OTHER_SETTINGS if calibration else NO_TABLE, "quiet"))
-    return _expected(run, l_std_map, calibration)
+    return _expected(run, mean, l_std_map, calibration)
 
 
-def _read(path: Path) -> np.ndarray:
-    return load_picture(path, max_pixels=MAX_RESULT_PIXELS).rgb
+def _read(path: Path) -> Picture:
+    return load_picture(path, max_pixels=MAX_RESULT_PIXELS)
 
 
-def _views(run: SeedRun, name: str, error: np.ndarray) -> Views:
+def _views(run: SeedRun, mean: Picture, name: str, error: np.ndarray) -> Views:
     """The map of the error, beside L-STD, mean and reference."""
     path = run.folder / f"errors-{len(run.seeds)}.png"
-    pictures = [map_view(name, path, error, nice_maximum(error)), *run.maps, View("Mean", run.mean)]
+    shown = map_view(name, path, error, nice_maximum(error), mean.alpha)
+    pictures = [shown, *run.maps, View("Mean", run.mean)]
     pictures += [View("Reference", run.reference)] if run.reference else []
     return Views(tuple(pictures), mode="pair")
 
 
-def _measured(run: SeedRun, mean: np.ndarray, l_std_map: np.ndarray, hr: np.ndarray) -> Errors:
-    error = np.abs(mean - hr).mean(2)
-    found = uncertainty(l_std_map, mean, hr)
+def _measured(run: SeedRun, mean: Picture, l_std_map: np.ndarray, hr: np.ndarray) -> Errors:
+    error = np.abs(mean.rgb - hr).mean(2)
+    found = uncertainty(l_std_map, mean.rgb, hr)
     facts = {
         "Mean error": f"{GREY_LEVELS * error.mean():.2f} grey levels",
         "Spearman": "-" if found.spearman is None else f"{found.spearman:.2f}",
@@ -97,10 +99,12 @@ def _measured(run: SeedRun, mean: np.ndarray, l_std_map: np.ndarray, hr: np.ndar
     drawing = svg(sparsification_figure(FRACTIONS, curves), "Error left, by squares left out")
     text = snippets.facts(facts) + snippets.line(MEASURED_HELP, "quiet")
     figure = f'<figure class="sparsification">{drawing}</figure>'
-    return Errors(_views(run, TRUE_ERROR, error), text + figure)
+    return Errors(_views(run, mean, TRUE_ERROR, error), text + figure)
 
 
-def _expected(run: SeedRun, l_std_map: np.ndarray, calibration: Calibration) -> Errors:
+def _expected(
+    run: SeedRun, mean: Picture, l_std_map: np.ndarray, calibration: Calibration
+) -> Errors:
     expected = calibration.expected_error(l_std_map, len(run.seeds))
     facts = {"Expected error on average": f"{GREY_LEVELS * expected.mean():.2f} grey levels"}
     rests_on = (
@@ -108,4 +112,6 @@ def _expected(run: SeedRun, l_std_map: np.ndarray, calibration: Calibration) -> 
         f"pixels, over which L-STD and error have a rank correlation of {calibration.spearman:.2f}."
     )
     lines = [snippets.line(text, "quiet") for text in (EXPECTED_HELP, rests_on)]
-    return Errors(_views(run, EXPECTED_ERROR, expected), snippets.facts(facts) + "".join(lines))
+    return Errors(
+        _views(run, mean, EXPECTED_ERROR, expected), snippets.facts(facts) + "".join(lines)
+    )

@@ -265,9 +265,9 @@ def _write_maps(folder: Path, report: StabilityReport) -> tuple[View, View]:
     """The L-STD map, and the same over the mean picture."""
     l_std_map = report.pixels.l_std_map
     maximum = heatmap.nice_maximum(l_std_map)
-    alone = map_view("L-STD", folder / "map.png", l_std_map, maximum)
+    alone = map_view("L-STD", folder / "map.png", l_std_map, maximum, report.alpha)
     overlay = heatmap.overlay(report.pixels.mean, l_std_map, maximum)
-    path = write_preview(folder / "overlay.png", overlay)
+    path = write_preview(folder / "overlay.png", overlay, report.alpha)
     return alone, View("L-STD over the mean", path, alone.levels)
 
 

@@ -221,7 +221,7 @@ def _bring(upscaled: Upscaled | None, path: str | None) -> tuple[Upscaled, None]
         )
     name = f"{Path(path).stem} (yours)"
     others = [view for view in upscaled.others if view.name != name]
-    file = write_preview(new_folder() / "brought.png", picture.visible_rgb)
+    file = write_preview(new_folder() / "brought.png", picture.visible_rgb, picture.alpha)
     return dataclasses.replace(upscaled, others=(*others, View(name, file))), None
 
 

@@ -146,7 +146,7 @@ def compare_variants(job: Job[Query, Ablation]) -> Iterator[Progress | Decoded |
     scorer = make_scorer(picture, read_reference(job.reference, picture, configs[0]))
     enlarged = bicubic(picture, target_size(picture, configs[0]))
     ablation = Ablation(job.origin, new_folder(), len(configs), baseline=scorer(enlarged.rgb))
-    path = write_preview(ablation.folder / "bicubic.png", enlarged.rgb)
+    path = write_preview(ablation.folder / "bicubic.png", enlarged.rgb, enlarged.alpha)
     ablation = dataclasses.replace(ablation, bicubic=path)
     total = _num_evaluations(session, configs, seeds)
     done = decoded = 0
@@ -158,7 +158,8 @@ def compare_variants(job: Job[Query, Ablation]) -> Iterator[Progress | Decoded |
                 done += 1
                 yield dataclasses.replace(event, evaluation=done, total=max(total, done))
                 continue
-            report.add(event.seed, event.picture.rgb, scorer(event.picture.rgb))
+            scores = scorer(event.picture.rgb)
+            report.add(event.seed, event.picture.rgb, scores, event.picture.alpha)
             files.append(ablation.folder / f"{chosen.variant}-seed-{event.seed}.png")
             save_png(files[-1], event.picture, settings_text(chosen, event.seed, info))
             decoded += 1
@@ -199,6 +200,7 @@ def _with_variant(ablation: Ablation, report: StabilityReport, files: Sequence[P
             ablation.folder / f"{variant.variant}-l_std-of-{len(variants)}.png",
             l_std_map,
             maximum,
+            report.alpha,
         )
         for variant, l_std_map in zip(variants, numbers, strict=True)
     )
