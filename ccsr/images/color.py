@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from ccsr.config import ColorAlignment
+from ccsr.stopping import check_stop
 
 WAVELET_LEVELS = 5
 """Low-pass filters of the wavelet decomposition; the last has a radius of 16 pixels."""
@@ -139,8 +140,16 @@ def adain_wavelet(reference: torch.Tensor, alpha: torch.Tensor | None = None) ->
 
     AdaIN alone leaves a flat area off by as much as it moves the rest of the picture.
     """
-    contrast, colors = adain(reference, alpha), wavelet(reference, alpha)
-    return lambda sr, out=None: colors(contrast(sr, out), out)
+    contrast = adain(reference, alpha)
+    check_stop()
+    colors = wavelet(reference, alpha)
+
+    def align(sr: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        contrasted = contrast(sr, out)
+        check_stop()
+        return colors(contrasted, out)
+
+    return align
 
 
 def unchanged(reference: torch.Tensor, alpha: torch.Tensor | None = None) -> Align:

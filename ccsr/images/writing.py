@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngInfo, putchunk
 from ccsr.images.metadata import COMMENT_CHARSET, METRES_PER_INCH, Metadata
 from ccsr.images.picture import Picture
 from ccsr.images.tensors import to_uint8, to_uint16
+from ccsr.stopping import check_stop
 from ccsr.whole_file import write_whole
 
 
@@ -59,6 +60,9 @@ def save_png(
     write_whole(path, encoded, overwrite=overwrite)
 
 
+BAND = 64
+"""Rows that are compressed at once."""
+
 COMPRESSED = {".jpg": "JPEG", ".webp": "WEBP"}
 """Formats by the suffix of their files."""
 
@@ -95,9 +99,17 @@ def save_compressed(path: str | Path, picture: Picture, comment: str, quality: i
     write_whole(path, buffer.getvalue(), overwrite=True)
 
 
+class _Buffer(io.BytesIO):
+    """Memory that an encoder writes to block by block; the work can be stopped between two."""
+
+    def write(self, data: Any) -> int:  # noqa: ANN401
+        check_stop()
+        return super().write(data)
+
+
 def _png_8(levels: np.ndarray, chunks: PngInfo, metadata: Metadata) -> bytes:
     """Encode levels [H,W,3|4] in [0,1] as an 8-bit PNG."""
-    buffer = io.BytesIO()
+    buffer = _Buffer()
     image = Image.fromarray(to_uint8(levels))
     # The default strategy takes twice as long, and makes only pictures that repeat
     # themselves smaller.
@@ -127,6 +139,15 @@ def _png_16(levels: np.ndarray, chunks: PngInfo, metadata: Metadata) -> bytes:
         putchunk(buffer, name, data)
     if metadata.exif:
         putchunk(buffer, b"eXIf", metadata.exif)
-    putchunk(buffer, b"IDAT", zlib.compress(filtered.tobytes()))
+    putchunk(buffer, b"IDAT", _compressed(filtered))
     putchunk(buffer, b"IEND")
     return buffer.getvalue()
+
+
+def _compressed(rows: np.ndarray) -> bytes:
+    """The bytes of rows [H,B] as a zlib stream; the work can be stopped between two bands."""
+    compressor, parts = zlib.compressobj(), list[bytes]()
+    for start in range(0, len(rows), BAND):
+        check_stop()
+        parts.append(compressor.compress(rows[start : start + BAND].tobytes()))
+    return b"".join([*parts, compressor.flush()])

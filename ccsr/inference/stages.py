@@ -27,7 +27,6 @@ from ccsr.inference.memory import give_back, lacks_memory
 from ccsr.inference.memory_budget import tile_within
 from ccsr.inference.seeds import Seed, seed_of, seeds_at_once
 from ccsr.inference.sizes import target_size, working_size
-from ccsr.inference.stopping import check_stop, stop_between_modules
 from ccsr.models.autoencoder import (
     SMALLEST_TILE,
     VAE_TILE,
@@ -42,6 +41,7 @@ from ccsr.models.denoiser import Denoiser, Features
 from ccsr.models.lr_adapter import LRAdapter
 from ccsr.models.prompt_embeds import EmptyPrompt, PromptEmbeds, embed_prompt
 from ccsr.option import option
+from ccsr.stopping import check_stop, stop_between_modules
 
 PREVIEWS = 2
 """Most previews of a run, spread over its evaluations."""
@@ -445,8 +445,10 @@ class SuperResolutionStages(DiffusionPipeline):
         channels = 1 if picture.is_grey else 3
         alpha = enlarged_alpha(picture, working_size)
         lr_up = self._enlarged(picture, working_size)[:, :channels]
+        check_stop()
         align = aligner(lr_up, config.color, None if alpha is None else alpha.to(lr_up.device))
         del lr_up
+        check_stop()
         # In place, for a large picture fills much memory.
         sr = self._decoded(x0_hat, picture, working_size, self.config["border"])
         sr = luma(sr) if picture.is_grey else sr

@@ -15,7 +15,7 @@ from gradio.components.base import Component
 from gradio.context import LocalContext
 
 from ccsr.config import VARIANTS, ColorAlignment
-from ccsr.inference.stopping import StopFlag
+from ccsr.stopping import StopFlag
 from ccsr.ui.compute_thread import Computing
 from ccsr.ui.event_options import Block
 from ccsr.ui.inputs import errors_shown

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from ccsr.inference.stopping import StopFlag, Stopped, stoppable
+from ccsr.stopping import StopFlag, Stopped, stoppable
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -24,8 +24,8 @@ from ccsr.images.picture import MAX_INPUT_PIXELS, Picture
 from ccsr.images.reader_pool import READERS, PictureFacts
 from ccsr.inference.events import ModelInfo
 from ccsr.inference.sizes import load_reference
-from ccsr.inference.stopping import Stopped
 from ccsr.option import Option, field_names, option, shown
+from ccsr.stopping import Stopped
 from ccsr.ui.components import NumberBox, NumberSlider, PictureFile
 from ccsr.ui.event_options import LIGHT, PRIVATE, changes_of
 from ccsr.ui.files import use

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ccsr.inference.stopping import StopFlag, Stopped
+from ccsr.stopping import StopFlag, Stopped
 
 logger = logging.getLogger(__name__)
 

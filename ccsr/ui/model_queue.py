@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import gradio as gr
 from gradio.context import LocalContext
 
-from ccsr.inference.stopping import StopFlag
+from ccsr.stopping import StopFlag
 from ccsr.ui.compute_thread import WATCH_SECONDS, Computing, compute_steps
 from ccsr.ui.job_log import JobLog
 from ccsr.ui.limits import DEFAULT_LIMITS, Limits

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ccsr.inference.stopping import StopFlag, Stopped
+from ccsr.stopping import StopFlag, Stopped
 
 F = TypeVar("F")
 

@@ -18,7 +18,7 @@ from ccsr.inference.cost import Cost
 from ccsr.inference.events import Decoded, Engine, Progress
 from ccsr.inference.pace import Pace
 from ccsr.inference.sizes import HasSize
-from ccsr.inference.stopping import StopFlag
+from ccsr.stopping import StopFlag
 from ccsr.ui import snippets
 from ccsr.ui.files import make_room, remove_folder
 from ccsr.ui.inputs import errors_shown, read_facts

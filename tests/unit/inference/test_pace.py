@@ -4,7 +4,7 @@ import pytest
 
 from ccsr.images.picture import Size
 from ccsr.inference.cost import Cost
-from ccsr.inference.pace import Pace, warm_up
+from ccsr.inference.pace import NEAREST, SIDES, Pace, warm_up
 from tests.fakes import FakeEngine
 
 
@@ -68,8 +68,29 @@ def test_the_most_similar_runs_count() -> None:
     assert found.high == pytest.approx(32)
 
 
+def test_of_equal_runs_the_latest_count() -> None:
+    pace = Pace()
+    for seconds in (8.0,) * NEAREST + (4.0,) * NEAREST:
+        pace.record(cost(1024), seconds)
+    found = pace.seconds(cost(1024))
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((4, 4))
+
+
+class NotingPace(Pace):
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[Size] = []
+
+    def record(self, cost: Cost, seconds: float) -> None:
+        super().record(cost, seconds)
+        self.sizes.append(cost.size)
+
+
 def test_times_are_known_after_warming_up() -> None:
-    pace, engine = Pace(), FakeEngine()
+    pace, engine = NotingPace(), FakeEngine()
     warm_up(engine, pace)
     assert engine.evaluations == 3 * 16
+    # Not the first, which takes longer.
+    assert pace.sizes == [Size(4 * side, 4 * side) for side in SIDES]
     assert pace.seconds(cost(512)) is not None

@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import pytest
 
-from ccsr.inference.stopping import StopFlag, Stopped, check_stop
+from ccsr.stopping import StopFlag, Stopped, check_stop
 from ccsr.ui.compute_thread import Computing, compute, compute_steps
 from tests.fakes import run_coroutine
 

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from ccsr.inference.stopping import StopFlag
+from ccsr.stopping import StopFlag
 from ccsr.ui import presence as presence_module
 from ccsr.ui.limits import Limits
 from ccsr.ui.model_queue import SUPERSEDED, ModelQueue, QueueFull, Waiting

@@ -2,7 +2,7 @@ from collections.abc import Generator
 
 import pytest
 
-from ccsr.inference.stopping import Stopped
+from ccsr.stopping import Stopped
 from ccsr.ui.run_controller import Action, Press, RunController, RunState
 
 PRESS = Press("a", ())

@@ -1,16 +1,21 @@
 """Work stops within one module of a network."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
+from ccsr import stopping
 from ccsr.config import SamplingConfig
-from ccsr.images.picture import Picture
-from ccsr.inference import stopping
+from ccsr.images.color import aligner
+from ccsr.images.picture import Picture, noise_picture
+from ccsr.images.writing import save_png
 from ccsr.inference.pipeline import CCSRPipeline
-from ccsr.inference.stopping import StopFlag, Stopped, check_stop, stop_between_modules, stoppable
+from ccsr.stopping import StopFlag, Stopped, check_stop, stop_between_modules, stoppable
 from tests.tiny import tiny_pipeline
 
 PICTURE = Picture(np.full((16, 24, 3), 0.5, np.float32))
@@ -67,6 +72,25 @@ def test_every_stage_stops_wherever_it_is(pipeline: CCSRPipeline, stage: str) ->
         with pytest.raises(Stopped), stoppable(flag):
             work()
         assert flag.asked == most + 1
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_writing_a_picture_stops_between_two_blocks(bits: Literal[8, 16], tmp_path: Path) -> None:
+    picture = replace(noise_picture(300), bits=bits)
+    flag = CountingFlag(3)
+    with pytest.raises(Stopped), stoppable(flag):
+        save_png(tmp_path / "a.png", picture)
+    assert flag.asked == 4
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_alignment_of_colours_stops_between_its_two_parts(most: int) -> None:
+    picture = torch.rand(1, 3, 20, 20)
+    with pytest.raises(Stopped), stoppable(CountingFlag(most)):
+        aligner(picture, "adain-wavelet")(picture)
+    with stoppable(CountingFlag(2)):
+        aligner(picture, "adain-wavelet")(picture)
 
 
 def test_a_stopped_run_can_be_made_again(pipeline: CCSRPipeline) -> None:
