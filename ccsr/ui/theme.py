@@ -143,7 +143,7 @@ svg.plot { width: 100%; min-width: 480px; height: auto; color: var(--body-text-c
 svg.plot :is([id^=point-], [id^=halo-]) { cursor: pointer; }
 svg.plot [id^=mark-] { cursor: ew-resize; touch-action: none; }
 #trajectory-plot { max-width: 720px; }
-@media (max-width: 640px) { .plot-side { min-width: 0 !important; } }
+@media (max-width: 640px) { .plot-side { min-width: 100% !important; } }
 .examples { display: grid; grid-template-columns: repeat(6, minmax(48px, 72px)); gap: 6px; }
 .examples button {
     padding: 0; text-align: center; border: 1px solid var(--border-color-primary); cursor: pointer;

@@ -95,6 +95,8 @@ def test_labels_of_a_plot_can_be_read_on_a_narrow_page(
     expect(labels.first).to_be_visible()
     chosen.expect_ready()
     assert min(labels.evaluate_all(DRAWN_SIZES)) >= 9
+    # Pictures are below it, not beside it.
+    assert chosen.part("plot").evaluate("(node) => node.clientWidth") > 300
     # What does not fit is reached by scrolling the plot, not the page.
     labels.last.scroll_into_view_if_needed()
     expect(labels.last).to_be_in_viewport(ratio=0.99)
