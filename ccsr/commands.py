@@ -29,7 +29,7 @@ from ccsr.config import (
     SamplingConfig,
     parse_seeds,
 )
-from ccsr.errors import reason_of
+from ccsr.errors import failure_of
 from ccsr.evaluation import tradeoff
 from ccsr.evaluation.heatmap import GREY_LEVELS
 from ccsr.evaluation.metrics import check_measurable, make_scorer, measure
@@ -66,14 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run a command; the exit code is 0, 2 after a bad input, 130 when interrupted."""
+    """Run a command; the exit code is 0, 2 after a refusal or a fault, 130 when interrupted."""
     commands = {each.__name__: each for each in (upscale, seeds, sweep, evaluate, convert, doctor)}
     keep_freed()
     try:
         with memory_named("this"):
             return commands[options.command](options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:  # users get a sentence, whatever it was
+        logger.debug("%s failed", options.command, exc_info=True)
+        print(f"error: {failure_of(options.command, error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -111,19 +112,9 @@ def _succeeds(item: Item, work: Callable[[Item], None]) -> bool:
             work(item)
     except Exception as error:
         logger.debug("%s failed", item.source, exc_info=True)
-        print(f"error: {_failure(item, error)}", file=sys.stderr)
+        print(f"error: {failure_of(item.source, error)}", file=sys.stderr)
         return False
     return True
-
-
-def _failure(item: Item, error: Exception) -> str:
-    """What is said of an item that failed: a refusal names its reason and the remedy itself."""
-    if isinstance(error, ValueError | OSError):
-        return str(error)
-    return (
-        f"{item.source}: {reason_of(error)}. This is a fault of the program: please report it, "
-        "with what `python -m ccsr doctor` prints"
-    )
 
 
 def _upscale(

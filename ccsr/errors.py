@@ -1,4 +1,4 @@
-"""Errors that libraries raise: whether they did, and what of them a message cites."""
+"""Errors that libraries raise: whether they did, and what a message says of them."""
 
 import traceback
 
@@ -23,3 +23,18 @@ def reason_of(error: BaseException) -> str:
     if line and isinstance(error, ValueError | OSError | RuntimeError | AssertionError):
         return line
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def failure_of(work: object, error: Exception) -> str:
+    """What a program says of work that failed: a refusal names its reason and the remedy itself.
+
+    Args:
+        work: What begins the sentence about a fault: a command, or the file that it was at.
+        error: ValueError and OSError are refusals; any other is a fault of the program.
+    """
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    return (
+        f"{work}: {reason_of(error)}. This is a fault of the program: please report it, "
+        "with what `python -m ccsr doctor` prints"
+    )

@@ -1,0 +1,81 @@
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ccsr.commands import main
+from ccsr.images.picture import picture_from_array
+from ccsr.images.writing import save_png
+from tests.fakes import FakeEngine
+
+IN_MODEL = "ccsr.commands.load_engine"
+IN_WORK = "ccsr.commands.check_cost"
+COMMANDS = {
+    "upscale, loading": (IN_MODEL, "upscale {input} --output {output}"),
+    "upscale, working": (IN_WORK, "upscale {input} --output {output}"),
+    "seeds, loading": (IN_MODEL, "seeds {input} --output {output}"),
+    "seeds, working": (IN_WORK, "seeds {input} --output {output}"),
+    "sweep, loading": (IN_MODEL, "sweep {input} --output {output}"),
+    "sweep, working": (IN_WORK, "sweep {input} --output {output}"),
+    "evaluate": (
+        "ccsr.evaluation.comparison.command.compare",
+        "evaluate --hr {folder} --output {output}",
+    ),
+    "convert": ("ccsr.conversion.convert.convert", "convert {input} {output}"),
+    "doctor": ("ccsr.doctor.load_engine", "doctor"),
+}
+"""Command and stage -> the function that fails, and the command line."""
+
+Fail = Callable[[str, Exception], int]
+
+
+@pytest.fixture
+def fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fail:
+    """Runs a command in which an error is raised; its exit code."""
+    picture = tmp_path / "small.png"
+    save_png(picture, picture_from_array(np.zeros((32, 32, 3), np.uint8)))
+
+    def run(command: str, error: Exception) -> int:
+        def failing(*_: object, **__: object) -> None:
+            raise error
+
+        place, line = COMMANDS[command]
+        monkeypatch.setattr(IN_MODEL, lambda *_: FakeEngine())
+        monkeypatch.setattr(place, failing)
+        names = {"input": picture, "folder": tmp_path, "output": tmp_path / "out"}
+        return main([part.format_map(names) for part in line.split()])
+
+    return run
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_fault_of_the_program_is_one_sentence_that_says_so_in_all_commands(
+    fail: Fail,
+    command: str,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "ccsr")
+    assert fail(command, KeyError("vae")) == 2
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "vae" in line]
+    assert told.startswith("error: ")
+    assert ": KeyError: 'vae'. This is a fault of the program: please report it" in told
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_refusal_is_its_own_sentence_in_all_commands(
+    fail: Fail, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fail(command, ValueError("t_max is too high; lower it")) == 2
+    captured = capsys.readouterr()
+    # The report of `doctor` has it among its findings.
+    told, expected = (
+        (captured.out, "model: FAILED, t_max is too high; lower it\n")
+        if command == "doctor"
+        else (captured.err, "error: t_max is too high; lower it\n")
+    )
+    assert told.endswith(expected)
+    assert "fault of the program" not in told
