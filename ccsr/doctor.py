@@ -1,6 +1,7 @@
 """What a report of a fault needs: versions, machine, model, and a test of two seconds."""
 
 import importlib.metadata
+import logging
 import os
 import platform
 import shutil
@@ -17,6 +18,8 @@ from ccsr.images.formats import FORMATS
 from ccsr.images.picture import noise_picture
 from ccsr.inference.engine import ModelEngine, load_engine
 from ccsr.inference.events import Restored
+
+logger = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub",
             "gradio", "pydantic", "numpy", "pillow", "scikit-image", "xformers")  # fmt: skip
@@ -81,6 +84,7 @@ def _test(engine: ModelEngine, config: SamplingConfig) -> Finding:
         ]
         seconds = time.perf_counter() - started
     except Exception as error:  # whatever it is belongs into the report
+        logger.debug("%s failed", name, exc_info=True)
         return Finding(name, f"{type(error).__name__}: {error}", is_well=False)
     difference = 255 * float(np.abs(results[0] - results[1]).max())
     text = f"{SIDE}x{SIDE} pixels twice in {seconds:.1f} s, {difference:.1f} levels apart"

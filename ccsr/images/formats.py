@@ -65,6 +65,7 @@ def upright_size(image: Image.Image) -> Size:
     except Exception as error:  # as above
         if raised_here(error):
             raise
+        logger.debug("the size cannot be turned", exc_info=True)
         return size
     return turned_size(size, orientation)
 

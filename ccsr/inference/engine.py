@@ -129,6 +129,7 @@ class ModelEngine:
                     weights = component_of(self.folder, variant, name).weights()
                     check_loaded(pipeline.components[name], weights)
         except Exception as error:  # diffusers, safetensors and torch raise what they will
+            logger.debug("%s cannot be loaded", self.folder, exc_info=True)
             if lacks_memory(error):
                 raise OutOfMemoryError(
                     f"there is not enough memory to load {self.folder}; close other programs"

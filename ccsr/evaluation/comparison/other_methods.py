@@ -6,6 +6,7 @@ What they need is imported when they are asked for, and is no dependency of this
 import importlib
 import importlib.util
 import inspect
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -24,6 +25,8 @@ from ccsr.evaluation.perceptual import file_of_package
 from ccsr.images.picture import Picture, Size
 from ccsr.images.tensors import crop_to, pad_to_multiple, to_array, to_tensor, to_uint8
 from ccsr.models.tiling import in_tiles
+
+logger = logging.getLogger(__name__)
 
 NCNN_FILES = {
     "real-esrgan": (
@@ -135,7 +138,8 @@ def spandrel_network(
         state = load_file(file) if safe else torch.load(file, "cpu", weights_only=True)
         network = spandrel.ModelLoader(device=device).load_from_state_dict(state)
     except Exception as error:
-        # Whatever the readers of foreign files raise.
+        # The readers of foreign files raise what they will.
+        logger.debug("%s cannot be read", file, exc_info=True)
         raise ValueError(
             f"{file} holds no network that spandrel knows ({reason_of(error)})"
         ) from error
