@@ -21,6 +21,7 @@ from ccsr.images.picture import picture_from_array
 from ccsr.inference.engine import load_engine
 from ccsr.inference.events import Restored
 from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.inference.weights import CHECKSUMS
 from ccsr.models.controlnet import LatentControlNetModel
 from tests.tiny import rewrite_json
 
@@ -70,6 +71,11 @@ def model(file: Path) -> Path:
     folder = file.parent / "model"
     assert main(["convert", str(file), str(folder)]) == 0
     return folder
+
+
+def test_a_converted_model_has_the_checksums_of_all_its_weights(model: Path) -> None:
+    weights = {path.relative_to(model).as_posix() for path in model.rglob("*.safetensors")}
+    assert json.loads((model / CHECKSUMS).read_text()).keys() == weights
 
 
 def shapes_of(weights: dict[str, torch.Tensor]) -> Shapes:

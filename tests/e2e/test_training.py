@@ -17,6 +17,7 @@ from ccsr.images.picture import picture_from_array
 from ccsr.images.reading import load_picture
 from ccsr.images.writing import save_png
 from ccsr.inference.pipeline import CCSRPipeline
+from ccsr.inference.weights import CHECKSUMS
 from tests.tiny import tiny_vae
 from training import benchmark
 from training.__main__ import main
@@ -124,6 +125,12 @@ def test_all_steps_make_a_model_of_three_variants(trained: Path) -> None:
 def test_exported_model_does_not_say_where_it_was_made(trained: Path) -> None:
     for file in (trained / "model").rglob("*.json"):
         assert str(trained) not in file.read_text()
+
+
+def test_exported_model_has_the_checksums_of_all_its_weights(trained: Path) -> None:
+    model = trained / "model"
+    weights = {path.relative_to(model).as_posix() for path in model.rglob("*.safetensors")}
+    assert json.loads((model / CHECKSUMS).read_text()).keys() == weights
 
 
 def test_stage_1_adds_up_the_losses_of_the_paper_and_weighted_l_perceptual(trained: Path) -> None:

@@ -241,12 +241,22 @@ def make_nan(state: dict[str, torch.Tensor]) -> None:
     next(iter(state.values())).view(-1)[0] = torch.nan
 
 
-def swap(folder: Path) -> None:
+def swap_files(folder: Path) -> None:
     """UNets of two variants, which have the same shapes."""
     first, second = (folder / name / WEIGHTS for name in ("unet", "v1/unet"))
     content = first.read_bytes()
     shutil.copy(second, first)
     second.write_bytes(content)
+
+
+def swap_tensors(folder: Path) -> None:
+    """Two weights of one shape in one file."""
+
+    def swap(state: dict[str, torch.Tensor]) -> None:
+        first, second = "mid_block.resnets.0.norm1.weight", "mid_block.resnets.0.norm1.bias"
+        state[first], state[second] = state[second], state[first]
+
+    with_weights(folder, swap)
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -288,9 +298,11 @@ def test_a_damaged_model_folder_is_one_sentence_that_names_the_file(
         load_engine(str(damaged), LoadingConfig(device="cpu", dtype="float32"))
 
 
-@pytest.mark.parametrize("variant", ["ccsr", "v1"])
-def test_weights_of_another_model_of_the_same_shapes_are_refused(
-    folder: Path, tmp_path: Path, variant: Variant
+@pytest.mark.parametrize(
+    ("swap", "variant"), [(swap_files, "ccsr"), (swap_files, "v1"), (swap_tensors, "ccsr")]
+)
+def test_other_weights_of_the_same_shapes_are_refused(
+    folder: Path, tmp_path: Path, swap: Callable[[Path], None], variant: Variant
 ) -> None:
     swapped = tmp_path / "model"
     shutil.copytree(folder, swapped)

@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ccsr.inference.weights import CHECKSUMS
 from training.average import main as average
 
 
@@ -22,6 +24,7 @@ def test_average_lies_between_two_models_and_overwrites_nothing(
     found = load_file(tmp_path / "output/unet/a.safetensors")["w"]
     assert (found.dtype, found.tolist()) == (torch.float16, [1.5, 1.5])
     assert (tmp_path / "output/config.json").read_text() == "after"
+    assert list(json.loads((tmp_path / "output" / CHECKSUMS).read_text())) == ["unet/a.safetensors"]
     assert average([before, after, output, "--share", "0.5"]) == 2
     assert average([before, wider, output + "2", "--share", "0.5"]) == 2
     assert "of different architectures" in capsys.readouterr().err
