@@ -29,7 +29,7 @@ from ccsr.config import (
     SamplingConfig,
     parse_seeds,
 )
-from ccsr.errors import failure_of
+from ccsr.errors import failure_of, print_tracebacks_if_asked
 from ccsr.evaluation import tradeoff
 from ccsr.evaluation.heatmap import GREY_LEVELS
 from ccsr.evaluation.metrics import check_measurable, make_scorer, measure
@@ -62,6 +62,7 @@ E = TypeVar("E")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; see `run`."""
+    print_tracebacks_if_asked()
     return run(read_options(arguments))
 
 

@@ -1,6 +1,11 @@
 """Errors that libraries raise: whether they did, and what a message says of them."""
 
+import logging
+import os
 import traceback
+
+DEBUG_VARIABLE = "CCSR_DEBUG"
+"""Environment variable that, with any value, has commands print the traceback of each error."""
 
 PACKAGES = ("ccsr", "training")
 """Those of this program."""
@@ -35,6 +40,13 @@ def failure_of(work: object, error: Exception) -> str:
     if isinstance(error, ValueError | OSError):
         return str(error)
     return (
-        f"{work}: {reason_of(error)}. This is a fault of the program: please report it, "
-        "with what `python -m ccsr doctor` prints"
+        f"{work}: {reason_of(error)}. This is a fault of the program: please report it, with what "
+        f"`python -m ccsr doctor` prints, and what this command prints if {DEBUG_VARIABLE}=1 is set"
     )
+
+
+def print_tracebacks_if_asked() -> None:
+    """Let the loggers of this package print what they log of errors if DEBUG_VARIABLE is set."""
+    if os.environ.get(DEBUG_VARIABLE):
+        logging.basicConfig()
+        logging.getLogger("ccsr").setLevel(logging.DEBUG)

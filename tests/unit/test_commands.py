@@ -1,11 +1,12 @@
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ccsr.commands import main
+from ccsr.errors import DEBUG_VARIABLE
 from ccsr.images.picture import picture_from_array
 from ccsr.images.writing import save_png
 from tests.fakes import FakeEngine
@@ -79,3 +80,24 @@ def test_a_refusal_is_its_own_sentence_in_all_commands(
     )
     assert told.endswith(expected)
     assert "fault of the program" not in told
+
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    """That of the package, whose level is as before afterwards."""
+    logger = logging.getLogger("ccsr")
+    level = logger.level
+    yield logger
+    logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("logger")
+@pytest.mark.parametrize("command", ["upscale, working", "seeds, loading"])
+def test_traceback_is_printed_where_it_is_asked_for(
+    fail: Fail, command: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert fail(command, KeyError("vae")) == 2
+    assert "Traceback" not in caplog.text
+    monkeypatch.setenv(DEBUG_VARIABLE, "1")
+    assert fail(command, KeyError("vae")) == 2
+    assert "Traceback" in caplog.text
