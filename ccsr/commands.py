@@ -151,7 +151,7 @@ def seeds(options: argparse.Namespace) -> int:
     for seed, result in _run(engine, picture, config, chosen, options.input.name):
         text = settings_text(config, seed, engine.info)
         save_png(options.output / picture_name(seed), result, text, overwrite=options.overwrite)
-        scores = None if reference is None else measure(result.rgb, reference.rgb)
+        scores = None if reference is None else measure(result.rgb, reference.visible_rgb)
         report.add(seed, result.rgb, scores, result.alpha)
     write_report(options.output, report, overwrite=options.overwrite)
     print(summary(report))
@@ -191,7 +191,7 @@ def _write_blended(
     )
     picture = dataclasses.replace(result, rgb=blended.rgb)
     save_png(options.output / blended_name(seed), picture, overwrite=options.overwrite)
-    scores = {} if reference is None else measure(blended.rgb, reference.rgb)
+    scores = {} if reference is None else measure(blended.rgb, reference.visible_rgb)
     numbers = "".join(f", {name} {value:.4f}" for name, value in scores.items())
     return f"seed {seed}: {blended.share:.1%} blended with the mean{numbers}"
 

@@ -259,5 +259,5 @@ def no_reference_metrics(sr: np.ndarray, lr: np.ndarray) -> dict[str, float]:
 def make_scorer(lr: Picture, hr: Picture | None) -> Scorer:
     """The metrics against the reference hr if there is one, else the no-reference metrics."""
     if hr is not None:
-        return lambda sr: measure(sr, hr.rgb)
-    return lambda sr: no_reference_metrics(sr, lr.rgb)
+        return lambda sr: measure(sr, hr.visible_rgb)
+    return lambda sr: no_reference_metrics(sr, lr.visible_rgb)

@@ -47,7 +47,7 @@ class Sample:
         Raises:
             PictureError: If one cannot be read, or their sizes do not fit together.
         """
-        hr = load_picture(self.hr_path, max_pixels=MAX_HR_PIXELS).rgb
+        hr = load_picture(self.hr_path, max_pixels=MAX_HR_PIXELS).visible_rgb
         height, width = (side // self.scale * self.scale for side in hr.shape[:2])
         hr = np.ascontiguousarray(hr[:height, :width])
         if isinstance(self.lr_source, Path):

@@ -82,7 +82,7 @@ def blend(run: SeedRun, source: Path, threshold: float) -> tuple[Path, str]:
     save_png(path, dataclasses.replace(picture, rgb=result.rgb), overwrite=True)
     facts = {"Share of the mean": f"{result.share:.1%}"}
     if run.reference is not None:
-        hr = load_picture(run.reference, max_pixels=MAX_RESULT_PIXELS).rgb
+        hr = load_picture(run.reference, max_pixels=MAX_RESULT_PIXELS).visible_rgb
         before = _scores(source, run.reference, source.stat().st_mtime_ns)
         after = compute(measure, result.rgb, hr)
         for name, metric in METRICS.items():
@@ -95,7 +95,8 @@ def blend(run: SeedRun, source: Path, threshold: float) -> tuple[Path, str]:
 def _scores(path: Path, reference: Path, written: int) -> dict[str, float]:
     """Scores of a file, the same while the slider moves; `written` distinguishes its versions."""
     return compute(
-        measure, *(load_picture(p, max_pixels=MAX_RESULT_PIXELS).rgb for p in (path, reference))
+        measure,
+        *(load_picture(p, max_pixels=MAX_RESULT_PIXELS).visible_rgb for p in (path, reference)),
     )
 
 

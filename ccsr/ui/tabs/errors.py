@@ -66,7 +66,7 @@ def errors_of(run: SeedRun, calibration: Calibration | None) -> Errors:
     """The errors of a run that has ended."""
     mean, l_std_map = _read(run.mean), np.load(run.report_file("l_std.npy"))
     if run.reference is not None:
-        return _measured(run, mean, l_std_map, _read(run.reference).rgb)
+        return _measured(run, mean, l_std_map, _read(run.reference).visible_rgb)
     config = json.loads(run.report_file("report.json").read_text())["config"]
     if calibration is None or not calibration.holds_for(SamplingConfig(**config)):
         views = Views((*run.maps, View("Mean", run.mean)), mode="pair")

@@ -204,7 +204,7 @@ def run_seeds(job: Job[Query, SeedRun]) -> Iterator[Progress | SeedRun]:
     picture = job.source.picture
     enlarged = bicubic(picture, target_size(picture, config))
     reference = read_reference(job.reference, picture, config)
-    baseline = measure(enlarged.rgb, reference.rgb) if reference else {}
+    baseline = measure(enlarged.rgb, reference.visible_rgb) if reference else {}
 
     folder = new_folder()
     save_png(folder / "bicubic.png", enlarged)
@@ -218,7 +218,7 @@ def run_seeds(job: Job[Query, SeedRun]) -> Iterator[Progress | SeedRun]:
             if isinstance(event, Progress):
                 yield event
                 continue
-            scores = measure(event.picture.rgb, reference.rgb) if reference else None
+            scores = measure(event.picture.rgb, reference.visible_rgb) if reference else None
             report.add(event.seed, event.picture.rgb, scores, event.picture.alpha)
             text = settings_text(config, event.seed, job.engine.info)
             save_png(folder / picture_name(event.seed), event.picture, text)

@@ -18,7 +18,7 @@ from ccsr.evaluation.metrics import (
     sharpness,
     ssim,
 )
-from ccsr.images.picture import PictureError, Size, picture_from_array
+from ccsr.images.picture import Picture, PictureError, Size, picture_from_array
 
 RECORDED_LPIPS = 0.04311446100473404
 
@@ -115,6 +115,20 @@ def test_sharpness_falls_with_blur_and_is_zero_where_nothing_changes() -> None:
     blurred = np.stack([picture, np.roll(picture, 1, 0), np.roll(picture, 1, 1)]).mean(0)
     assert sharpness(blurred) < sharpness(picture)
     assert sharpness(np.full((8, 8, 3), 0.3)) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("of", ["reference", "input"])
+def test_colours_hidden_under_transparency_do_not_count(of: str) -> None:
+    result, rgb = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
+    alpha = np.ones((64, 64), np.float32)
+    alpha[20:40, 20:40] = 0
+
+    def scores(hidden: float) -> dict[str, float]:
+        picture = Picture(np.where(alpha[..., None] == 0, np.float32(hidden), rgb), alpha)
+        lr, hr = (picture, None) if of == "input" else (Picture(rgb), picture)
+        return make_scorer(lr, hr)(result)
+
+    assert scores(0) == scores(1)
 
 
 def test_scorer_without_reference_has_niqe_for_large_pictures_only() -> None:
