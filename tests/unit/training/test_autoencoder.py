@@ -60,7 +60,7 @@ def test_perceptual_distance_joins_at_its_share_of_the_run() -> None:
 @torch.no_grad()
 def test_a_new_lr_branch_changes_nothing_before_it_is_trained() -> None:
     vae = tiny_vae("compact")
-    with_branch = stage2_autoencoder(vae, 2, None)  # type: ignore[arg-type]
+    with_branch = stage2_autoencoder(vae, 2, None)
     latents, lr_up = torch.randn(1, 4, 6, 6), torch.rand(1, 3, 48, 48)
     assert with_branch.reads_lr
     torch.testing.assert_close(decode(with_branch, latents, lr_up=lr_up), decode(vae, latents))
@@ -69,7 +69,7 @@ def test_a_new_lr_branch_changes_nothing_before_it_is_trained() -> None:
 @torch.no_grad()
 def test_another_padding_changes_the_border_alone() -> None:
     vae = tiny_vae("compact")
-    padded = stage2_autoencoder(vae, 0, "replicate")  # type: ignore[arg-type]
+    padded = stage2_autoencoder(vae, 0, "replicate")
     assert padded.config["decoder_padding_mode"] == "replicate"
     latents = torch.randn(1, 4, 24, 24)
     difference = (decode(padded, latents) - decode(vae, latents)).abs().amax((0, 1))
