@@ -80,23 +80,25 @@ def expect_centre(mark: Locator, x: float) -> None:
     pytest.fail(f"the mark rests at {centre:.0f}, not at {x:.0f}")
 
 
-def test_a_mark_is_under_the_mouse_that_drags_it(ui: CCSRPage, picture_file: Path) -> None:
+@pytest.mark.parametrize("pixels", [-30, 20])
+def test_a_mark_is_under_the_mouse_that_drags_it(
+    ui: CCSRPage, picture_file: Path, pixels: int
+) -> None:
     ui.choose_picture(picture_file)
     show_trajectory(ui)
     mark, mouse = ui.trajectory.t_min_mark, ui.page.mouse
     mark.scroll_into_view_if_needed()
-    for pixels in (-30, 20):
-        box = box_at_rest(mark)
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        mouse.move(x, y)
-        mouse.down()
-        mouse.move(x + pixels, y, steps=4)
-        expect_centre(mark, x + pixels)
-        value = ui.number("t_min").input_value()
-        mouse.up()
-        expect(ui.number("t_min")).not_to_have_value(value)
-        # Drawn anew, it is where it was let go.
-        expect_centre(mark, x + pixels)
+    box = box_at_rest(mark)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    mouse.move(x, y)
+    mouse.down()
+    mouse.move(x + pixels, y, steps=4)
+    expect_centre(mark, x + pixels)
+    value = ui.number("t_min").input_value()
+    mouse.up()
+    expect(ui.number("t_min")).not_to_have_value(value)
+    # Drawn anew, it is where it was let go.
+    expect_centre(mark, x + pixels)
 
 
 def test_mark_at_its_limit_stays_there(ui: CCSRPage, picture_file: Path) -> None:
