@@ -107,6 +107,8 @@ CSS = """
 .told { gap: 2px 16px; flex-wrap: wrap; }
 .told > * { flex: 0 1 auto !important; min-width: 0 !important; width: auto !important; }
 .told:not(:has(p)) { display: none; }
+/* The bar of a run says how much time is left of it. Nothing moves when it comes and goes. */
+[id$=-status]:has(.run) ~ .told [id$=-expected] { visibility: hidden; }
 
 .run .bar {
     height: 6px; border-radius: 3px; overflow: hidden; margin-bottom: 6px;

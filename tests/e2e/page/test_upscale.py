@@ -21,7 +21,7 @@ from ccsr.inference.engine import load_engine
 from ccsr.inference.estimate_cache import EstimateCache
 from ccsr.ui.compute_thread import compute
 from tests.e2e.page.conftest import Serve, Server
-from tests.e2e.page.page_objects import WAIT, CCSRPage, box_at_rest, expect_size
+from tests.e2e.page.page_objects import WAIT, CCSRPage, Tab, box_at_rest, expect_size
 from tests.fakes import FakeEngine, FakeSession
 
 pytestmark = pytest.mark.e2e
@@ -92,6 +92,28 @@ def test_waiting_can_be_read_before_and_during_a_run(
     expect(ui.upscale.status).to_contain_text("Sharpening, ")
     engine.released.set()
     ui.upscale.expect_ready()
+
+
+@pytest.mark.parametrize("name", ["upscale", "seeds", "tradeoff", "trajectory", "variants"])
+def test_how_long_a_run_takes_gives_way_to_how_long_is_left(
+    ui: CCSRPage, engine: FakeEngine, picture_file: Path, name: str
+) -> None:
+    tab: Tab = getattr(ui, name)
+    ui.choose_picture(picture_file)
+    ui.upscale.finish("240x160")
+    # Another than that of the first run, whose estimates are kept.
+    ui.upscale.seed.fill("1")
+    tab.open()
+    expect(tab.expected).to_contain_text("on this machine")
+    expect(tab.expected).to_be_visible()
+    engine.delay = 60
+    tab.run()
+    expect(tab.status).to_contain_text("left")
+    expect(tab.expected).to_be_hidden()
+    tab.stop.click()
+    engine.released.set()
+    tab.expect_ready()
+    expect(tab.expected).to_be_visible()
 
 
 def test_estimates_are_freed_when_the_visitor_leaves(

@@ -40,6 +40,13 @@ def test_progress_says_in_words_first_what_is_done_and_left() -> None:
     assert "Finishing, less than 1 s left<" in snippets.progress("decoding", 0.9, 0.3, [])
 
 
+def test_only_a_run_that_has_not_ended_has_a_bar() -> None:
+    # By its class the theme hides how long the next run will take.
+    for told in (snippets.waiting(1), snippets.progress("encoding", 0, 9.0, [])):
+        assert 'class="run"' in told
+    assert 'class="run"' not in snippets.line("Stopped.", "quiet")
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
