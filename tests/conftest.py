@@ -5,6 +5,10 @@ from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    # The processes of `pytest -n` share the cores, and so do the programs that they start.
+    threads = max(1, (os.cpu_count() or 1) // int(workers))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 import numpy as np
 import pytest
