@@ -35,11 +35,6 @@ class Cost:
         """Of one result."""
         return self.size.height * self.size.width / 1e6
 
-    @property
-    def effort(self) -> float:
-        """What the time of the run grows with: evaluations, encoding and decodes by megapixels."""
-        return self._units(1, self.decodes) * self.megapixels
-
     def share_done(self, evaluated: float, decoded: float) -> float:
         """Share of the time that has passed after a share of the evaluations and some decodes."""
         return self._units(evaluated, decoded) / self._units(1, self.decodes)

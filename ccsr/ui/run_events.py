@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from typing import Any, Generic
 import gradio as gr
 from gradio.components.base import Component
 
+from ccsr.inference.cost import passes
+from ccsr.inference.pace import StageClock
 from ccsr.ui import snippets
 from ccsr.ui.compute_thread import Computing
 from ccsr.ui.event_options import LIGHT, PRIVATE, Block, Chosen
@@ -32,7 +33,9 @@ from ccsr.ui.tab_run import (
     about_run,
     check_run,
     closed_at_end,
+    config_of,
     cost_of_run,
+    result_stage,
 )
 
 
@@ -206,18 +209,22 @@ class RunHandlers(Generic[Query, Made]):
 
     def _view(self, press: Press, now: Made | None) -> RunView[Query, Made]:
         """The view of a run that has not begun."""
-        query, path = self.tab_run.read(press.values[2:]), press.values[0]
+        path, reference, *chosen = press.values
+        query = self.tab_run.read(chosen)
         cost = cost_of_run(self.inputs.sessions, self.tab_run, query, path)
-        pace = self.inputs.sessions.pace
-        known = pace.seconds(cost)
+        pace, result = self.inputs.sessions.pace, result_stage(self.tab_run, reference)
+        known = pace.seconds(cost, result)
         expected = None if known is None else known.middle
-        return RunView(self.tab_run, now, cost=cost, expected=expected, pace=pace, stop=press.stop)
+        clock = StageClock(pace, result, cost.megapixels, passes(config_of(query)))
+        return RunView(
+            self.tab_run, now, cost=cost, expected=expected, clock=clock, stop=press.stop
+        )
 
     def _frames(
         self, controller: RunController, press: Press, view: RunView[Query, Made]
     ) -> Generator[Frame[Made] | None]:
         """The frames of a run whose turn it is."""
-        view.started = time.perf_counter()
+        view.clock.start()
         if not controller.start(press):
             return
         path = press.values[0]

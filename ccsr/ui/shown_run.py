@@ -13,7 +13,7 @@ from ccsr.ui.event_options import PRIVATE, Block, Chosen, changes_of
 from ccsr.ui.inputs import Settings
 from ccsr.ui.origin import difference, present_origin
 from ccsr.ui.sessions import Sessions
-from ccsr.ui.tab_run import Inputs, Results, TabRun, cost_of_run
+from ccsr.ui.tab_run import Inputs, Results, TabRun, cost_of_run, result_stage
 
 PRESENT: dict[str, Any] = {**PRIVATE, "concurrency_id": "present", "concurrency_limit": 1}
 """Events with these come one after another: what is said last is of the latest choice."""
@@ -78,7 +78,8 @@ def _told(
     for run in runs:
         results, chosen = next(rest), list(_taken(rest, len(run.chosen)))
         told.append(origin_line(run.tab_run, results, chosen, picture, reference))
-        told.append(snippets.expected(expected_seconds(run.tab_run, chosen, picture, sessions)))
+        seconds = expected_seconds(run.tab_run, chosen, (picture, reference), sessions)
+        told.append(snippets.expected(seconds))
     return told
 
 
@@ -87,13 +88,25 @@ def _taken(values: Iterator[Any], count: int) -> Iterable[Any]:
 
 
 def expected_seconds(
-    tab_run: TabRun[Any, Any], chosen: Sequence[Any], picture: str | None, sessions: Sessions
+    tab_run: TabRun[Any, Any],
+    chosen: Sequence[Any],
+    pictures: tuple[str | None, str | None],
+    sessions: Sessions,
 ) -> Seconds | None:
-    """How long a run of what is chosen will take; None if that is not known, or it is refused."""
+    """How long a run of what is chosen will take; None if that is not known, or it is refused.
+
+    Args:
+        tab_run: The run.
+        chosen: The values that `TabRun.read` reads.
+        pictures: Paths of the picture and of the reference.
+        sessions: Of the visitors.
+    """
+    path, reference = pictures
     try:
-        return sessions.pace.seconds(cost_of_run(sessions, tab_run, tab_run.read(chosen), picture))
+        cost = cost_of_run(sessions, tab_run, tab_run.read(chosen), path)
     except ValueError:
         return None
+    return sessions.pace.seconds(cost, result_stage(tab_run, reference))
 
 
 def origin_line(

@@ -16,7 +16,7 @@ from ccsr.diffusion.timesteps import LoopStart
 from ccsr.images.picture import Size
 from ccsr.inference.cost import Cost
 from ccsr.inference.events import Decoded, Engine, Progress
-from ccsr.inference.pace import Pace
+from ccsr.inference.pace import BARE, Pace, StageClock
 from ccsr.inference.sizes import HasSize
 from ccsr.stopping import StopFlag
 from ccsr.ui import snippets
@@ -157,11 +157,23 @@ class TabRun(Generic[Query, Made]):
 
 def about_run(tab_run: TabRun[Any, Any], path: str | None, query: Any) -> About:  # noqa: ANN401
     """What the log says of a run: nothing that a visitor has written."""
-    configs, seeds = query
-    config = configs if isinstance(configs, SamplingConfig) else configs[0]
+    _, seeds = query
+    config = config_of(query)
     details = config.model_dump(exclude={"prompt", "negative_prompt"}, exclude_defaults=True)
     count = 1 if isinstance(seeds, int) else len(seeds)
     return tab_run.name, {"size": str(read_facts(path).size), "seeds": count, **details}
+
+
+def config_of(query: Any) -> SamplingConfig:  # noqa: ANN401
+    """The setting of a query, or the first of several."""
+    configs, _ = query
+    return configs if isinstance(configs, SamplingConfig) else configs[0]
+
+
+def result_stage(tab_run: TabRun[Any, Any], reference: str | None) -> str:
+    """The stage that each result of a tab takes: what is done with it, see `Pace`."""
+    is_measured = tab_run.measures and bool(reference)
+    return f"result of {tab_run.name}{' with a reference' if is_measured else ''}"
 
 
 def cost_of_run(
@@ -244,14 +256,13 @@ class RunView(Generic[Query, Made]):
     """What the run costs if nothing of it is there."""
     expected: float | None = None
     """Seconds that it takes then; None if that is not known."""
-    pace: Pace = field(default_factory=Pace)
-    """Where its time is recorded."""
+    clock: StageClock = field(default_factory=lambda: StageClock(Pace(), BARE, 1.0))
+    """Tells how long its stages take."""
     progress: Progress | None = None
     """The last network evaluation."""
     decoded: Decoded | None = None
     """The last estimate that was decoded, of a run that tells of it."""
     preview: Views | None = None
-    started: float = field(default_factory=time.perf_counter)
     stop: StopFlag = field(default_factory=StopFlag)
     """Says why the run was stopped."""
     failure: str = ""
@@ -289,14 +300,15 @@ class RunView(Generic[Query, Made]):
             self.preview = event.views
         elif isinstance(event, Progress):
             self.progress = event
+            self.clock.evaluated(len(event.seeds))
         elif isinstance(event, Decoded):
             self.decoded = event
+            self.clock.decoded()
         else:
             if self.made is None and self.before is not None:
                 self.tab_run.release(self.before, event)
             self.made = event
-            if self._is_whole():
-                self.pace.record(self.cost, time.perf_counter() - self.started)
+            self.clock.made()
 
     def now(self) -> Frame[Made]:
         """The frame of a run that is under way."""
@@ -337,15 +349,8 @@ class RunView(Generic[Query, Made]):
             return f"{self.stop.reason} Shown is what there is: {best}. {GOES_ON}"
         return self.stop.reason
 
-    def _is_whole(self) -> bool:
-        """Whether the run has made everything that `cost` counts."""
-        complete = self.made is not None and len(self.made) == self.made.total
-        # Fewer are left where estimates were kept; with guidance each takes two passes.
-        total = 0 if self.progress is None else self.progress.total
-        return complete and self.cost.evaluations in (total, 2 * total)
-
     def _progress_line(self) -> str:
-        elapsed = time.perf_counter() - self.started
+        elapsed = time.perf_counter() - self.clock.started
         share = self._share()
         figures = [
             snippets.evaluation(self.progress) if self.progress and not self.decoded else "",

@@ -22,7 +22,6 @@ def test_a_run_costs_its_evaluations_and_decodes() -> None:
 
 def test_encoding_evaluations_and_decodes_have_their_shares_of_the_time() -> None:
     cost = Cost(15, 2, Size(1000, 1000))
-    assert cost.effort == 5 + 15 + 2 * 10
     assert cost.share_done(0, 0) == pytest.approx(5 / 40)
     assert cost.share_done(1, 1) == pytest.approx(30 / 40)
     assert cost.share_done(1, 2) == 1

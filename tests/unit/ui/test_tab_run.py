@@ -9,11 +9,11 @@ import pytest
 from ccsr.images.picture import Size
 from ccsr.inference.cost import Cost
 from ccsr.inference.events import Decoded, Progress
-from ccsr.inference.pace import Pace
+from ccsr.inference.pace import Pace, StageClock
 from ccsr.ui import tab_run as tab_run_module
 from ccsr.ui.loupe import View, Views
 from ccsr.ui.run_controller import RunState
-from ccsr.ui.tab_run import Preview, RunEvent, RunView, TabRun, seconds_left
+from ccsr.ui.tab_run import Preview, RunEvent, RunView, TabRun, result_stage, seconds_left
 
 COST = Cost(5, 1, Size(100, 100))
 PAIR = Views((View("Bicubic", Path("bicubic.png")), View("Estimate", Path("preview.png"))))
@@ -106,16 +106,20 @@ def test_what_is_known_before_counts_the_less_the_more_has_passed(
     assert seconds_left(share, elapsed, expected) == pytest.approx(left)
 
 
-@pytest.mark.parametrize(
-    ("total", "count", "is_measured"), [(5, 3, True), (4, 3, False), (5, 2, False)]
-)
-def test_only_a_run_that_made_everything_is_measured(
-    total: int, count: int, is_measured: bool
-) -> None:
-    last, pace = Progress(total, total, 0, (0,), None), Pace()
-    view = RunView(tab_run(), None, cost=COST, pace=pace)
-    list(view.frames(events(last, Made(Path(), count))))
-    assert (pace.seconds(COST) is not None) is is_measured
+def test_what_a_run_takes_foretells_another_even_if_it_was_stopped() -> None:
+    pace = Pace()
+    clock = StageClock(pace, result_stage(tab_run(), None), COST.megapixels)
+    view = RunView(tab_run(), None, cost=COST, clock=clock)
+    list(view.frames(events(progress(1), progress(2))))
+    assert pace.seconds(COST, clock.result) is None
+    list(view.frames(events(Decoded(1, 3), Made(Path(), 1))))
+    known = pace.seconds(COST, clock.result)
+    other = pace.seconds(COST, result_stage(tab_run(), "reference.png"))
+    assert known
+    assert other
+    # With a reference there is more to do.
+    assert other.low == known.low
+    assert other.high > known.high
 
 
 def test_preview_is_shown_at_once_and_with_the_progress_that_follows() -> None:
