@@ -7,6 +7,7 @@ matplotlib's settings, which all threads share, are left as they are.
 
 import hashlib
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -20,6 +21,7 @@ from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.markers import MarkerStyle
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
@@ -48,6 +50,14 @@ HALO_RADIUS = 18
 """Of what can be touched about a dot, in points: large enough for a finger."""
 SAME_PLACE = 0.012
 """Share of the width and height of a plot within which two dots cover each other."""
+FAR = 2
+"""The bicubic enlargement stays outside a plot of settings that it is further away from than so
+many times their span: they would be one spot there."""
+LARGEST_ZOOM = 20
+"""A plot shows at least this part of their distance from it, so that differences that nobody sees
+do not look large."""
+EDGE = 0.05
+"""Where a mark at the edge of a plot stands, as a share of its width and height."""
 BICUBIC = "Bicubic"
 """Name of the bicubic enlargement in plots, tables and among pictures."""
 
@@ -108,7 +118,8 @@ def tradeoff_figure(points: Sequence[Point], bicubic: Mapping[str, float] | None
 
     Args:
         points: The settings.
-        bicubic: Scores of the bicubic enlargement, to be drawn, too.
+        bicubic: Scores of the bicubic enlargement, to be drawn, too: by a cross, or by a triangle
+            at the edge that points to where it would be.
     """
     horizontal, vertical = tradeoff_axes(points)
     l_stds = [GREY_LEVELS * (point.l_std or 0.0) for point in points]
@@ -130,18 +141,59 @@ def tradeoff_figure(points: Sequence[Point], bicubic: Mapping[str, float] | None
     ):
         dot = axes.scatter(*place, s=size, color=color, edgecolors=TEXT_COLOR, zorder=3)
         dot.set_gid(f"point-{index}")
-    if bicubic is not None:
-        place = bicubic[horizontal.score], bicubic[vertical.score]
-        axes.scatter(*place, s=60, color=TEXT_COLOR, marker="x")
-        labels.append(annotation(axes, BICUBIC, place))
     name_axes(axes, horizontal.label, vertical.label)
     axes.margins(0.12)
     if vertical.is_turned:
         axes.invert_yaxis()
+    if bicubic is not None:
+        labels.append(_draw_bicubic(axes, (horizontal, vertical), bicubic, len(points) > 1))
     if any(point.l_std is not None for point in points):
         _add_color_bar(figure, axes, shades)
     separate_labels(figure, labels)
     return figure
+
+
+def _draw_bicubic(
+    axes: Axes, names: tuple[PlotAxis, PlotAxis], scores: Mapping[str, float], may_leave_out: bool
+) -> Annotation:
+    """Draw the bicubic enlargement into a plot of settings, or at its edge; its label."""
+    text, place, direction = BICUBIC, [], []
+    for name, limits, set_limits in zip(
+        names, (axes.get_xlim(), axes.get_ylim()), (axes.set_xlim, axes.set_ylim), strict=True
+    ):
+        value = scores[name.score]
+        zoomed = zoomed_limits(limits, value) if may_leave_out else None
+        if zoomed is None:
+            place.append(value)
+            direction.append(0)
+            continue
+        start, end = zoomed
+        is_beyond_end = (value > end) == (end > start)
+        set_limits(start, end)
+        place.append(start + (end - start) * (1 - EDGE if is_beyond_end else EDGE))
+        direction.append(1 if is_beyond_end else -1)
+        text += f", {SCORE_LABELS[name.score]} {value:.4g}"
+    right, up = direction
+    turn = math.degrees(math.atan2(-right, up))
+    marker = MarkerStyle("^").scaled(0.7, 1.2).rotated(deg=turn) if any(direction) else "x"
+    axes.scatter(*place, s=60, color=TEXT_COLOR, marker=marker)
+    return annotation(axes, text, (place[0], place[1]))
+
+
+def zoomed_limits(limits: tuple[float, float], value: float) -> tuple[float, float] | None:
+    """Limits of an axis without a value that is `FAR` from what they span; None if it is not.
+
+    Args:
+        limits: From left to right or from below upwards; the first may be the higher.
+        value: What is to be drawn, too.
+    """
+    start, end = limits
+    distance = max(min(limits) - value, value - max(limits), 0)
+    span = max(abs(end - start), distance / LARGEST_ZOOM)
+    if distance <= FAR * span:
+        return None
+    middle, half = (start + end) / 2, math.copysign(span / 2, end - start)
+    return middle - half, middle + half
 
 
 def _draw_spread(axes: Axes, place: tuple[float, float], g_std: Sequence[float | None]) -> None:

@@ -20,6 +20,7 @@ from ccsr.evaluation.plots import (
     tradeoff_figure,
     trajectory_figure,
     write_png,
+    zoomed_limits,
 )
 from ccsr.evaluation.tradeoff import Point
 
@@ -45,14 +46,56 @@ def drawn(points: list[Point], bicubic: dict[str, float] | None = None) -> Figur
 
 
 def test_up_and_right_is_better_and_the_enlargement_is_a_point() -> None:
-    axes = drawn(POINTS, {"psnr": 26.5, "lpips": 0.5}).axes[0]
+    axes = drawn(POINTS, {"psnr": 26.5, "lpips": 0.35}).axes[0]
     better, worse = axes.transData.transform([(27, 0.2), (25, 0.4)])
     assert (better > worse).all()
     assert "turned" in axes.get_ylabel()
     (label,) = (text for text in axes.texts if text.get_text() == "Bicubic")
-    assert label.xy == (26.5, 0.5)
+    assert label.xy == (26.5, 0.35)
     sharpness = Point(SamplingConfig(), 16, (0,), {"consistency": 40.0, "sharpness": 4.0}, None)
     assert not drawn([sharpness]).axes[0].yaxis_inverted()
+
+
+@pytest.mark.parametrize(
+    ("lpips", "is_above"), [(0.9, False), (-0.4, True)], ids=["far below", "far above"]
+)
+def test_a_far_enlargement_stands_at_the_edge_and_leaves_room_for_the_settings(
+    lpips: float, is_above: bool
+) -> None:
+    axes = drawn(POINTS, {"psnr": 26.5, "lpips": lpips}).axes[0]
+    (label,) = (text for text in axes.texts if text.get_text().startswith("Bicubic"))
+    assert label.get_text() == f"Bicubic, LPIPS {lpips:g}"
+    across, upwards = axes.transAxes.inverted().transform(axes.transData.transform(label.xy))
+    assert 0 < across < 1
+    assert upwards == pytest.approx(0.95 if is_above else 0.05)
+    settings = axes.transAxes.inverted().transform(
+        axes.transData.transform([(27, 0.3), (26, 0.25)])
+    )
+    assert np.ptp(settings[:, 1]) > 0.5
+
+
+def test_a_single_setting_is_drawn_with_the_enlargement_however_far_that_is() -> None:
+    axes = drawn(POINTS[:1], {"psnr": 20.0, "lpips": 0.9}).axes[0]
+    (label,) = (text for text in axes.texts if text.get_text() == "Bicubic")
+    assert label.xy == (20.0, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("limits", "value", "zoomed"),
+    [
+        ((1.0, 2.0), 1.5, None),
+        ((1.0, 2.0), 4.0, None),
+        ((1.0, 2.0), 4.1, (1.0, 2.0)),
+        ((2.0, 1.0), -1.1, (2.0, 1.0)),
+        ((1.0, 1.001), 11.001, (0.7505, 1.2505)),
+        ((1.001, 1.0), 11.001, (1.2505, 0.7505)),
+    ],
+    ids=["between", "near", "far", "far on a turned axis", "spans little", "turned, spans little"],
+)
+def test_limits_without_what_is_far(
+    limits: tuple[float, float], value: float, zoomed: tuple[float, float] | None
+) -> None:
+    assert zoomed_limits(limits, value) == (zoomed and pytest.approx(zoomed))
 
 
 def test_error_bars_are_one_g_std_to_each_side() -> None:
