@@ -62,28 +62,41 @@ Query = tuple[SamplingConfig, int]
 PLOTTED = ("psnr", "lpips", "consistency", "sharpness")
 MOVES = """
 const STEP = 0.01;
-let name = null, home = 0, fraction = 0, focused = null;
+let name = null, focused = null, count = 0;
+// Where marks were moved to, as fractions of the width by their names, and the numbers of these
+// moves, until the plot is drawn with them.
+const places = {}, moves = {};
 const drawing = () => element.querySelector("svg.plot");
 const across = (x) => {
     const box = drawing().getBoundingClientRect();
     return (x - box.left) / box.width;
 };
+const place = (mark) => {
+    const box = mark.getBoundingClientRect();
+    return across(box.left + box.width / 2);
+};
+const show = (name) => {
+    const width = drawing().viewBox.baseVal.width;
+    for (const mark of element.querySelectorAll(`[id^=mark-${name}-]`)) {
+        const moved = mark.transform.baseVal.consolidate()?.matrix.e ?? 0;
+        const way = (places[name] - place(mark)) * width;
+        // Else setting it would be observed again, without end.
+        if (Math.abs(way) > 0.1) mark.setAttribute("transform", `translate(${moved + way})`);
+    }
+};
 const take = (mark) => {
     name = mark.id.split("-")[1];
-    const box = mark.getBoundingClientRect();
-    fraction = across(box.left + box.width / 2);
-    const moved = mark.transform.baseVal.consolidate()?.matrix.e ?? 0;
-    home = fraction - moved / drawing().viewBox.baseVal.width;
+    places[name] = place(mark);
+    moves[name] = ++count;
 };
 const move = (to) => {
     const { first, last } = element.querySelector("[data-first]").dataset;
-    fraction = Math.min(Math.max(to, first), last);
-    const shift = (fraction - home) * drawing().viewBox.baseVal.width;
-    const marks = element.querySelectorAll(`[id^=mark-${name}-]`);
-    marks.forEach((mark) => mark.setAttribute("transform", `translate(${shift})`));
+    places[name] = Math.min(Math.max(to, first), last);
+    show(name);
 };
 const leave = () => {
-    if (name) trigger("input", { mark: name, across: fraction });
+    // With what was moved before and is not drawn yet: the values of the page do not have it.
+    if (name) trigger("input", { mark: name, places: { ...places }, move: count });
     name = null;
 };
 element.addEventListener("pointerdown", (event) => {
@@ -103,16 +116,26 @@ element.addEventListener("keydown", (event) => {
     if (!mark || !way) return;
     event.preventDefault();
     take(mark);
-    move(fraction + way * STEP);
+    move(places[name] + way * STEP);
     leave();
     focused = mark.id;
 });
-// The plot is drawn anew with its marks in their new places.
+// The plot is drawn anew with its marks in the places of an earlier move. Gradio changes what
+// differs: marks lose their transform.
 new MutationObserver(() => {
+    const drawn = Number(element.querySelector("[data-move]")?.dataset.move ?? 0);
+    for (const moved of Object.keys(places)) {
+        if (moves[moved] <= drawn) delete places[moved];
+        else if (drawing()) show(moved);
+    }
     if (focused && document.activeElement === document.body) {
         element.querySelector(`[id=${focused}]`)?.focus();
     }
-}).observe(element, { childList: true, subtree: true });
+}).observe(element, {
+    childList: true,
+    subtree: true,
+    attributeFilter: ["data-move", "transform"],
+});
 element.addEventListener("focusin", ({ target }) => { focused = target.id; });
 element.addEventListener("focusout", ({ relatedTarget }) => {
     if (relatedTarget) focused = null;
@@ -233,8 +256,15 @@ def _marked(trajectory: Trajectory | None, t_max: float, t_min: float) -> Any:  
     return plot_of(trajectory, t_max, t_min)
 
 
-def plot_of(trajectory: Trajectory, t_max: float, t_min: float) -> str:
-    """Scores against the timestep, with marks at the settings that are chosen, as SVG."""
+def plot_of(trajectory: Trajectory, t_max: float, t_min: float, move: int = 0) -> str:
+    """Scores against the timestep, with marks at the settings that are chosen, as SVG.
+
+    Args:
+        trajectory: The estimates.
+        t_max: Chosen now.
+        t_min: The same.
+        move: Number of the last move of a mark that the settings have.
+    """
     names = " and ".join(_scores(trajectory))
     alt = f"{names} of {len(trajectory.timesteps)} estimates against the timestep"
     figure = _figure(trajectory, t_max, t_min)
@@ -243,7 +273,8 @@ def plot_of(trajectory: Trajectory, t_max: float, t_min: float) -> str:
         label = f"{name}, moved by the arrow keys"
         drawing = focusable(drawing, f"mark-{name}-0", "slider", label, timestep)
     first, last = (fraction_at(figure, timestep) for timestep in (999, 0))
-    return f'<div data-first="{first:.4f}" data-last="{last:.4f}">{drawing}</div>'
+    limits = f'data-first="{first:.4f}" data-last="{last:.4f}"'
+    return f'<div {limits} data-move="{int(move)}">{drawing}</div>'
 
 
 def _figure(trajectory: Trajectory, t_max: float, t_min: float) -> Figure:
@@ -289,13 +320,19 @@ def _dragged(
         # Values, never gr.skip(): see `ui.browser_storage`.
         return blank(t_max), blank(t_min), count, None
     figure = _figure(trajectory, t_max, t_min)
-    fraction = round(min(max(timestep_at(figure, event.across) / 999, 0), 1), 4)
+    moved = {name: _fraction(figure, across) for name, across in event.places.items()}
+    t_max, t_min = moved.get("t_max", t_max), moved.get("t_min", t_min)
     if event.mark == "t_max":
-        t_max = max(fraction, t_min)
+        t_max = max(t_max, t_min)
     else:
-        t_min = min(fraction, t_max)
-    drawing = f"{plot_of(trajectory, t_max, t_min)}<!-- {count + 1} -->"
+        t_min = min(t_min, t_max)
+    drawing = plot_of(trajectory, t_max, t_min, move=event.move)
     return blank(t_max), blank(t_min), count + 1, drawing
+
+
+def _fraction(figure: Figure, across: float) -> float:
+    """The value of a mark at this fraction of the width of the plot, in [0,1]."""
+    return round(min(max(timestep_at(figure, across) / 999, 0), 1), 4)
 
 
 def cost_of_query(query: Query, picture: HasSize, loop_start: LoopStart) -> Cost:

@@ -221,19 +221,24 @@ class TrajectoryTab(Tab):
     def __init__(self, ui: "CCSRPage") -> None:
         super().__init__(ui, "Trajectory", "Show the trajectory", "trajectory")
         self.strip = self.part("strip").locator("img")
-        self.t_min_mark = self.part("plot").locator("[id=mark-t_min-0]")
+        self.t_max_mark, self.t_min_mark = (
+            self.part("plot").locator(f"[id=mark-{name}-0]") for name in ("t_max", "t_min")
+        )
 
-    def drag_t_min(self, pixels: float) -> float:
-        """Drag the mark of t_min to the right; where it was, in pixels from the left."""
-        self.t_min_mark.scroll_into_view_if_needed()
-        box = box_at_rest(self.t_min_mark)
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    def middle_of(self, mark: Locator) -> tuple[float, float]:
+        """The middle of a mark in the window, once it has come to rest there."""
+        mark.scroll_into_view_if_needed()
+        box = box_at_rest(mark)
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def drag(self, start: tuple[float, float], pixels: float) -> None:
+        """Press the mouse at a place, move it to the right, and let go."""
+        x, y = start
         mouse = self.page.mouse
         mouse.move(x, y)
         mouse.down()
         mouse.move(x + pixels, y, steps=4)
         mouse.up()
-        return x
 
 
 class VariantsTab(Tab):

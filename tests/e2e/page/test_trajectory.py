@@ -50,7 +50,8 @@ def test_marks_are_dragged_and_moved_by_keys(ui: CCSRPage, picture_file: Path) -
     ui.choose_picture(picture_file)
     show_trajectory(ui)
     value, mark = ui.number("t_min"), ui.trajectory.t_min_mark
-    x = ui.trajectory.drag_t_min(-20)
+    x, y = ui.trajectory.middle_of(mark)
+    ui.trajectory.drag((x, y), -20)
     expect(value).not_to_have_value("0.3333")
     dragged = float(value.input_value())
     assert 0.34 < dragged < 0.6
@@ -87,9 +88,7 @@ def test_a_mark_is_under_the_mouse_that_drags_it(
     ui.choose_picture(picture_file)
     show_trajectory(ui)
     mark, mouse = ui.trajectory.t_min_mark, ui.page.mouse
-    mark.scroll_into_view_if_needed()
-    box = box_at_rest(mark)
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    x, y = ui.trajectory.middle_of(mark)
     mouse.move(x, y)
     mouse.down()
     mouse.move(x + pixels, y, steps=4)
@@ -99,6 +98,42 @@ def test_a_mark_is_under_the_mouse_that_drags_it(
     expect(ui.number("t_min")).not_to_have_value(value)
     # Drawn anew, it is where it was let go.
     expect_centre(mark, x + pixels)
+
+
+def test_two_drags_at_once_both_count(ui: CCSRPage, picture_file: Path) -> None:
+    ui.choose_picture(picture_file)
+    show_trajectory(ui)
+    marks = ui.trajectory.t_min_mark, ui.trajectory.t_max_mark
+    places = [ui.trajectory.middle_of(mark) for mark in marks]
+    # The second has begun and ended before there is an answer to the first.
+    for place, pixels in zip(places, (-20, -30), strict=True):
+        ui.trajectory.drag(place, pixels)
+    expect(ui.number("t_max")).not_to_have_value("0.6667")
+    for mark, (x, _), pixels in zip(marks, places, (-20, -30), strict=True):
+        expect_centre(mark, x + pixels)
+    ui.come_to_rest()
+    assert float(ui.number("t_min").input_value()) > 0.34
+    assert float(ui.number("t_max").input_value()) > 0.68
+
+
+def test_drag_goes_on_while_the_plot_is_drawn_after_the_drag_before(
+    ui: CCSRPage, picture_file: Path
+) -> None:
+    ui.choose_picture(picture_file)
+    show_trajectory(ui)
+    mark, mouse = ui.trajectory.t_min_mark, ui.page.mouse
+    x, y = ui.trajectory.middle_of(mark)
+    ui.trajectory.drag((x, y), -30)
+    mouse.down()
+    mouse.move(x - 50, y, steps=2)
+    expect(ui.number("t_min")).not_to_have_value("0.3333")
+    first = ui.number("t_min").input_value()
+    expect_centre(mark, x - 50)
+    mouse.move(x - 70, y, steps=2)
+    expect_centre(mark, x - 70)
+    mouse.up()
+    expect(ui.number("t_min")).not_to_have_value(first)
+    expect_centre(mark, x - 70)
 
 
 def test_mark_at_its_limit_stays_there(ui: CCSRPage, picture_file: Path) -> None:
