@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from skimage import data
 
 from ccsr.images.picture import MAX_INPUT_PIXELS
-from tests.e2e.page.page_objects import CCSRPage, box_at_rest
+from tests.e2e.page.page_objects import CCSRPage, box_at_rest, expect_size
 
 pytestmark = pytest.mark.e2e
 
@@ -73,6 +73,8 @@ def test_longest_side_is_the_scale_said_in_another_way(ui: CCSRPage, picture_fil
     box.press("Enter")
     expect(ui.number("Scale")).to_have_value("2.5")
     expect(ui.about).to_contain_text("result 150x100")
+    ui.upscale.finish("150x100")
+    expect_size(ui.upscale.after, 150, 100)
     ui.choose_number("Scale", "3")
     expect(box).to_have_value("180")
     for wanted, made, scale in (("9999", "480", "8"), ("0", "60", "1"), ("-5", "60", "1")):

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from ccsr.evaluation.report import read_settings
 from ccsr.images.reading import load_picture
+from ccsr.ui.tabs.compressed import compressed
 from tests.e2e.page.page_objects import CCSRPage, expect_file
 
 pytestmark = pytest.mark.e2e
@@ -85,6 +86,8 @@ def test_result_is_downloaded_compressed_with_its_settings(
     assert path.stat().st_size < result.stat().st_size / 2
     with Image.open(path) as image:
         assert image.format == kind
+    # Byte for byte what is written with this quality.
+    assert path.read_bytes() == compressed(result, kind, 60).read_bytes()
 
 
 def test_all_files_of_a_result_are_downloaded(

@@ -73,6 +73,23 @@ def test_the_value_of_the_map_is_read_under_the_pointer(ui: CCSRPage, picture_fi
     assert value == pytest.approx(levels[row, column] * top / 255, abs=0.05)
 
 
+def test_a_map_is_transparent_where_the_picture_is(ui: CCSRPage, tmp_path: Path) -> None:
+    path = tmp_path / "half.png"
+    picture = Image.effect_noise((60, 40), 90).convert("RGBA")
+    picture.paste((0, 0, 0, 0), (0, 0, 30, 40))
+    picture.save(path)
+    ui.choose_picture(path)
+    ui.seeds.finish(2)
+    loupe = ui.seeds.loupe
+    loupe.image("Seed 1").click()
+    x, y = loupe.middle()
+    ui.page.mouse.move(x - 40, y)
+    expect(loupe.reading).to_contain_text("L-STD transparent")
+    ui.page.mouse.move(x + 40, y)
+    expect(loupe.reading).to_contain_text("grey levels")
+    expect(loupe.reading).not_to_contain_text("transparent")
+
+
 def test_two_pictures_flicker_and_are_swapped_by_hand(ui: CCSRPage, picture_file: Path) -> None:
     ui.choose_picture(picture_file)
     ui.upscale.finish("240x160")

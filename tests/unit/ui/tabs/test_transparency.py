@@ -1,5 +1,7 @@
 """What the loupes show is transparent where the results are."""
 
+import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +9,11 @@ import pytest
 from PIL import Image
 
 from ccsr.config import SamplingConfig
+from ccsr.ui import fitting
 from ccsr.ui.loupe import View, map_view
 from ccsr.ui.sessions import open_picture
 from ccsr.ui.tab_run import Job
-from ccsr.ui.tabs import alternatives, errors, seeds, variants
+from ccsr.ui.tabs import alternatives, errors, seeds, upscale, variants
 from tests.fakes import FakeEngine
 
 SIDE = 64
@@ -57,6 +60,34 @@ def test_maps_of_variants(picture: str) -> None:
     *_, made = (e for e in variants.compare_variants(job) if isinstance(e, variants.Ablation))
     assert made.bicubic is not None
     expect_half_transparent((*made.maps, View("Bicubic", made.bicubic)))
+
+
+def test_a_result_of_another_program(picture: str, tmp_path: Path) -> None:
+    engine = FakeEngine()
+    job = Job(engine, open_picture(engine, picture), (CONFIG, 0))
+    *_, made = (e for e in upscale.upscale(job) if isinstance(e, upscale.Upscaled))
+    brought = Path(shutil.copy(picture, tmp_path / "other.png"))
+    compared, _ = upscale._bring(made, str(brought))
+    assert [view.name for view in compared.others] == ["other (yours)"]
+    expect_half_transparent(compared.others)
+
+
+@dataclasses.dataclass
+class Marked:
+    """What the browser sends of a part that is cut out."""
+
+    left: int = 8
+    top: int = 0
+    width: int = SIDE - 16
+    height: int = SIDE // 2
+
+
+def test_a_part_that_is_cut_out(picture: str) -> None:
+    with Image.open(picture) as whole:
+        expected = np.asarray(whole)[: SIDE // 2, 8 : SIDE - 8, 3]
+    path, _ = fitting._cut(picture, Marked())
+    with Image.open(path) as part:
+        np.testing.assert_array_equal(np.asarray(part.convert("RGBA"))[..., 3], expected)
 
 
 def test_values_of_a_map_are_read_wherever_anything_is_seen(tmp_path: Path) -> None:
