@@ -19,9 +19,11 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
 
+from ccsr.evaluation.feature_tiles import Features, tiled_distance
 from ccsr.evaluation.niqe import SMALLEST_SIDE, niqe
 from ccsr.images.picture import Picture, PictureError, Size
-from ccsr.images.tensors import resize, to_array, to_tensor
+from ccsr.images.tensors import resize, seen_as_tensor, to_array, to_tensor
+from ccsr.models.tiling import spans
 
 BORDER = 4
 """Pixels left out on each side."""
@@ -29,6 +31,8 @@ MIN_MEASURED_SIDE = 2 * BORDER + 32
 """Shortest side in pixels of what is compared with a reference: AlexNet needs 31 inside the border,
 SSIM's window 11."""
 SSIM_RADIUS = 5
+SSIM_BAND = 512
+"""Rows of a picture whose SSIM is computed at once, in float64."""
 SSIM_C1, SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 """Of grey levels of 255: https://doi.org/10.1109/TIP.2003.819861."""
 ALEX_WEIGHTS = Path(__file__).resolve().parents[2] / "assets" / "lpips" / "alex.safetensors"
@@ -61,6 +65,7 @@ class LPIPS(nn.Module):
     def __init__(self, trunk: str) -> None:
         super().__init__()
         self.layers, self.taps = TRUNKS[trunk], TAPS[trunk]
+        self.strides = _strides(self.layers, self.taps)
         sizes = [layer for layer in self.layers if len(layer) == 4]
         inputs = [3, *(layer[0] for layer in sizes[:-1])]
         self.convs = nn.ModuleList(
@@ -100,15 +105,41 @@ class LPIPS(nn.Module):
         """Distances [B] of a and b [B,3,H,W] in [0,1]; 0 for equal pictures."""
         return self.distance(self.features(a), self.features(b))
 
-    def distance(self, a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> torch.Tensor:
+    def distance(self, a: Features, b: Features) -> torch.Tensor:
         """Distances [B] of two pictures by their `features`."""
         return sum(
-            (
-                head((fa - fb).square()).mean((1, 2, 3))
-                for head, fa, fb in zip(self.heads, a, b, strict=True)
-            ),
+            (distances.mean((1, 2, 3)) for distances in self._maps(a, b)),
             start=torch.zeros(len(a[0]), device=a[0].device),
         )
+
+    def part(self, a: Features, b: Features) -> torch.Tensor:
+        """Sums over the positions of a tile, and their number, [2,stages,B]."""
+        maps = list(self._maps(a, b))
+        sums = torch.stack([distances.sum((1, 2, 3)) for distances in maps])
+        counts = torch.tensor([[distances[0].numel()] for distances in maps]).to(sums)
+        return torch.stack([sums, counts.expand_as(sums)])
+
+    def distance_of_parts(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Distances [B] of two pictures by all their tiles."""
+        sums, counts = torch.stack(list(parts)).sum(0)
+        return (sums / counts).sum(0)
+
+    def _maps(self, a: Features, b: Features) -> Iterator[torch.Tensor]:
+        """Distances at each position, [B,1,h,w], after each of TAPS."""
+        for head, fa, fb in zip(self.heads, a, b, strict=True):
+            squares = (fa - fb).square()
+            # A tile of some pixels at an edge has no position of the coarse features.
+            yield head(squares) if squares.numel() else squares[:, :1]
+
+
+def _strides(layers: Sequence[Layer], taps: Sequence[int]) -> tuple[int, ...]:
+    """Pixels from one position to the next after each of the convolutions `taps`."""
+    stride, strides = 1, list[int]()
+    for layer in layers:
+        stride *= layer[2] if len(layer) == 4 else layer[1]
+        if len(layer) == 4:
+            strides.append(stride)
+    return tuple(strides[tap] for tap in taps)
 
 
 @functools.cache
@@ -129,6 +160,20 @@ def psnr(sr: np.ndarray, hr: np.ndarray) -> float:
 
 def ssim(sr: np.ndarray, hr: np.ndarray) -> float:
     """Structural similarity of the luma (Gaussian window, sigma 1.5), at most 1."""
+    return _mean_over_bands(_ssim, sr, hr)
+
+
+def _mean_over_bands(
+    score: Callable[[np.ndarray, np.ndarray], float], sr: np.ndarray, hr: np.ndarray
+) -> float:
+    """A mean over all whole windows of sr and hr [H,W,3], from the means of bands of rows."""
+    bands = list(spans(sr.shape[0] - 2 * SSIM_RADIUS, SSIM_BAND, 0))
+    rows = [slice(band.start, band.stop + 2 * SSIM_RADIUS) for band in bands]
+    means = [score(sr[each], hr[each]) for each in rows]
+    return float(np.average(means, weights=[band.stop - band.start for band in bands]))
+
+
+def _ssim(sr: np.ndarray, hr: np.ndarray) -> float:
     similarity: Any = structural_similarity(
         luma(hr),
         luma(sr),
@@ -145,6 +190,10 @@ def ssim_8_bit(sr: np.ndarray, hr: np.ndarray) -> float:
 
     The product of contrast and structure is not below 0, and only whole windows count.
     """
+    return _mean_over_bands(_ssim_8_bit, sr, hr)
+
+
+def _ssim_8_bit(sr: np.ndarray, hr: np.ndarray) -> float:
     a, b = (np.round(255 * luma(x).astype(np.float64)) for x in (sr, hr))
     mean_a, mean_b = _windowed(a), _windowed(b)
     var_a, var_b = _windowed(a * a) - mean_a**2, _windowed(b * b) - mean_b**2
@@ -163,8 +212,7 @@ def _windowed(x: np.ndarray) -> np.ndarray:
 @torch.no_grad()
 def lpips(sr: np.ndarray, hr: np.ndarray) -> float:
     """LPIPS (AlexNet), 0 for equal pictures; lower is more alike."""
-    a, b = (torch.tensor(x).permute(2, 0, 1)[None].float() for x in (sr, hr))
-    return float(_alex()(a, b))
+    return float(tiled_distance(_alex(), seen_as_tensor(sr), seen_as_tensor(hr)))
 
 
 @dataclass(frozen=True)

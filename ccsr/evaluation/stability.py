@@ -18,6 +18,10 @@ from scipy.ndimage import gaussian_filter
 from ccsr.config import SamplingConfig
 from ccsr.evaluation.metrics import BORDER
 from ccsr.inference.memory import spill_to_disk
+from ccsr.models.tiling import spans
+
+BAND = 512
+"""Rows of a picture that are worked on at once, in float64."""
 
 
 class PixelStatistics:
@@ -44,9 +48,10 @@ class PixelStatistics:
         if rgb.shape != self._mean.shape:
             raise ValueError(f"pictures must be of shape {self._mean.shape}, got {rgb.shape}")
         self.count += 1
-        delta = rgb - self._mean
-        self._mean += delta / self.count
-        self._squares += delta * (rgb - self._mean)
+        for rows in _bands(len(rgb)):
+            delta = rgb[rows] - self._mean[rows]
+            self._mean[rows] += delta / self.count
+            self._squares[rows] += delta * (rgb[rows] - self._mean[rows])
 
     @property
     def mean(self) -> np.ndarray:
@@ -63,12 +68,17 @@ class PixelStatistics:
         """
         if self._squares is None:
             raise ValueError("no picture has been added yet")
-        return np.sqrt(self._squares / self.count).mean(2)
+        squares = (self._squares[rows] for rows in _bands(len(self._squares)))
+        return np.concatenate([np.sqrt(band / self.count).mean(2) for band in squares])
 
     @property
     def l_std(self) -> float:
         """L-STD of one picture, CCSR Eq. (5): mean of `l_std_map` inside the border."""
         return inner_mean(self.l_std_map)
+
+
+def _bands(height: int) -> list[slice]:
+    return [slice(band.start, band.stop) for band in spans(height, BAND, 0)]
 
 
 @dataclass(frozen=True)

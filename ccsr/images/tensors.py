@@ -11,6 +11,11 @@ def to_tensor(rgb: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(rgb.astype(np.float32)).permute(2, 0, 1)[None].contiguous()
 
 
+def seen_as_tensor(rgb: np.ndarray) -> torch.Tensor:
+    """Rgb [H,W,3] as a tensor [1,3,H,W] float32, which shares its memory if it is float32."""
+    return torch.from_numpy(rgb.astype(np.float32, copy=False)).permute(2, 0, 1)[None]
+
+
 def to_array(x: torch.Tensor, *, overwrite: bool = False) -> np.ndarray:
     """Convert a tensor [3,H,W] or [1,3,H,W] to rgb [H,W,3] float32, clamped to [0,1].
 

@@ -81,7 +81,7 @@ class Chain:
             OSError: If the disk is full; nothing is changed then.
         """
         steps = self.steps[self.num_spilled :]
-        mapped = memory_mapped(np.stack([step.x0_hat.numpy() for step in steps]))
+        mapped = memory_mapped(step.x0_hat.numpy() for step in steps)
         self.steps[self.num_spilled :] = [
             dataclasses.replace(step, x0_hat=torch.from_numpy(x0_hat))
             for step, x0_hat in zip(steps, mapped, strict=True)

@@ -2,9 +2,10 @@
 
 import ctypes
 import errno
+import math
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -97,23 +98,35 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def memory_mapped(array: np.ndarray) -> np.ndarray:
-    """The same numbers, kept in a file without a name, which is gone when they are.
+def memory_mapped(arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """The same numbers, kept in one file without a name, which is gone when they are.
 
     They can be changed there. The system keeps in memory what there is room for.
+
+    Args:
+        arrays: One or more, of one type; one at a time is needed in memory.
     """
+    shapes: list[tuple[int, ...]] = []
+    kind = np.dtype(np.float32)
     with tempfile.TemporaryFile() as file:
         # Written before it is mapped: a disk that is full is an error here, and a crash there.
-        array.tofile(file)
+        for array in arrays:
+            array.tofile(file)
+            shapes.append(array.shape)
+            kind = array.dtype
         file.flush()
-        return np.memmap(file, array.dtype, "r+", shape=array.shape)
+        numbers = np.memmap(file, kind, "r+")
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    parts = np.split(numbers, ends[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def spill_to_disk(array: np.ndarray) -> np.ndarray:
     """The same numbers, in a file if they are many and there is room."""
     if array.nbytes >= SPILL_BYTES:
         with suppress(OSError):
-            return memory_mapped(array)
+            (kept,) = memory_mapped([array])
+            return kept
     return array
 
 

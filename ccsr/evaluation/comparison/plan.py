@@ -35,7 +35,9 @@ from ccsr.evaluation.comparison.other_methods import (
 )
 from ccsr.evaluation.comparison.published import names_in
 from ccsr.evaluation.comparison.scores import Scorer, make_scorer
+from ccsr.evaluation.comparison.scoring_memory import tile_within
 from ccsr.evaluation.comparison.test_set import Dataset, Sample, size_of
+from ccsr.images.picture import Size
 from ccsr.inference.device import choose_device
 from ccsr.inference.engine import ModelEngine, load_engine
 from ccsr.inference.weights import weights_hash
@@ -138,7 +140,9 @@ def make_plan(request: Request) -> Plan:
     samples = tuple(sample for test_set in test_sets for sample in test_set.check())
     published = _published(request.published, test_sets)
     device = choose_device(request.loading.device)
-    scorer = make_scorer(names(config.metrics, "metrics"), config.convention, device)
+    metrics = names(config.metrics, "metrics")
+    tile = _scoring_tile(metrics, samples, request.loading.max_memory)
+    scorer = make_scorer(metrics, config.convention, device, tile)
     if config.limit is not None and any(column.name == "fid" for column in scorer.columns):
         raise ValueError("fid compares whole folders; leave --limit or fid out")
     engine, ours = _ours(request)
@@ -151,6 +155,15 @@ def make_plan(request: Request) -> Plan:
     _check_names(plan)
     _check_room(plan)
     return plan
+
+
+def _scoring_tile(
+    metrics: Sequence[str], samples: Sequence[Sample], max_memory: float | None
+) -> int:
+    """The tiles by which the largest picture is scored within the memory; see `tile_within`."""
+    sizes = [size for sample in samples if (size := size_of(sample.hr_path)) is not None]
+    largest = max(sizes, key=lambda size: size.height * size.width, default=Size(1, 1))
+    return tile_within(metrics, largest, max_memory)
 
 
 def names(text: str, what: str) -> list[str]:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ccsr.evaluation.feature_tiles import TILE, feature_tiles, tiled_distance
 from ccsr.evaluation.metrics import LPIPS, MIN_MEASURED_SIDE, psnr, sharpness, ssim, ssim_8_bit
 from ccsr.evaluation.niqe import SMALLEST_SIDE, niqe
 from ccsr.evaluation.perceptual import DISTS, load_lpips
 from ccsr.images.picture import Size
-from ccsr.images.tensors import to_tensor
+from ccsr.images.tensors import seen_as_tensor, to_tensor
 from ccsr.models.memory_format import lay_out_for_convolutions
 
 PYIQA_HELP = "pip install -r requirements-eval.txt"
@@ -100,6 +101,8 @@ class Scorer:
     alex: LPIPS
     """For distances between results, too."""
     device: torch.device
+    tile: int = TILE
+    """Side in pixels of the tiles that distances of features are measured in."""
 
     def __call__(
         self, sr: np.ndarray, hr: np.ndarray, only: Sequence[str] | None = None
@@ -136,8 +139,16 @@ def inside(x: np.ndarray, border: int) -> np.ndarray:
     return x[border : x.shape[0] - border, border : x.shape[1] - border]
 
 
-def make_scorer(names: Sequence[str], convention: str, device: torch.device) -> Scorer:
+def make_scorer(
+    names: Sequence[str], convention: str, device: torch.device, tile: int = TILE
+) -> Scorer:
     """The scorer of some metrics.
+
+    Args:
+        names: Of the metrics.
+        convention: One of CONVENTIONS.
+        device: Where networks compute.
+        tile: Side in pixels of the tiles in which they do, a multiple of 16.
 
     Raises:
         ValueError: If a metric or the convention is unknown.
@@ -150,7 +161,7 @@ def make_scorer(names: Sequence[str], convention: str, device: torch.device) -> 
     notes: list[str] = []
     for name in dict.fromkeys(names):
         try:
-            column, score = _metric(name, convention, alex, device)
+            column, score = _metric(name, convention, alex, device, tile)
         except (FileNotFoundError, ModuleNotFoundError) as error:
             notes.append(f"{name} is not measured: {error}")
             continue
@@ -159,11 +170,11 @@ def make_scorer(names: Sequence[str], convention: str, device: torch.device) -> 
             functions[name] = score
     if not functions:
         raise ValueError("no metric can be measured here; " + "; ".join(notes))
-    return Scorer(convention, tuple(columns), functions, tuple(notes), alex, device)
+    return Scorer(convention, tuple(columns), functions, tuple(notes), alex, device, tile)
 
 
 def _metric(
-    name: str, convention: str, alex: LPIPS, device: torch.device
+    name: str, convention: str, alex: LPIPS, device: torch.device, tile: int
 ) -> tuple[Column, Score | None]:
     """A metric as a column, and how it is measured.
 
@@ -186,34 +197,37 @@ def _metric(
     if name in simple:
         return COLUMNS[name], simple[name]
     if name in networks:
-        return COLUMNS[name], Distance(networks[name](), device)
+        return COLUMNS[name], Distance(networks[name](), device, tile)
     return _of_pyiqa(name, device)
 
 
 class Distance:
-    """A distance of features; those of the true picture serve all results of it.
+    """A distance of features; those of a true picture of one tile serve all results of it.
 
     Networks and pictures are laid out as convolutions compute: on CPUs VGG16 takes a fifth less.
     """
 
-    def __init__(self, network: LPIPS | DISTS, device: torch.device) -> None:
+    def __init__(self, network: LPIPS | DISTS, device: torch.device, tile: int = TILE) -> None:
         self.network = network.to(device)
         lay_out_for_convolutions(self.network)
-        self.device = device
+        self.device, self.tile = device, tile
         self._hr: np.ndarray | None = None
         self._hr_features: list[torch.Tensor] = []
 
     @torch.no_grad()
     def __call__(self, sr: np.ndarray, hr: np.ndarray) -> float:
         """The distance of sr and hr, both [H,W,3] in [0,1]; hr is not changed between calls."""
+        if max(sr.shape[:2]) > self.tile:
+            a, b = (seen_as_tensor(x).to(self.device) for x in (sr, hr))
+            return float(tiled_distance(self.network, a, b, self.tile))
         if not _is_same(hr, self._hr):
             # Kept, so that no other picture gets its place in memory.
             self._hr, self._hr_features = hr, self._features(hr)
         return float(self.network.distance(self._features(sr), self._hr_features))
 
     def _features(self, rgb: np.ndarray) -> list[torch.Tensor]:
-        x = to_tensor(rgb).to(self.device).contiguous(memory_format=torch.channels_last)
-        return self.network.features(x)
+        (features,) = feature_tiles(self.network, seen_as_tensor(rgb).to(self.device), self.tile)
+        return features
 
 
 def _is_same(one: np.ndarray, other: np.ndarray | None) -> bool:

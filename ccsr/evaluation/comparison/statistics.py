@@ -1,6 +1,6 @@
 """The statistics over the seeds of one method and one picture, updated seed by seed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,9 +9,10 @@ import torch
 
 from ccsr.evaluation.comparison.scores import CONVENTIONS, Scorer, inside
 from ccsr.evaluation.comparison.uncertainty import shares_above, uncertainty
+from ccsr.evaluation.feature_tiles import TILE, feature_tiles
 from ccsr.evaluation.metrics import LPIPS
 from ccsr.evaluation.stability import PixelStatistics
-from ccsr.images.tensors import to_tensor
+from ccsr.images.tensors import seen_as_tensor
 from ccsr.inference.memory import memory_mapped
 
 
@@ -30,7 +31,7 @@ class SeedStatistics:
         self.seeds: list[int] = []
         self.scores: list[dict[str, float]] = []
         self.pixels = PixelStatistics()
-        self._distances = PairDistances(scorer.alex)
+        self._distances = PairDistances(scorer.alex, scorer.tile)
 
     @property
     def is_complete(self) -> bool:
@@ -80,22 +81,35 @@ def g_std(scores: Sequence[float]) -> float | None:
 
 
 class PairDistances:
-    """LPIPS of each pair of results; their features lie on disk, and two are read at a time."""
+    """LPIPS of each pair of results; their features lie on disk, a tile of two is read at a time.
 
-    def __init__(self, network: LPIPS) -> None:
-        self.network = network
+    Args:
+        network: On the device where it computes.
+        tile: Side of a tile in pixels, see `feature_tiles`.
+    """
+
+    def __init__(self, network: LPIPS, tile: int = TILE) -> None:
+        self.network, self.tile = network, tile
         self._features: list[list[np.ndarray]] = []
         self.distances: list[float] = []
 
     @torch.no_grad()
     def add(self, rgb: np.ndarray) -> None:
         """Add a result [H,W,3] in [0,1]; its distance to each earlier one is measured."""
-        device = next(self.network.parameters()).device
-        features = self.network.features(to_tensor(rgb).to(device))
+        x = seen_as_tensor(rgb).to(next(self.network.parameters()).device)
+        stages = (s for tile in feature_tiles(self.network, x, self.tile) for s in tile)
+        features = memory_mapped(stage.contiguous().cpu().numpy() for stage in stages)
         for earlier in self._features:
-            others = [torch.from_numpy(stage).to(device) for stage in earlier]
-            self.distances.append(float(self.network.distance(features, others)))
-        self._features.append([memory_mapped(stage.cpu().numpy()) for stage in features])
+            pairs = zip(self._tiles(features), self._tiles(earlier), strict=True)
+            parts = [self.network.part(*pair) for pair in pairs]
+            self.distances.append(float(self.network.distance_of_parts(parts)))
+        self._features.append(features)
+
+    def _tiles(self, features: list[np.ndarray]) -> Iterator[list[torch.Tensor]]:
+        """The features of a result, tile by tile."""
+        device, count = next(self.network.parameters()).device, len(self.network.strides)
+        for first in range(0, len(features), count):
+            yield [torch.from_numpy(stage).to(device) for stage in features[first : first + count]]
 
     def statistics(self) -> dict[str, float]:
         """Mean, standard deviation, least and greatest distance of a pair."""

@@ -5,11 +5,13 @@ from scipy.stats import gennorm
 from skimage import data
 
 from ccsr.evaluation.niqe import (
+    BLOCK,
     GaussianModel,
     _asymmetric_gaussian,
     block_features,
     grey_levels,
     niqe,
+    picture_features,
 )
 
 
@@ -46,6 +48,14 @@ def test_fit_separates_the_sides() -> None:
     x[x > 0] *= 3
     _, left, right = _asymmetric_gaussian(x)
     assert right / left == pytest.approx(3, rel=0.02)
+
+
+def test_features_of_strips_are_those_of_the_whole(
+    photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = block_features(grey_levels(photograph))
+    monkeypatch.setattr("ccsr.evaluation.niqe.STRIP", 2 * BLOCK)
+    np.testing.assert_allclose(picture_features(photograph), whole, atol=1e-9)
 
 
 def test_flat_picture_has_finite_features() -> None:

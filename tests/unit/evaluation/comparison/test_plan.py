@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ccsr.config import EvaluationConfig
+from ccsr.config import EvaluationConfig, LoadingConfig
 from ccsr.evaluation.comparison.manifest import Manifest, check_config
 from ccsr.evaluation.comparison.methods import RestoredFolder, settings
 from ccsr.evaluation.comparison.plan import Request, make_plan
 from ccsr.evaluation.comparison.test_set import Dataset
 from ccsr.images.picture import PictureError
+from ccsr.inference.memory import OutOfMemoryError
 from tests.unit.evaluation.comparison.pictures import write_hr
 
 
@@ -156,6 +157,13 @@ def test_disk_without_room_is_refused(
         make_plan(request(hr, keep_pictures=True))
     write_hr(tmp_path / "out" / "pictures" / "photos-bicubic" / "Bicubic" / "sample0", 1)
     make_plan(request(hr, keep_pictures=True))
+
+
+def test_memory_that_is_too_little_to_score_in_is_refused_before_the_model_loads(hr: Path) -> None:
+    loading = LoadingConfig(max_memory=0.001)
+    wanted = dataclasses.replace(request(hr, metrics="lpips"), model="absent", loading=loading)
+    with pytest.raises(OutOfMemoryError, match=r"scoring 64x64 pixels by lpips .* max_memory is"):
+        make_plan(wanted)
 
 
 def test_results_of_another_config_are_refused(hr: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from skimage import data
 
-from ccsr.evaluation.comparison.scores import Distance, Scorer, make_scorer
+from ccsr.evaluation.comparison.scores import Distance, Score, Scorer, make_scorer
 from ccsr.evaluation.metrics import LPIPS, lpips, psnr, ssim, ssim_8_bit
 from ccsr.evaluation.niqe import niqe
 
@@ -30,6 +30,21 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
 def test_psnr_and_ssim_are_those_of_iqa_pytorch(pair: tuple[np.ndarray, np.ndarray]) -> None:
     assert psnr(*pair) == pytest.approx(29.58135, abs=3e-3)
     assert ssim_8_bit(*pair) == pytest.approx(0.94132761, abs=1e-6)
+
+
+@pytest.mark.parametrize("score", [ssim, ssim_8_bit])
+def test_similarity_of_bands_is_that_of_the_whole(
+    score: Score, pair: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = score(*pair)
+    monkeypatch.setattr("ccsr.evaluation.metrics.SSIM_BAND", 50)
+    assert score(*pair) == pytest.approx(whole, abs=1e-6)
+
+
+def test_distances_in_tiles_are_those_of_the_whole(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    (name,) = names = ("lpips",)
+    whole, in_tiles = (make_scorer(names, "paper", CPU, tile)(*pair) for tile in (1024, 128))
+    assert in_tiles[name] == pytest.approx(whole[name], abs=1e-6)
 
 
 def test_structure_term_is_not_below_zero() -> None:
