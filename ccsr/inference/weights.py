@@ -61,7 +61,9 @@ def check_files(folder: Path, components: Collection[Path]) -> None:
     """Refuse weights other than those that the model folder was saved with.
 
     Those of another component, or of another model of the same shapes, would be loaded without a
-    word. A folder without CHECKSUMS, as other programs write it, is taken as it is.
+    word, and so would a further file, whose name can come before that of the weights: shards, or
+    those of a variant. Only safetensors are ever loaded, so that other files do not count. A folder
+    without CHECKSUMS, as other programs write it, is taken as it is.
 
     Args:
         folder: The model folder.
@@ -72,7 +74,14 @@ def check_files(folder: Path, components: Collection[Path]) -> None:
     """
     if not (folder / CHECKSUMS).is_file():
         return
-    for name, expected in json_object(folder / CHECKSUMS).items():
+    sums = json_object(folder / CHECKSUMS)
+    for path in (file for part in components for file in sorted(part.glob("*.safetensors"))):
+        if path.relative_to(folder).as_posix() not in sums:
+            raise ValueError(
+                f"{path} is no file that this model was saved with, by {CHECKSUMS}; remove it, or "
+                f"delete {CHECKSUMS} if it is meant"
+            )
+    for name, expected in sums.items():
         path = folder / name
         if path.parent in components and (not path.is_file() or _sha256(path).hex() != expected):
             raise ValueError(

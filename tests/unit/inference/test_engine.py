@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -296,6 +297,46 @@ def test_a_damaged_model_folder_is_one_sentence_that_names_the_file(
     change(damaged)
     with pytest.raises(ModelError, match=message):
         load_engine(str(damaged), LoadingConfig(device="cpu", dtype="float32"))
+
+
+def add_shards(folder: Path) -> Path:
+    """Weights that diffusers takes in place of those in one file."""
+    name = "diffusion_pytorch_model-00001-of-00001.safetensors"
+    state = load_file(folder / "unet" / WEIGHTS)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(state, name)}
+    (folder / "unet" / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
+    save_file({key: torch.zeros_like(x) for key, x in state.items()}, folder / "unet" / name)
+    return folder / "unet" / name
+
+
+def add_file_variant(folder: Path) -> Path:
+    """Weights that come before those of v1/unet."""
+    return Path(shutil.copy(folder / "v1/unet" / WEIGHTS, folder / "unet" / FILE_VARIANT))
+
+
+FILE_VARIANT = "diffusion_pytorch_model.v1.safetensors"
+
+
+@pytest.mark.parametrize(("add", "variant"), [(add_shards, "ccsr"), (add_file_variant, "v1")])
+def test_further_weights_that_would_be_loaded_are_refused(
+    folder: Path, tmp_path: Path, add: Callable[[Path], Path], variant: Variant
+) -> None:
+    changed = tmp_path / "model"
+    shutil.copytree(folder, changed)
+    added = add(changed)
+    loading = LoadingConfig(device="cpu", dtype="float32")
+    with pytest.raises(ModelError, match=f"{added} is no file that this model was saved with"):
+        load_engine(str(changed), loading, variant)
+    (changed / CHECKSUMS).unlink()
+    load_engine(str(changed), loading, variant)
+
+
+def test_further_files_that_are_never_loaded_do_not_count(folder: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "model"
+    shutil.copytree(folder, changed)
+    (changed / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
+    (changed / "unet" / "diffusion_pytorch_model.safetensors.part").write_bytes(b"unfinished")
+    load_engine(str(changed), LoadingConfig(device="cpu", dtype="float32"))
 
 
 @pytest.mark.parametrize(
