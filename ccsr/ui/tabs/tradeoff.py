@@ -174,6 +174,7 @@ def _sweep_view() -> _SweepView:
             label="Numbers and plot, and all with the pictures (ZIP)",
             interactive=False,
             elem_id="sweep-files",
+            visible=False,
         )
     return _SweepView(panel, plot, loupe, use, table, files)
 
@@ -244,7 +245,7 @@ def _show(sweep: Sweep | None, clicks: Clicks) -> tuple[Any, ...]:
         views_of(sweep, clicks),
         _use_update(sweep, clicks),
         points_table(sweep.points, sweep.baseline),
-        [str(path) for path in sweep.files] or None,
+        gr.update(value=[*map(str, sweep.files)] or None, visible=bool(sweep.files)),
     )
 
 

@@ -81,6 +81,8 @@ def test_stopping_a_sweep_keeps_the_settings_that_are_done(
     ui.choose_picture(picture_file)
     ui.tradeoff.run_sweep("0.5, 0.9", "0.4", 2)
     expect(ui.tradeoff.status).to_contain_text("1 of 2 settings done")
+    expect(ui.tradeoff.points).to_have_count(1)
+    expect(ui.tradeoff.files).to_be_hidden()
     ui.tradeoff.stop.click()
     expect(ui.tradeoff.status).to_contain_text("Stopped. 1 of 2 settings kept.")
     expect(ui.tradeoff.points).to_have_count(1)
