@@ -109,7 +109,8 @@ element.addEventListener("pointerdown", (event) => {
 element.addEventListener("pointermove", (event) => {
     if (name) move(across(event.clientX));
 });
-element.addEventListener("pointerup", leave);
+// A browser cancels a pointer that it needs itself, as for a swipe: no `pointerup` follows.
+for (const end of ["pointerup", "pointercancel"]) element.addEventListener(end, leave);
 element.addEventListener("keydown", (event) => {
     const mark = event.target.closest("[id^=mark-]");
     const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];

@@ -100,6 +100,22 @@ def test_a_mark_is_under_the_mouse_that_drags_it(
     expect_centre(mark, x + pixels)
 
 
+def test_a_drag_that_the_browser_cancels_ends_where_it_came_to(
+    ui: CCSRPage, picture_file: Path
+) -> None:
+    ui.choose_picture(picture_file)
+    show_trajectory(ui)
+    mark, mouse = ui.trajectory.t_min_mark, ui.page.mouse
+    x, y = ui.trajectory.middle_of(mark)
+    mouse.move(x, y)
+    mouse.down()
+    mouse.move(x - 30, y, steps=4)
+    mark.dispatch_event("pointercancel", {"bubbles": True})
+    expect(ui.number("t_min")).not_to_have_value("0.3333")
+    mouse.move(x - 60, y, steps=4)
+    expect_centre(mark, x - 30)
+
+
 def test_two_drags_at_once_both_count(ui: CCSRPage, picture_file: Path) -> None:
     ui.choose_picture(picture_file)
     show_trajectory(ui)

@@ -2,6 +2,7 @@ import dataclasses
 import re
 from collections.abc import Generator
 from pathlib import Path
+from unittest.mock import Mock, call
 
 import gradio as gr
 import pytest
@@ -120,6 +121,13 @@ def test_what_a_run_takes_foretells_another_even_if_it_was_stopped() -> None:
     # With a reference there is more to do.
     assert other.low == known.low
     assert other.high > known.high
+
+
+def test_the_clock_of_a_run_is_told_of_each_end_of_a_stage() -> None:
+    clock = Mock(spec=StageClock, started=0.0)
+    view = RunView(tab_run(), None, cost=COST, clock=clock)
+    list(view.frames(events(progress(1), Decoded(1, 2), Decoded(2, 2), Made(Path(), 1))))
+    assert clock.method_calls == [call.evaluated(1), call.decoded(), call.decoded(), call.made()]
 
 
 def test_preview_is_shown_at_once_and_with_the_progress_that_follows() -> None:
