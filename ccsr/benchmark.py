@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         "that makes 1024x1024 pixels, and of one that makes 4096x4096, on the "
                         "CPU")  # fmt: skip
     options = parser.parse_args(arguments)
-    return exit_code(lambda: measure(options))
+    return exit_code(parser.prog, lambda: measure(options))
 
 
 def measure(options: argparse.Namespace) -> None:

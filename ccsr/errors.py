@@ -49,4 +49,5 @@ def print_tracebacks_if_asked() -> None:
     """Let the loggers of this package print what they log of errors if DEBUG_VARIABLE is set."""
     if os.environ.get(DEBUG_VARIABLE):
         logging.basicConfig()
-        logging.getLogger("ccsr").setLevel(logging.DEBUG)
+        for package in PACKAGES:
+            logging.getLogger(package).setLevel(logging.DEBUG)

@@ -147,6 +147,20 @@ def refuse_filled(folder: Path) -> None:
         raise FileExistsError(f"{folder} is there and not empty; give a new folder")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it is in.
+
+    Raises:
+        WriteError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"the folder {folder} could not be made: {error.strerror}; choose another one"
+        ) from error
+
+
 def nearest_folder(path: Path) -> Path:
     """A folder, or the nearest one around it that is there already."""
     return next(folder for folder in (path, *path.absolute().parents) if folder.exists())

@@ -1,6 +1,7 @@
 """Train a model on a folder of pictures: python -m training STEP..."""
 
 import argparse
+import logging
 import signal
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from ccsr.cli import config_of
+from ccsr.errors import failure_of, print_tracebacks_if_asked
 from ccsr.whole_file import lacks_space, remove_unfinished
 from training.cli import parser
 from training.config import MachineConfig, load_recipe
@@ -32,19 +34,21 @@ from training.steps import (
     steps_of,
 )
 
+logger = logging.getLogger(__name__)
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the given steps in order; exit code 0, 2 after bad input, 130 after Ctrl-C or SIGTERM."""
     options = parser().parse_args(arguments)
+    print_tracebacks_if_asked()
     try:
         with interruption() as asked:
             run_steps(options, asked)
-    except Exception as error:
-        message = str(error)
+    except Exception as error:  # users get a sentence, whatever it was
+        logger.debug("training failed", exc_info=True)
+        message = failure_of("training", error)
         if lacks_space(error):
             message = "the disk is full; free some space, and the same command continues from here"
-        elif not isinstance(error, ValueError | OSError):
-            raise
         print(f"error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

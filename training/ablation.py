@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--crop", type=positive_int, default=256, metavar="PIXELS",
                         help="side of their centre crops; default: %(default)s")  # fmt: skip
     options = parser.parse_args(arguments)
-    return exit_code(lambda: measure(options))
+    return exit_code(parser.prog, lambda: measure(options))
 
 
 def measure(options: argparse.Namespace) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from ccsr.inference.weights import write_checksums
+from ccsr.inference.weights import read_weights, write_checksums
 from ccsr.program import exit_code, program
 from ccsr.whole_file import whole_folder
 
@@ -39,7 +39,7 @@ def average(before: Path, after: Path, output: Path, share: float) -> None:
         names = ", ".join(sorted(map(str, found[0] ^ found[1]))) or "no weights"
         raise ValueError(f"{before} and {after} do not hold the same files: {names}")
     averaged = {
-        name: _between(load_file(before / name), load_file(after / name), share, name)
+        name: _between(read_weights(before / name), read_weights(after / name), share, name)
         for name in sorted(found[0])
     }
     with whole_folder(output) as folder:
@@ -70,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="new folder")
     parser.add_argument("--share", type=float, required=True, help="weight of AFTER, from 0 to 1")
     options = parser.parse_args(arguments)
-    return exit_code(lambda: average(options.before, options.after, options.output, options.share))
+    return exit_code(
+        parser.prog, lambda: average(options.before, options.after, options.output, options.share)
+    )
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", action="store_true",
                         help="also print the operations of torch that take longest")  # fmt: skip
     options = parser.parse_args(arguments)
-    return exit_code(lambda: measure(options))
+    return exit_code(parser.prog, lambda: measure(options))
 
 
 def measure(options: argparse.Namespace) -> None:

@@ -461,9 +461,11 @@ def load_recipe(path: Path) -> Recipe:
             of its range, or keys contradict each other.
         FileNotFoundError: If there is no such file.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no recipe {path}; check the name")
     try:
-        tree = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a TOML file: {error}") from error
     try:
         return Recipe(**tree)

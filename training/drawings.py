@@ -20,7 +20,7 @@ from ccsr.degradation.draws import chance, choose, generator_for, random_float, 
 from ccsr.images.picture import picture_from_array
 from ccsr.images.writing import save_png
 from ccsr.program import exit_code, positive_int, program
-from ccsr.whole_file import refuse_filled
+from ccsr.whole_file import make_folder, refuse_filled
 
 SIDE = 512
 """Of a drawing, in pixels."""
@@ -173,7 +173,7 @@ def write_drawings(folder: Path, count: int, seed: int) -> Iterator[Path]:
         FileExistsError: If there is something in the folder.
     """
     refuse_filled(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for index in range(count):
         path = folder / f"drawing-{index:04d}.png"
         save_png(path, picture_from_array(np.asarray(drawing(seed, index))))
@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=positive_int, default=96, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args(arguments)
-    return exit_code(lambda: write(options))
+    return exit_code(parser.prog, lambda: write(options))
 
 
 def write(options: argparse.Namespace) -> None:

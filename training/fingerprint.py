@@ -11,7 +11,7 @@ from typing import Any
 
 from ccsr.inference.weights import weights_hash
 from ccsr.option import Config
-from ccsr.whole_file import write_whole
+from ccsr.whole_file import make_folder, write_whole
 from training.config import CHANGEABLE
 
 FINGERPRINT_FILE = "made_with.json"
@@ -63,7 +63,7 @@ def ensure_fingerprint(folder: Path, fingerprint: Fingerprint) -> None:
     Raises:
         ValueError: If the folder has another fingerprint.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / FINGERPRINT_FILE
     if path.exists():
         found, asked = (_comparable(f) for f in (read_fingerprint(folder), fingerprint))

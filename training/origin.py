@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from ccsr.config import SamplingConfig, Variant
 from ccsr.conversion.convert import write_components
@@ -19,6 +18,7 @@ from ccsr.inference.hub import (
     from_hub,
     json_object,
 )
+from ccsr.inference.weights import read_weights
 from ccsr.models.prompt_embeds import EmptyPrompt
 from ccsr.whole_file import whole_folder
 from training.fingerprint import ensure_fingerprint
@@ -60,7 +60,7 @@ class Origin:
         component = Component(self.folder / part)
         if self.is_model:
             component = component_of(self.folder, variant, part)
-        return {k: w for file in component.weights() for k, w in load_file(file).items()}
+        return {k: w for file in component.weights() for k, w in read_weights(file).items()}
 
     def hash_of(self, parts: Sequence[str], variant: Variant = "ccsr") -> str:
         """Hash of the weights of some networks."""

@@ -18,6 +18,7 @@ from accelerate.utils import reduce
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from ccsr.inference.device import choose_device, choose_dtype
+from ccsr.whole_file import make_folder
 from training.config import LoopConfig
 
 LOCK_FILE = ".lock"
@@ -164,7 +165,7 @@ def locked(folder: Path) -> Generator[None]:
         return
     import fcntl
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with (folder / LOCK_FILE).open("w") as file:
         try:
             # The system unlocks it when the process ends, however that happens.

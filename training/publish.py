@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--licence", help="the hub's name of the licence of the weights")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     options = parser.parse_args(arguments)
-    return exit_code(lambda: publish(options))
+    return exit_code(parser.prog, lambda: publish(options))
 
 
 def publish(options: argparse.Namespace) -> None:

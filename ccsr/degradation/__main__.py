@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="new folder")
     add_draw(parser)
     options = parser.parse_args(arguments)
-    return exit_code(lambda: write(options))
+    return exit_code(parser.prog, lambda: write(options))
 
 
 def write(options: argparse.Namespace) -> None:

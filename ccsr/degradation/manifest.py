@@ -15,6 +15,7 @@ from ccsr.images.picture import picture_from_array
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import to_array, to_tensor, to_uint8
 from ccsr.images.writing import save_png
+from ccsr.whole_file import make_folder
 
 MANIFEST = "manifest.jsonl"
 
@@ -52,7 +53,7 @@ def write_test_set(
         raise ValueError(f"more than one picture in {hr_folder} is called {', '.join(repeated)}")
     if output.exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty; give a new folder")
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     with (output / MANIFEST).open("x") as manifest:
         for index, (path, name) in enumerate(zip(paths, names, strict=True)):
             hr = to_tensor(load_picture(path, max_pixels=MAX_HR_PIXELS).rgb)

@@ -6,8 +6,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 
+from ccsr.errors import reason_of
 from ccsr.inference.hub import json_object
 from ccsr.whole_file import write_whole
 
@@ -38,6 +40,18 @@ def check_loaded(network: torch.nn.Module, files: Sequence[Path]) -> None:
     for name, weight in state.items():
         if weight.is_floating_point() and not bool(weight.isfinite().all()):
             raise ValueError(f"{where} holds values that are not finite, in {name}")
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """All weights of a safetensors file.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({reason_of(error)}); get the file again") from error
 
 
 def weights_hash(folder: Path) -> str:

@@ -1,4 +1,5 @@
 import json
+import logging
 
 import pytest
 
@@ -42,14 +43,31 @@ def test_counts_are_whole_numbers_from_1(text: str, capsys: pytest.CaptureFixtur
     assert "--limit: " in capsys.readouterr().err
 
 
-def test_a_program_ends_by_a_sentence_after_a_refusal_and_loudly_after_a_fault(
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (FileNotFoundError("there is no folder a; check the name"), 2, "error: there is no folder"),
+        (ZeroDivisionError("division"), 2, "error: work: ZeroDivisionError: division. This is a f"),
+        (KeyboardInterrupt(), 130, "stopped"),
+    ],
+)
+def test_a_program_ends_by_a_sentence(
+    error: BaseException,
+    code: int,
+    told: str,
     capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def refuse() -> None:
-        raise FileNotFoundError("there is no folder a; check the name")
+    caplog.set_level(logging.DEBUG, "ccsr")
 
-    assert exit_code(lambda: None) == 0
-    assert exit_code(refuse) == 2
-    assert capsys.readouterr().err == "error: there is no folder a; check the name\n"
-    with pytest.raises(ZeroDivisionError):
-        exit_code(lambda: 1 / 0)
+    def fail() -> None:
+        raise error
+
+    assert exit_code("work", fail) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(told)
+    assert ("Traceback" in caplog.text) == isinstance(error, Exception)
+
+
+def test_a_program_that_does_its_work_ends_with_0() -> None:
+    assert exit_code("work", lambda: None) == 0

@@ -20,7 +20,7 @@ from ccsr.evaluation.comparison.test_set import Pair, Sample
 from ccsr.evaluation.heatmap import GREY_LEVELS
 from ccsr.images.picture import Size
 from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
-from ccsr.whole_file import WriteError, write_whole
+from ccsr.whole_file import make_folder, write_whole
 
 FOLDER = "illustrations"
 SIDE = 192
@@ -77,20 +77,6 @@ class Illustration:
     def _write(self, name: str, data: bytes) -> None:
         make_folder(self.folder)
         write_whole(self.folder / name, data, overwrite=True)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those that it is in.
-
-    Raises:
-        WriteError: If it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(
-            f"the folder {folder} could not be made: {error.strerror}; choose another one"
-        ) from error
 
 
 def detailed_square(hr: np.ndarray) -> tuple[slice, slice]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ccsr.errors import reason_of
-from ccsr.evaluation.comparison.illustration import Illustration, make_folder, slug
+from ccsr.evaluation.comparison.illustration import Illustration, slug
 from ccsr.evaluation.comparison.manifest import Manifest, Progress, Row
 from ccsr.evaluation.comparison.methods import Family, Method, OurMethod
 from ccsr.evaluation.comparison.scores import Scorer
@@ -25,7 +25,7 @@ from ccsr.images.reading import load_picture
 from ccsr.images.tensors import to_uint8
 from ccsr.images.writing import save_png
 from ccsr.inference.memory import memory_named
-from ccsr.whole_file import WriteError
+from ccsr.whole_file import WriteError, make_folder
 
 logger = logging.getLogger(__name__)
 

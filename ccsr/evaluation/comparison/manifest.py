@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ccsr.whole_file import WriteError, remove_unfinished
+from ccsr.whole_file import WriteError, make_folder, remove_unfinished
 
 Row = dict[str, Any]
 PictureKey = tuple[str, str]
@@ -85,7 +85,7 @@ class Manifest:
     """The file of one process, opened to go on with it."""
 
     def __init__(self, folder: Path, process: int, config: Mapping[str, Any]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         remove_unfinished(folder)
         self.path = manifest_file(folder, process)
         _cut_torn_row(self.path)
