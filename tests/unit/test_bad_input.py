@@ -27,7 +27,8 @@ CALLS = {
     "training.ablation": (
         ("--data {absent}", "no folder {absent}"),
         ("--data {damaged}", "is not a picture"),
-        ("--model {broken} --data {pictures} --crop 64", "{broken}/unet/diffusion_pytorch_model"),
+        # Which of its networks is named first is the choice of diffusers.
+        ("--model {broken} --data {pictures} --crop 64", "/diffusion_pytorch_model.safetensors"),
     ),
     "training.benchmark": (
         ("--recipe {file} --data {pictures}", "{file} is not a TOML file"),
