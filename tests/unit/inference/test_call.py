@@ -130,7 +130,8 @@ def test_draws_are_of_the_global_generator_if_nothing_else_is_said(pipeline: CCS
         ({"prompt": "a cat"}, "no text encoder"),
         ({"image": "photo.jpg"}, "must be one Pillow image"),
     ],
-    ids=str,
+    # Without addresses of objects, which differ between the processes of `pytest -n`.
+    ids=lambda part: part if isinstance(part, str) else " and ".join(part),
 )
 def test_arguments_without_meaning_are_refused(
     pipeline: CCSRPipeline, change: dict[str, Any], message: str
