@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ccsr.errors import InputError
 from ccsr.evaluation.report import SETTINGS_KEY
 from ccsr.images.picture import PictureError
 from ccsr.images.reader_pool import READERS
@@ -45,7 +46,7 @@ def find_items(inputs: Sequence[Path], folder: Path, *, recursive: bool = False)
     found: dict[Path, Path] = {}
     for path in inputs:
         if not path.exists():
-            raise ValueError(f"there is no file or folder {path}; check the name")
+            raise InputError(f"there is no file or folder {path}; check the name")
         if path.is_dir():
             found |= _pictures_in(path, folder, recursive)
         else:
@@ -75,7 +76,7 @@ def _pictures_in(root: Path, folder: Path, recursive: bool) -> dict[Path, Path]:
     }
     if not pictures:
         hint = "" if recursive else "; --recursive takes those in its subfolders"
-        raise ValueError(f"the folder {root} holds no pictures{hint}")
+        raise InputError(f"the folder {root} holds no pictures{hint}")
     return pictures
 
 
@@ -89,7 +90,7 @@ def _refuse_twins(items: Sequence[Item]) -> None:
     for item in items:
         other = takers.setdefault(item.output, item.source)
         if other != item.source:
-            raise ValueError(
+            raise InputError(
                 f"{other} and {item.source} would both become {item.output}; "
                 "rename one or run them apart"
             )
@@ -100,7 +101,7 @@ def refuse_originals(inputs: Sequence[Path | None], outputs: Sequence[Path]) -> 
     originals = {path.resolve() for path in inputs if path is not None}
     for output in outputs:
         if output.resolve() in originals:
-            raise ValueError(
+            raise InputError(
                 f"{output} is a picture to read, and would be replaced by a result; "
                 "give another output folder"
             )

@@ -29,7 +29,7 @@ from ccsr.config import (
     SamplingConfig,
     parse_seeds,
 )
-from ccsr.errors import failure_of, print_tracebacks_if_asked
+from ccsr.errors import InputError, failure_of, print_tracebacks_if_asked
 from ccsr.evaluation import tradeoff
 from ccsr.evaluation.heatmap import GREY_LEVELS
 from ccsr.evaluation.metrics import check_measurable, make_scorer, measure
@@ -231,7 +231,7 @@ def convert(options: argparse.Namespace) -> int:
     from ccsr.conversion.convert import convert as convert_weights
 
     if options.tokenizer and not options.keep_text_encoder:
-        raise ValueError("--tokenizer is for --keep-text-encoder; add that, or leave both out")
+        raise InputError("--tokenizer is for --keep-text-encoder; add that, or leave both out")
     plan = convert_weights(
         options.source,
         options.output,

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from ccsr.errors import InputError
 from ccsr.option import Config, DefaultOfModel, Step, option, shown
 
 Variant = Literal["ccsr", "v2", "v1"]
@@ -119,16 +120,16 @@ class SamplingConfig(Config):
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         if self.t_min > self.t_max:
-            raise ValueError(
+            raise InputError(
                 f"t_min must not be above t_max, got t_min={self.t_min} and t_max={self.t_max}; "
                 "lower t_min or raise t_max"
             )
         if self.negative_prompt and self.guidance_scale == 1:
-            raise ValueError(
+            raise InputError(
                 "negative_prompt needs a guidance_scale above 1; raise it, or leave both out"
             )
         if self.guidance_scale != 1 and self.prompt == self.negative_prompt:
-            raise ValueError(
+            raise InputError(
                 "guidance_scale above 1 leads from the negative prompt to the prompt, and they are "
                 "the same; change one, or set guidance_scale to 1"
             )
@@ -157,7 +158,7 @@ class TilingConfig(Config):
     @model_validator(mode="after")
     def _no_gaps(self) -> Self:
         if self.stride > self.tile:
-            raise ValueError(
+            raise InputError(
                 f"stride must not be above the size of a tile, got stride={self.stride} and "
                 f"tile={self.tile}; larger strides leave gaps"
             )
@@ -210,7 +211,7 @@ class LoadingConfig(Config):
     @model_validator(mode="after")
     def _memory_needs_tiles(self) -> Self:
         if self.max_memory is not None and not self.tiling:
-            raise ValueError(
+            raise InputError(
                 "max_memory limits the tiles of large pictures, and without tiling there are "
                 "none; leave one of the two out"
             )
@@ -470,17 +471,17 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = (piece.strip() for piece in part.strip().partition("-"))
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ValueError(f'seeds must look like "0-9" or "3,5,8", got {shown(text)}')
+            raise InputError(f'seeds must look like "0-9" or "3,5,8", got {shown(text)}')
         if max(len(first), len(last)) > len(str(MAX_SEED)):
-            raise ValueError(f"a seed must be at most {MAX_SEED}, got {shown(part)}")
+            raise InputError(f"a seed must be at most {MAX_SEED}, got {shown(part)}")
         start, stop = int(first), int(last) if dash else int(first)
         if stop < start:
-            raise ValueError(f"seeds must rise, got {shown(part.strip())}; write {stop}-{start}")
+            raise InputError(f"seeds must rise, got {shown(part.strip())}; write {stop}-{start}")
         if stop > MAX_SEED:
-            raise ValueError(f"a seed must be at most {MAX_SEED}, got {stop}")
+            raise InputError(f"a seed must be at most {MAX_SEED}, got {stop}")
         if stop - start >= MAX_SEEDS_PER_RUN:
-            raise ValueError(f"at most {MAX_SEEDS_PER_RUN} seeds a run, got {shown(part.strip())}")
+            raise InputError(f"at most {MAX_SEEDS_PER_RUN} seeds a run, got {shown(part.strip())}")
         seeds.update(dict.fromkeys(range(start, stop + 1)))
     if len(seeds) > MAX_SEEDS_PER_RUN:
-        raise ValueError(f"at most {MAX_SEEDS_PER_RUN} seeds a run, got {len(seeds)}")
+        raise InputError(f"at most {MAX_SEEDS_PER_RUN} seeds a run, got {len(seeds)}")
     return tuple(seeds)

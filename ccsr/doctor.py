@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ccsr.config import LoadingConfig, SamplingConfig
+from ccsr.errors import InputError
 from ccsr.images.formats import FORMATS
 from ccsr.images.picture import noise_picture
 from ccsr.inference.engine import ModelEngine, load_engine
@@ -60,7 +61,7 @@ def examine(model: str, loading: LoadingConfig) -> Iterator[Finding]:
         started = time.perf_counter()
         engine = load_engine(model, loading)
         seconds = time.perf_counter() - started
-    except (ValueError, OSError) as error:
+    except (InputError, OSError) as error:
         yield Finding("model", str(error), is_well=False)
         return
     info = engine.info

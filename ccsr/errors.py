@@ -1,4 +1,4 @@
-"""Errors that libraries raise: whether they did, and what a message says of them."""
+"""The error of bad input, and what messages say of errors: of input, of the system, of faults."""
 
 import logging
 import os
@@ -9,6 +9,13 @@ DEBUG_VARIABLE = "CCSR_DEBUG"
 
 PACKAGES = ("ccsr", "training")
 """Those of this program."""
+
+
+class InputError(ValueError):
+    """Input that cannot be worked on: says what was expected, what came, and what to do.
+
+    A ValueError of another kind, as numpy and torch raise, is a fault of the program.
+    """
 
 
 def raised_here(error: BaseException) -> bool:
@@ -35,9 +42,9 @@ def failure_of(work: object, error: Exception) -> str:
 
     Args:
         work: What begins the sentence about a fault: a command, or the file that it was at.
-        error: ValueError and OSError are refusals; any other is a fault of the program.
+        error: InputError and OSError are refusals; any other is a fault of the program.
     """
-    if isinstance(error, ValueError | OSError):
+    if isinstance(error, InputError | OSError):
         return str(error)
     return (
         f"{work}: {reason_of(error)}. This is a fault of the program: please report it, with what "

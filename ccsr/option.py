@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from ccsr.errors import InputError
+
 Values = Mapping[str, Any]
 
 
@@ -50,7 +52,7 @@ class Config(BaseModel):
         except ValidationError as error:
             # A misspelt name first: it is the reason why another is missing.
             first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-            raise ValueError(_sentence(type(self), values, first)) from error
+            raise InputError(_sentence(type(self), values, first)) from error
 
     def replace(self, **changes: Any) -> Self:  # noqa: ANN401
         """These settings with some fields changed, checked as a whole."""
@@ -142,7 +144,7 @@ class Option:
         try:
             return TypeAdapter(kind, config=config).validate_python(value)
         except ValidationError as error:
-            raise ValueError(_expectation(name or self.name, self.field, value)) from error
+            raise InputError(_expectation(name or self.name, self.field, value)) from error
 
     def from_text(self, text: str) -> Any:  # noqa: ANN401
         """The number that a text stands for; the text itself if it is none, to be refused later."""

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from ccsr.cli import config_of
-from ccsr.errors import failure_of, print_tracebacks_if_asked
+from ccsr.errors import InputError, failure_of, print_tracebacks_if_asked
 from ccsr.whole_file import lacks_space, remove_unfinished
 from training.cli import parser
 from training.config import MachineConfig, load_recipe
@@ -97,7 +97,7 @@ def run_steps(options: argparse.Namespace, asked: Callable[[], bool]) -> None:
     paired = [Source(hr, lr=lr) for hr, lr in options.paired]
     sources = (*map(source_of, options.data), *paired)
     if not sources:
-        raise ValueError("there are no pictures; give folders of them by --data or --paired")
+        raise InputError("there are no pictures; give folders of them by --data or --paired")
     held_out = tuple(map(source_of, options.held_out))
     require_checkpoints(
         recipe, steps, options.run_folder, options.checkpoint, held_out=bool(held_out)

@@ -19,6 +19,7 @@ from ccsr.config import COMPACT, Variant
 from ccsr.degradation.draws import generator_for
 from ccsr.degradation.folder import picture_paths
 from ccsr.degradation.models import draw
+from ccsr.errors import InputError
 from ccsr.evaluation.metrics import lpips, psnr
 from ccsr.images.picture import Picture, picture_from_array
 from ccsr.images.reading import load_picture
@@ -90,7 +91,7 @@ def centre_pairs(paths: Sequence[Path], crop_px: int) -> list[TestPair]:
         rgb = load_picture(path).rgb
         top, left = ((side - crop_px) // 2 for side in rgb.shape[:2])
         if min(top, left) < 0:
-            raise ValueError(f"{path} has a side below {crop_px} pixels; lower --crop")
+            raise InputError(f"{path} has a side below {crop_px} pixels; lower --crop")
         hr = rgb[top : top + crop_px, left : left + crop_px]
         lr = draw("bicubic", SCALE, generator_for(0)).apply(to_tensor(hr))
         pairs.append(TestPair(picture_from_array(to_array(lr)), hr))

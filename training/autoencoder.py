@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL
 from diffusers.utils import CONFIG_NAME
 from torch import nn
 
+from ccsr.errors import InputError
 from ccsr.inference.hub import json_object
 from ccsr.models.compact_autoencoder import CompactAutoencoder, PaddingMode
 from training.config import AutoencoderConfig, DataConfig
@@ -31,7 +32,7 @@ def load_autoencoder(folder: Path) -> TrainedAutoencoder:
     for kind in (CompactAutoencoder, AutoencoderKL):
         if name == kind.__name__:
             return kind.from_pretrained(folder, torch_dtype=torch.float32)
-    raise ValueError(
+    raise InputError(
         f"{folder} holds {name}, not a CompactAutoencoder or AutoencoderKL, whose decoders can "
         "be trained; run the step 'autoencoder' first, or start from another model"
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from ccsr.errors import InputError
 from ccsr.inference.weights import read_weights, write_checksums
 from ccsr.program import exit_code, program
 from ccsr.whole_file import whole_folder
@@ -33,11 +34,11 @@ def average(before: Path, after: Path, output: Path, share: float) -> None:
         FileExistsError: If `output` exists.
     """
     if not 0 <= share <= 1:
-        raise ValueError(f"share must be from 0 to 1, got {share}")
+        raise InputError(f"share must be from 0 to 1, got {share}")
     found = [{p.relative_to(m) for p in m.rglob("*.safetensors")} for m in (before, after)]
     if found[0] != found[1] or not found[0]:
         names = ", ".join(sorted(map(str, found[0] ^ found[1]))) or "no weights"
-        raise ValueError(f"{before} and {after} do not hold the same files: {names}")
+        raise InputError(f"{before} and {after} do not hold the same files: {names}")
     averaged = {
         name: _between(read_weights(before / name), read_weights(after / name), share, name)
         for name in sorted(found[0])
@@ -55,7 +56,7 @@ def _between(
     """Interpolated weights of one file, in the dtype of `after`."""
     shapes = [{k: w.shape for k, w in weights.items()} for weights in (before, after)]
     if shapes[0] != shapes[1]:
-        raise ValueError(f"{name}: the two models are of different architectures")
+        raise InputError(f"{name}: the two models are of different architectures")
     return {
         key: torch.lerp(before[key].float(), weight.float(), share).to(weight.dtype)
         for key, weight in after.items()

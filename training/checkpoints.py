@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ccsr.errors import InputError
 from ccsr.whole_file import WriteError, whole_file, whole_folder
 from training.config import LoopConfig
 from training.sharding import split_as
@@ -55,7 +56,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     file = path / STATE_FILE
     if not file.exists():
-        raise ValueError(f"{path} holds no {STATE_FILE}: it is of an earlier version; delete it")
+        raise InputError(f"{path} holds no {STATE_FILE}: it is of an earlier version; delete it")
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
@@ -85,7 +86,7 @@ def chosen_checkpoint(choice: str, found: Collection[int], best: int | None) -> 
     if choice.isdecimal() and int(choice) in found:
         return int(choice), "as asked for"
     there = ", ".join(map(str, sorted(found))) or "none"
-    raise ValueError(
+    raise InputError(
         f"there is no checkpoint {choice!r}; give best, last or the step of one that there is: "
         f"{there}"
     )
@@ -130,7 +131,7 @@ def load_trained_state(module: nn.Module, state: Mapping[str, torch.Tensor]) -> 
         ValueError: If the state is of another module.
     """
     if state.keys() != trained_state(module).keys():
-        raise ValueError("the checkpoint is of other networks; delete it to start anew")
+        raise InputError("the checkpoint is of other networks; delete it to start anew")
     own = module.state_dict()
     split = {name: split_as(x, own[name]) for name, x in state.items()}
     module.load_state_dict(split, strict=False)

@@ -14,6 +14,7 @@ from pydantic import model_validator as validator
 
 from ccsr.config import DegradationModel
 from ccsr.diffusion.scheduler import PredictionType
+from ccsr.errors import InputError
 from ccsr.models.compact_autoencoder import PaddingMode
 from ccsr.option import Config
 
@@ -85,7 +86,7 @@ class LoopConfig(Config):
     @validator(mode="after")
     def _crops_ordered(self) -> Self:
         if self.least_crop_px is not None and self.least_crop_px > self.crop_px:
-            raise ValueError(
+            raise InputError(
                 f"least_crop_px must not be above crop_px, got least_crop_px={self.least_crop_px} "
                 f"and crop_px={self.crop_px}; lower least_crop_px"
             )
@@ -94,7 +95,7 @@ class LoopConfig(Config):
     @validator(mode="after")
     def _warm_up_ends(self) -> Self:
         if self.warmup_steps > self.max_steps:
-            raise ValueError(
+            raise InputError(
                 f"warmup_steps must not be above max_steps, got warmup_steps={self.warmup_steps} "
                 f"and max_steps={self.max_steps}; lower warmup_steps"
             )
@@ -113,7 +114,7 @@ class DegradationShares(Config):
     def _all_pairs(self) -> Self:
         total = sum(self.by_name().values())
         if abs(total - 1) > 1e-6:
-            raise ValueError(
+            raise InputError(
                 f"bicubic, camera, real_esrgan and bsrgan must sum to 1, got {total:g}"
             )
         return self
@@ -178,7 +179,7 @@ class DataConfig(Config):
     @validator(mode="after")
     def _whole_lr_pixels_a_latent(self) -> Self:
         if COMPRESSION % self.scale:
-            raise ValueError(
+            raise InputError(
                 f"scale must be 1, 2, 4 or 8, got {self.scale}; windows of LR and latents are cut "
                 "at the same places"
             )
@@ -232,7 +233,7 @@ class NetworkConfig(Config):
         for name in ("block_out_channels", *own):
             channels: tuple[int, ...] = getattr(self, name)
             if any(count % self.norm_num_groups for count in channels):
-                raise ValueError(
+                raise InputError(
                     f"{name} must be divisible by norm_num_groups={self.norm_num_groups}, got "
                     f"{channels}; change one of them"
                 )
@@ -245,7 +246,7 @@ class NetworkConfig(Config):
         for name in ("lr_adapter_channels", "lr_adapter_layers"):
             numbers: tuple[int, ...] = getattr(self, name)
             if len(numbers) != len(self.block_out_channels):
-                raise ValueError(
+                raise InputError(
                     f"{name} must have a number for each of the {len(self.block_out_channels)} "
                     f"resolutions of block_out_channels, got {numbers}"
                 )
@@ -267,7 +268,7 @@ def require_crops_within(loop: LoopConfig, name: str, pairs: PairsConfig) -> Non
         ValueError: If they do not.
     """
     if loop.crop_px > pairs.crop_px:
-        raise ValueError(
+        raise InputError(
             f"loop.crop_px must not be above {name}.crop_px, got {loop.crop_px} and "
             f"{pairs.crop_px}; crops are cut from the cached ones"
         )
@@ -282,7 +283,7 @@ class RefinementConfig(Config):
     @validator(mode="after")
     def _ordered(self) -> Self:
         if self.t_min > self.t_max:
-            raise ValueError(
+            raise InputError(
                 f"t_min must not be above t_max, got t_min={self.t_min} and t_max={self.t_max}; "
                 "lower t_min or raise t_max"
             )
@@ -324,7 +325,7 @@ class Stage1Config(RefinementConfig):
     def _fits(self) -> Self:
         require_crops_within(self.loop, "pairs", self.pairs)
         if self.l_diff_t_min >= self.t_max:
-            raise ValueError(
+            raise InputError(
                 f"l_diff_t_min must be below t_max, got l_diff_t_min={self.l_diff_t_min} and "
                 f"t_max={self.t_max}; lower l_diff_t_min"
             )
@@ -404,12 +405,12 @@ class Recipe(Config):
     @validator(mode="after")
     def _complete(self) -> Self:
         if not (self.autoencoder or self.uniform or self.stage1 or self.stage2):
-            raise ValueError(
+            raise InputError(
                 "the recipe trains nothing: give it at least one of the tables autoencoder, "
                 "uniform, stage1 and stage2"
             )
         if self.autoencoder and not self.network and (self.uniform or self.stage1):
-            raise ValueError(
+            raise InputError(
                 "network is missing; it must be a table: an autoencoder of its own needs UNet and "
                 "ControlNet of their own"
             )
@@ -441,7 +442,7 @@ def require_official(name: str, stage: Stage1Config | Stage2Config) -> None:
         config: Config = stage.loop if key.startswith("loop.") else stage
         found = getattr(config, key.removeprefix("loop."))
         if found != value:
-            raise ValueError(
+            raise InputError(
                 f"{name}.{key} must be {value} with implementation = 'official', got {found}; "
                 "the authors' code has nothing else"
             )
@@ -466,8 +467,8 @@ def load_recipe(path: Path) -> Recipe:
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a TOML file: {error}") from error
+        raise InputError(f"{path} is not a TOML file: {error}") from error
     try:
         return Recipe(**tree)
     except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from error
+        raise InputError(f"{path.name}: {error}") from error

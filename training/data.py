@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, get_worker_info
 from ccsr.degradation.draws import generator_for, random_float, random_int
 from ccsr.degradation.folder import MAX_HR_PIXELS
 from ccsr.degradation.models import Degrade
+from ccsr.errors import InputError
 from ccsr.images.picture import PictureError, Size
 from ccsr.images.reading import load_picture, read_size
 from ccsr.images.tensors import resize, to_uint8
@@ -59,7 +60,7 @@ class Pictures:
         if not self.pictures:
             where = ", ".join(str(source.path) for source in sources)
             file, reason = next(iter(self.left_out.items()))
-            raise ValueError(
+            raise InputError(
                 f"none of the pictures in {where} can be trained on; they must be readable and "
                 f"have at least {smallest_side} pixels a side ({file.name}: {reason})"
             )
@@ -107,7 +108,7 @@ class Pictures:
             except PictureError as error:
                 warnings.warn(f"{picture.hr} is left out: {error}", stacklevel=2)
                 self._broken.add(index)
-        raise ValueError(f"all {len(self)} pictures are damaged; give others")
+        raise InputError(f"all {len(self)} pictures are damaged; give others")
 
     def _draw_index(self, generator: torch.Generator) -> int:
         if self._weights is None:

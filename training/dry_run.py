@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from ccsr.errors import InputError
 from ccsr.evaluation.metrics import ALEX_WEIGHTS
 from ccsr.evaluation.perceptual import (
     DISTS_FILE,
@@ -97,7 +98,7 @@ def _files(names: Collection[str]) -> Iterator[tuple[str, Path]]:
 def _checked(path: Path, expected: str) -> str:
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != expected:
-        raise ValueError(
+        raise InputError(
             f"{path} is damaged or of another version: its SHA-256 is {found}, expected was "
             f"{expected}; install its package again"
         )

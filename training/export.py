@@ -10,6 +10,7 @@ from torch import nn
 
 from ccsr.config import SamplingConfig, Variant
 from ccsr.conversion.convert import SHARD_SIZE
+from ccsr.errors import InputError
 from ccsr.inference.hub import OWN_COMPONENTS
 from ccsr.inference.pipeline import CCSRPipeline
 from ccsr.inference.weights import write_checksums
@@ -49,7 +50,7 @@ def export(run: Run, output: Path, variant: Variant | None = None) -> None:
     """
     finished = finished_variants(run)
     if not finished:
-        raise ValueError(f"{run.folder} holds no trained networks; run the steps before export")
+        raise InputError(f"{run.folder} holds no trained networks; run the steps before export")
     main = finished[0] if variant is None else variant
     others = finished[1:] if variant is None and main == "ccsr" else ()
     with whole_folder(output) as folder:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ccsr.errors import InputError
 from ccsr.inference.weights import weights_hash
 from ccsr.option import Config
 from ccsr.whole_file import make_folder, write_whole
@@ -69,7 +70,7 @@ def ensure_fingerprint(folder: Path, fingerprint: Fingerprint) -> None:
         found, asked = (_comparable(f) for f in (read_fingerprint(folder), fingerprint))
         different = sorted(k for k in found.keys() | asked.keys() if found.get(k) != asked.get(k))
         if different:
-            raise ValueError(
+            raise InputError(
                 f"{folder} was made with other values of {', '.join(different)}; give another run "
                 "folder, or delete this one to start it anew"
             )

@@ -22,6 +22,7 @@ from ccsr.degradation.draws import generator_for, random_int
 from ccsr.diffusion.sampler import Noise, SeededNoise, sample
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import non_uniform_plan
+from ccsr.errors import InputError
 from ccsr.inference.device import choose_dtype
 from ccsr.models.autoencoder import Autoencoder, encode
 from ccsr.models.denoiser import Denoiser
@@ -214,7 +215,7 @@ class LatentCache(Dataset[Example]):
     ) -> None:
         self.paths = sorted(folder.glob("*.safetensors"))
         if not self.paths:
-            raise ValueError(
+            raise InputError(
                 f"{folder} holds no cached examples; run the step 'pairs' or 'rollouts' first"
             )
         shapes = [_shapes(path, keys) for path in self.paths]
@@ -222,7 +223,7 @@ class LatentCache(Dataset[Example]):
         self.sides = {key: shape[-1] for key, shape in shapes[0].items()}
         self.side = min(self.sides.values())
         if windows.greatest > self.side:
-            raise ValueError(
+            raise InputError(
                 f"{folder} holds squares of side {self.side}, smaller than the window of "
                 f"{windows.greatest}"
             )
@@ -255,7 +256,7 @@ def _shapes(path: Path, keys: Collection[str]) -> dict[str, list[int]]:
     with safe_open(path, "pt") as shard:
         for key in keys:
             if key not in shard.keys():  # noqa: SIM118 - it is no mapping
-                raise ValueError(
+                raise InputError(
                     f"{path} holds {', '.join(shard.keys())} but no {key!r}; delete the folder and "
                     "run its step again"
                 )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ccsr.errors import InputError
 from ccsr.whole_file import write_whole
 
 
@@ -44,7 +45,7 @@ class TensorBoardLog:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise ValueError(
+            raise InputError(
                 "--tensorboard needs a package: pip install -r requirements-train.txt"
             ) from error
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)

@@ -20,6 +20,7 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from ccsr.errors import InputError
 from ccsr.models.residual_branches import BranchStatistics, recorded_branches
 from training.checkpoints import (
     checkpoints,
@@ -369,7 +370,7 @@ class _Run:
             return
         step, path = list(found.items())[-1]
         if step > self.config.max_steps:
-            raise ValueError(
+            raise InputError(
                 f"{self.folder} has {step} steps already; max_steps must be at least that, got "
                 f"{self.config.max_steps}"
             )
@@ -416,7 +417,7 @@ def make_optimizer(
         try:
             import bitsandbytes  # type: ignore[import-not-found] - optional
         except ImportError as error:
-            raise ValueError(
+            raise InputError(
                 'optimizer = "adamw-8bit" needs a package: pip install -r requirements-train.txt'
             ) from error
         kind = bitsandbytes.optim.AdamW8bit
@@ -437,7 +438,7 @@ def checkpoint_gradients(module: nn.Module) -> None:
             able += 1
     if networks and not able:
         names = ", ".join(sorted({type(m).__name__ for m in networks}))
-        raise ValueError(f"gradient_checkpointing: {names} cannot; leave it out")
+        raise InputError(f"gradient_checkpointing: {names} cannot; leave it out")
 
 
 def shares_of(branches: Mapping[str, Mapping[str, BranchStatistics]]) -> dict[str, float]:

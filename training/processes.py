@@ -17,6 +17,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import reduce
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from ccsr.errors import InputError
 from ccsr.inference.device import choose_device, choose_dtype
 from ccsr.whole_file import make_folder
 from training.config import LoopConfig
@@ -40,7 +41,7 @@ def join_processes() -> PartialState:
         asked = max(asked, 1 if "RANK" in environment else 2)
     state = PartialState(cpu=choose_device("auto").type == "cpu")
     if state.num_processes < asked:
-        raise ValueError(
+        raise InputError(
             f"{'several' if 'RANK' not in environment else asked} processes were asked for, and "
             f"{state.num_processes} was started; on CPUs start them by: "
             "torchrun --nproc_per_node 2 -m training ..."
@@ -76,13 +77,13 @@ def make_accelerator(config: LoopConfig) -> Accelerator:
     state = join_processes()
     parts = state.num_processes * config.gradient_accumulation_steps
     if config.batch_size % parts:
-        raise ValueError(
+        raise InputError(
             f"batch_size must be divisible by processes * gradient_accumulation_steps = {parts}, "
             f"got {config.batch_size}; change one of them"
         )
     on_cpu = own_device().type == "cpu"
     if config.mixed_precision == "fp16" and on_cpu:
-        raise ValueError('mixed_precision = "fp16" needs a GPU; take "bf16", "no" or "auto"')
+        raise InputError('mixed_precision = "fp16" needs a GPU; take "bf16", "no" or "auto"')
     if is_sharded():
         require_shardable(config)
     # The steps of a recipe may have number formats of their own.
@@ -95,7 +96,7 @@ def make_accelerator(config: LoopConfig) -> Accelerator:
             gradient_accumulation_steps=config.gradient_accumulation_steps,
         )
     if accelerator.distributed_type.name in ("DEEPSPEED", "MEGATRON_LM"):
-        raise ValueError(
+        raise InputError(
             f"{accelerator.distributed_type.value} is not supported: stage 2 reads gradients at "
             "single weights, which it splits; start with --multi_gpu, or with FSDP"
         )
@@ -114,13 +115,13 @@ def require_shardable(config: LoopConfig) -> None:
         ValueError: If it cannot.
     """
     if _flag("FSDP_OFFLOAD_PARAMS"):
-        raise ValueError("fsdp_offload_params is not supported; leave it out of the config file")
+        raise InputError("fsdp_offload_params is not supported; leave it out of the config file")
     if config.mixed_precision == "fp16":
-        raise ValueError(
+        raise InputError(
             'mixed_precision = "fp16" is not supported with FSDP; take "bf16", "no" or "auto"'
         )
     if config.optimizer == "adamw-8bit":
-        raise ValueError('optimizer = "adamw-8bit" is not supported with FSDP; take "adamw"')
+        raise InputError('optimizer = "adamw-8bit" is not supported with FSDP; take "adamw"')
 
 
 def _flag(name: str) -> bool:
@@ -171,7 +172,7 @@ def locked(folder: Path) -> Generator[None]:
             # The system unlocks it when the process ends, however that happens.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(
+            raise InputError(
                 f"another training writes to {folder}; wait for it, or give another run folder"
             ) from error
         try:

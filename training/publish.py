@@ -15,7 +15,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from ccsr.errors import reason_of
+from ccsr.errors import InputError, reason_of
 from ccsr.inference.hub import MODEL_INDEX, json_object
 from ccsr.program import exit_code, program
 from ccsr.whole_file import write_whole
@@ -49,7 +49,7 @@ def push_to_hub(
             refuses; nothing is uploaded then.
     """
     if not (model / MODEL_INDEX).is_file():
-        raise ValueError(f"{model} holds no {MODEL_INDEX}; give a folder that export has written")
+        raise InputError(f"{model} holds no {MODEL_INDEX}; give a folder that export has written")
     tables = _tables(scores) if scores is not None else []
     if not (model / CARD).exists():
         write_whole(model / CARD, model_card(model, repository, tables, licence))
@@ -58,7 +58,7 @@ def push_to_hub(
         api.create_repo(repository, private=private, exist_ok=True)
         commit = api.upload_folder(repo_id=repository, folder_path=model)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise ValueError(
+        raise InputError(
             f"{repository} could not be written to ({reason_of(error)}); log in with "
             "`hf auth login` or set HF_TOKEN, and check the name"
         ) from error
@@ -81,7 +81,7 @@ def model_card(
     """
     path = model / ORIGIN_OF_MODEL
     if not path.is_file():
-        raise ValueError(f"{model} holds no {ORIGIN_OF_MODEL}; export writes it, so export anew")
+        raise InputError(f"{model} holds no {ORIGIN_OF_MODEL}; export writes it, so export anew")
     made = json_object(path)
     front = ["library_name: diffusers", "pipeline_tag: image-to-image"]
     front += [f"license: {licence}"] if licence else []
@@ -109,7 +109,7 @@ def model_card(
 def _tables(scores: Path) -> list[str]:
     paths = sorted(scores.glob("*.md"))
     if not paths:
-        raise ValueError(f"{scores} holds no tables (*.md); give the output of `ccsr evaluate`")
+        raise InputError(f"{scores} holds no tables (*.md); give the output of `ccsr evaluate`")
     return [path.read_text(encoding="utf-8").strip() for path in paths]
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from ccsr.config import Variant
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import LoopStart
+from ccsr.errors import InputError
 from ccsr.models.denoiser import Denoiser
 from ccsr.models.fusion import fuse_rms_norms
 from ccsr.models.prompt_embeds import EmptyPrompt
@@ -47,7 +48,7 @@ class Run:
 
     def __post_init__(self) -> None:
         if self.recipe.autoencoder is None and self.origin is None:
-            raise ValueError(
+            raise InputError(
                 "the recipe has no table autoencoder, so it trains the networks of a model; give "
                 "one by --init, such as a folder of Stable Diffusion 2.1"
             )

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from ccsr.degradation.folder import SUFFIXES
-from ccsr.errors import raised_here
+from ccsr.errors import InputError, raised_here
 from training.picture_file import PictureFile
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def read_shard(path: Path) -> Shard:
     """
     with path.open("rb") as file:
         if file.read(8).startswith(_COMPRESSED):
-            raise ValueError(
+            raise InputError(
                 f"{path} is compressed, so that a picture cannot be read where it lies; unpack it, "
                 "and make the shard by tar -cf: pictures are compressed already"
             )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ccsr.degradation.folder import SUFFIXES, file_names, picture_paths
+from ccsr.errors import InputError
 from training.picture_file import PictureFile
 from training.shards import is_shard, read_shard
 
@@ -75,7 +76,7 @@ class Source:
                 file = PictureFile(path) if path.is_file() else None
             if file is not None:
                 return file
-        raise ValueError(f"{self.lr} has no picture called {stem}; names must be those of HR")
+        raise InputError(f"{self.lr} has no picture called {stem}; names must be those of HR")
 
 
 def source_of(text: str) -> Source:
@@ -92,7 +93,7 @@ def source_of(text: str) -> Source:
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf"):
-        raise ValueError(f"the weight of {path} must be a number above 0, got {weight!r}")
+        raise InputError(f"the weight of {path} must be a number above 0, got {weight!r}")
     return Source(Path(path).expanduser(), number)
 
 
@@ -102,7 +103,7 @@ def _in_folder(folder: Path) -> dict[str, PictureFile]:
         paths = picture_paths(folder)
     except ValueError as error:
         if any(map(is_shard, folder.glob("*"))):
-            raise ValueError(f"{error}; its shards are given by name: {folder}/*.tar") from error
+            raise InputError(f"{error}; its shards are given by name: {folder}/*.tar") from error
         raise
     return {path.relative_to(folder).as_posix(): PictureFile(path) for path in paths}
 
@@ -111,7 +112,7 @@ def _in_shard(path: Path) -> dict[str, PictureFile]:
     """The pictures of a shard, by their names in it."""
     shard = read_shard(path)
     if not shard.pictures and not shard.faults:
-        raise ValueError(f"no pictures ({', '.join(sorted(SUFFIXES))}) in {path}")
+        raise InputError(f"no pictures ({', '.join(sorted(SUFFIXES))}) in {path}")
     return shard.pictures
 
 
@@ -130,13 +131,13 @@ def _listed(path: Path) -> dict[str, PictureFile]:
     named: dict[str, PictureFile] = {}
     for line, file in _lines_of(path).items():
         if not file.is_file():
-            raise ValueError(f"there is no file {line}, which is in the list {path}")
+            raise InputError(f"there is no file {line}, which is in the list {path}")
         if is_shard(file):
             named |= {f"{line}/{name}": each for name, each in _in_shard(file).items()}
         else:
             named[line] = PictureFile(file)
     if not _lines_of(path):
-        raise ValueError(f"the list {path} is empty; it needs the path of a picture on each line")
+        raise InputError(f"the list {path} is empty; it needs the path of a picture on each line")
     return named
 
 

@@ -18,6 +18,7 @@ from torch import nn
 from ccsr.config import Variant
 from ccsr.degradation.models import mixture
 from ccsr.diffusion.timesteps import non_uniform_plan, uniform_plan
+from ccsr.errors import InputError
 from ccsr.inference.hub import json_object
 from ccsr.models.compact_autoencoder import CompactAutoencoder
 from ccsr.option import Config
@@ -86,7 +87,7 @@ def require_steps(recipe: Recipe, steps: Collection[str]) -> None:
     known = steps_of(recipe)
     for step in steps:
         if step not in known:
-            raise ValueError(f"the recipe has no step {step!r}; its steps are {', '.join(known)}")
+            raise InputError(f"the recipe has no step {step!r}; its steps are {', '.join(known)}")
     if "stage1" in steps and recipe.stage1 and recipe.stage1.perceptual_weight > 0:
         require_weights(recipe.stage1.perceptual)
     if "stage2" in steps and recipe.stage2:
@@ -114,7 +115,7 @@ def require_checkpoints(
     for step in (step for step in steps if step in OBJECTIVES):
         kept = kept_at_the_end(checkpoints(folder / step), getattr(recipe, step).loop, every)
         if choice not in ("best", "last") and not (choice.isdecimal() and int(choice) in kept):
-            raise ValueError(
+            raise InputError(
                 f"there is no checkpoint {choice!r} of {step} after its training, which keeps "
                 f"those of its steps {', '.join(map(str, sorted(kept)))}; give one of them, best "
                 "or last"
@@ -168,7 +169,7 @@ def run_step(run: Run, step: str, output: Path) -> Generator[Event]:
             made = [f"{name} of step {number}" for name, number in taken if number is not None]
             yield Notice(f"export: {output} has {', '.join(made) or 'the networks of --init'}")
     else:
-        raise ValueError(f"step must be one of {', '.join(STEPS)}, got {step!r}")
+        raise InputError(f"step must be one of {', '.join(STEPS)}, got {step!r}")
 
 
 def _train_step(run: Run, step: str) -> Iterator[Event]:
@@ -265,14 +266,14 @@ def _autoencoder(run: Run) -> Objective:
 def _require_encoder_of(autoencoder: CompactAutoencoder, origin: Origin | None) -> None:
     """Check that the encoder has the config of `origin`, and set that model's scaling factor."""
     if origin is None:
-        raise ValueError(
+        raise InputError(
             'autoencoder: trained = "decoder" keeps the encoder of a model: give --init'
         )
     kept = json_object(origin.folder / "vae" / CONFIG_NAME)
     for key, value in autoencoder.config.items():
         there = kept.get(key)
         if key.startswith(("encoder", "latent")) and json.dumps(value) != json.dumps(there):
-            raise ValueError(
+            raise InputError(
                 f'autoencoder: trained = "decoder" keeps the encoder of {origin.folder}, and '
                 f"{key} is {there} there, {value} in the recipe"
             )
@@ -303,12 +304,12 @@ def _stage2(run: Run) -> Objective:
         vae = stage2_autoencoder(vae, config.lr_blocks, config.decoder_padding_mode)
         run.warm_start(vae, "vae", prefix="decoder.")
     elif config.lr_blocks > 0:
-        raise ValueError(
+        raise InputError(
             f"stage2.lr_blocks must be 0 for a decoder of {type(vae).__name__}, got "
             f"{config.lr_blocks}: only that of a CompactAutoencoder can read the LR picture"
         )
     elif config.decoder_padding_mode is not None:
-        raise ValueError(
+        raise InputError(
             f"stage2.decoder_padding_mode must be left out for a decoder of {type(vae).__name__}, "
             f"got {config.decoder_padding_mode!r}: only a CompactAutoencoder has a choice"
         )

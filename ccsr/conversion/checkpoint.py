@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ccsr.errors import reason_of
+from ccsr.errors import InputError, reason_of
 from ccsr.inference.hub import json_object
 
 COMPONENTS = {
@@ -34,7 +34,7 @@ MAX_NAMED = 20
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A file or folder does not hold the expected weights."""
 
 
@@ -150,7 +150,7 @@ def _opened_pickle(path: Path, *, is_archive: bool) -> dict[str, Stored]:
     weights = tree.get("state_dict", tree) if isinstance(tree, dict) else {}
     tensors = {name: w for name, w in weights.items() if isinstance(w, torch.Tensor)}
     if not tensors:
-        raise ValueError("it holds no weights")
+        raise InputError("it holds no weights")
     return {
         name: Stored(tuple(weight.shape), functools.partial(tensors.__getitem__, name))
         for name, weight in tensors.items()

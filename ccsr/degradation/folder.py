@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from ccsr.errors import InputError
 from ccsr.images.formats import picture_suffixes
 
 SUFFIXES = picture_suffixes()
@@ -17,7 +18,7 @@ def picture_paths(folder: Path) -> list[Path]:
         ValueError: If there is no such folder, or no picture in it.
     """
     if not folder.is_dir():
-        raise ValueError(f"there is no folder {folder}; check the name")
+        raise InputError(f"there is no folder {folder}; check the name")
     seen: set[str] = set()
     paths: list[Path] = []
     for parent, subfolders, names in os.walk(folder, followlinks=True):
@@ -26,7 +27,7 @@ def picture_paths(folder: Path) -> list[Path]:
         paths += (Path(parent, name) for name in names)
     found = sorted(p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file())
     if not found:
-        raise ValueError(f"no pictures ({', '.join(sorted(SUFFIXES))}) in {folder}")
+        raise InputError(f"no pictures ({', '.join(sorted(SUFFIXES))}) in {folder}")
     return found
 
 

@@ -11,6 +11,7 @@ from ccsr.degradation.draws import generator_for
 from ccsr.degradation.folder import MAX_HR_PIXELS, picture_paths
 from ccsr.degradation.models import draw
 from ccsr.degradation.operations import Degradation
+from ccsr.errors import InputError
 from ccsr.images.picture import picture_from_array
 from ccsr.images.reading import load_picture
 from ccsr.images.tensors import to_array, to_tensor, to_uint8
@@ -50,7 +51,7 @@ def write_test_set(
     paths = picture_paths(hr_folder)
     names = [path.relative_to(hr_folder).with_suffix(".png") for path in paths]
     if repeated := [str(name) for name, count in Counter(names).items() if count > 1]:
-        raise ValueError(f"more than one picture in {hr_folder} is called {', '.join(repeated)}")
+        raise InputError(f"more than one picture in {hr_folder} is called {', '.join(repeated)}")
     if output.exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty; give a new folder")
     make_folder(output)

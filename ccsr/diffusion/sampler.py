@@ -11,6 +11,7 @@ import torch
 
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import TimestepPlan
+from ccsr.errors import InputError
 
 Predict = Callable[[torch.Tensor, torch.Tensor | int], torch.Tensor]
 """(x_t [B,C,h,w], train timesteps t, one or [B]) -> network output [B,C,h,w]."""
@@ -59,7 +60,7 @@ class SeededNoise:
     def __call__(self, draw: int, shape: Sequence[int]) -> torch.Tensor:
         """Noise of `shape` [B,C,h,w], float32."""
         if draw != self.drawn:
-            raise ValueError(f"draw {self.drawn} is next, got {draw}")
+            raise InputError(f"draw {self.drawn} is next, got {draw}")
         self.drawn += 1
         noises = [
             torch.randn(tuple(shape[1:]), generator=generator, device=generator.device)

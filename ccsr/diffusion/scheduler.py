@@ -24,6 +24,7 @@ from ccsr.diffusion.timesteps import (
     non_uniform_plan,
     respaced_timesteps,
 )
+from ccsr.errors import InputError
 
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
@@ -101,7 +102,7 @@ class NonUniformScheduler(SchedulerMixin, ConfigMixin):
         ):
             if value not in get_args(kind):
                 known = ", ".join(get_args(kind))
-                raise ValueError(f"{name} must be one of {known}, got {value!r}")
+                raise InputError(f"{name} must be one of {known}, got {value!r}")
         self.prediction_type: PredictionType = prediction_type
         self.loop_start: LoopStart = loop_start
         self.timestep_spacing: TimestepSpacing = timestep_spacing
@@ -289,10 +290,10 @@ class NonUniformScheduler(SchedulerMixin, ConfigMixin):
     def _next_evaluation(self, timestep: int) -> int:
         """The number of the next evaluation, from 1, which must be at `timestep`."""
         if self._steps_done == len(self.timesteps):
-            raise ValueError("there is no step to do; call set_timesteps before each run")
+            raise InputError("there is no step to do; call set_timesteps before each run")
         expected = int(self.timesteps[self._steps_done])
         if timestep != expected:
-            raise ValueError(
+            raise InputError(
                 f"the next step of this run is at timestep {expected}, got {timestep}; go through "
                 "`timesteps` in order, and call set_timesteps before each run"
             )

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from ccsr.config import SamplingConfig
+from ccsr.errors import InputError
 
 LoopStart = Literal["paper", "official"]
 TimestepSpacing = Literal["linspace", "leading"]
@@ -26,7 +27,7 @@ def respaced_timesteps(num_train_timesteps: int, num_steps: int) -> list[int]:
         ValueError: Unless 1 <= num_steps <= num_train_timesteps.
     """
     if not 1 <= num_steps <= num_train_timesteps:
-        raise ValueError(
+        raise InputError(
             f"the grid must have from 1 to {num_train_timesteps} steps, got {num_steps}"
         )
     stride = (num_train_timesteps - 1) / max(num_steps - 1, 1)
@@ -64,7 +65,7 @@ def refinement_indices(
         ValueError: Unless 0 <= t_min <= t_max <= 1.
     """
     if not 0 <= t_min <= t_max <= 1:
-        raise ValueError(f"need 0 <= t_min <= t_max <= 1, got t_min={t_min} and t_max={t_max}")
+        raise InputError(f"need 0 <= t_min <= t_max <= 1, got t_min={t_min} and t_max={t_max}")
     if t_min == t_max:
         return []
     official = loop_start == "official"

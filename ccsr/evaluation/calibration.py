@@ -16,6 +16,7 @@ from scipy.ndimage import uniform_filter
 from scipy.optimize import isotonic_regression
 
 from ccsr.config import COMPACT, SamplingConfig
+from ccsr.errors import InputError
 from ccsr.evaluation.comparison.uncertainty import SQUARE, squares
 from ccsr.evaluation.heatmap import GREY_LEVELS
 from ccsr.inference.hub import COMPACT_FOLDER
@@ -76,7 +77,7 @@ def unbiased_levels(l_std_map: np.ndarray, num_seeds: int) -> np.ndarray:
         ValueError: For fewer than two seeds.
     """
     if num_seeds < 2:
-        raise ValueError(f"disagreement needs at least 2 seeds, got {num_seeds}")
+        raise InputError(f"disagreement needs at least 2 seeds, got {num_seeds}")
     return GREY_LEVELS * math.sqrt(num_seeds / (num_seeds - 1)) * np.asarray(l_std_map, np.float64)
 
 
@@ -106,7 +107,7 @@ def binned(disagreement: np.ndarray, error: np.ndarray) -> dict[str, tuple[float
         ValueError: For fewer squares than bins.
     """
     if len(error) < BINS:
-        raise ValueError(f"a calibration needs at least {BINS} squares, got {len(error)}")
+        raise InputError(f"a calibration needs at least {BINS} squares, got {len(error)}")
     parts = np.array_split(np.argsort(disagreement, kind="stable"), BINS)
     rows = {
         "disagreement": [disagreement[part].mean() for part in parts],
@@ -139,7 +140,7 @@ def read_calibration(model: str) -> Calibration | None:
     try:
         return Calibration.model_validate_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is damaged; get it again, or delete it") from error
+        raise InputError(f"{path} is damaged; get it again, or delete it") from error
 
 
 def pooled(

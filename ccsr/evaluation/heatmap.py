@@ -14,6 +14,8 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from skimage.color import rgb2gray
 
+from ccsr.errors import InputError
+
 GREY_LEVELS = 255
 UNIT = "grey levels (0-255)"
 COLORMAP = colormaps["inferno"]
@@ -57,9 +59,9 @@ def heatmap(l_std_map: np.ndarray, maximum: float) -> np.ndarray:
         ValueError: If the map is not [H,W], or the maximum is not above 0.
     """
     if l_std_map.ndim != 2:
-        raise ValueError(f"a map must be [H,W], got {list(l_std_map.shape)}")
+        raise InputError(f"a map must be [H,W], got {list(l_std_map.shape)}")
     if not maximum > 0:
-        raise ValueError(f"the maximum must be above 0, got {maximum}")
+        raise InputError(f"the maximum must be above 0, got {maximum}")
     return colors(l_std_map / maximum)
 
 
@@ -70,7 +72,7 @@ def overlay(rgb: np.ndarray, l_std_map: np.ndarray, maximum: float) -> np.ndarra
         ValueError: If the sizes differ.
     """
     if rgb.shape[:2] != l_std_map.shape:
-        raise ValueError(f"the map must be {list(rgb.shape[:2])}, got {list(l_std_map.shape)}")
+        raise InputError(f"the map must be {list(rgb.shape[:2])}, got {list(l_std_map.shape)}")
     grey = rgb2gray(rgb)[..., None]
     mixed = (1 - OPACITY) * grey + OPACITY * heatmap(l_std_map, maximum)
     return mixed.astype(np.float32)

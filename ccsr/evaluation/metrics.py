@@ -19,6 +19,7 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
 
+from ccsr.errors import InputError
 from ccsr.evaluation.feature_tiles import Features, tiled_distance
 from ccsr.evaluation.niqe import SMALLEST_SIDE, niqe
 from ccsr.images.picture import Picture, PictureError, Size
@@ -273,7 +274,7 @@ def measure(sr: np.ndarray, hr: np.ndarray) -> dict[str, float]:
         PictureError: If they are too small, see `check_measurable`.
     """
     if sr.shape != hr.shape:
-        raise ValueError(
+        raise InputError(
             f"the reference must have the size of the result, {Size(*sr.shape[:2])}, "
             f"got {Size(*hr.shape[:2])}; give the true picture at exactly the result's size"
         )

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 from scipy.ndimage import gaussian_filter
 from scipy.special import gamma
 
+from ccsr.errors import InputError
 from ccsr.images.color import LUMA
 from ccsr.images.picture import Size
 from ccsr.models.tiling import spans
@@ -69,7 +70,7 @@ def niqe(rgb: np.ndarray, model: GaussianModel | None = None) -> float:
         ValueError: If a side is shorter than `SMALLEST_SIDE`.
     """
     if min(rgb.shape[:2]) < SMALLEST_SIDE:
-        raise ValueError(
+        raise InputError(
             f"NIQE needs at least {SMALLEST_SIDE} pixels a side, "
             f"got {Size(*rgb.shape[:2])}; take a larger picture"
         )

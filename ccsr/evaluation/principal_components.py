@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ccsr.errors import InputError
+
 BAND_ROWS = 64
 """Rows that are worked on at a time, so that the results can lie on a disk."""
 
@@ -50,7 +52,7 @@ def principal_components(results: Sequence[np.ndarray], count: int) -> Principal
         ValueError: For fewer than two results.
     """
     if len(results) < 2:
-        raise ValueError(f"principal components need at least 2 results, got {len(results)}")
+        raise InputError(f"principal components need at least 2 results, got {len(results)}")
     number = len(results)
     products = np.zeros((number, number))
     for band in bands(results):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ccsr.config import SEED, SamplingConfig
+from ccsr.errors import InputError
 from ccsr.evaluation import heatmap
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.picture import Picture, picture_from_levels
@@ -62,7 +63,7 @@ def read_settings(path: Path, read: Callable[[Path], Mapping[str, str]] = read_t
         }
         return Settings(SamplingConfig(**known), SEED.validate(found["seed"]))
     except (OSError, KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{shortened(path.name)} holds no settings of this program; give a picture that was "
             "made by it and not saved again by another"
         ) from error

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from ccsr.config import SamplingConfig
+from ccsr.errors import InputError
 from ccsr.evaluation.metrics import BORDER
 from ccsr.inference.memory import spill_to_disk
 from ccsr.models.tiling import spans
@@ -46,7 +47,7 @@ class PixelStatistics:
             # A sweep holds one of these for each setting.
             self._mean, self._squares = (spill_to_disk(np.zeros(rgb.shape)) for _ in range(2))
         if rgb.shape != self._mean.shape:
-            raise ValueError(f"pictures must be of shape {self._mean.shape}, got {rgb.shape}")
+            raise InputError(f"pictures must be of shape {self._mean.shape}, got {rgb.shape}")
         self.count += 1
         for rows in _bands(len(rgb)):
             delta = rgb[rows] - self._mean[rows]
@@ -57,7 +58,7 @@ class PixelStatistics:
     def mean(self) -> np.ndarray:
         """Mean picture [H,W,3] in [0,1]."""
         if self._mean is None:
-            raise ValueError("no picture has been added yet")
+            raise InputError("no picture has been added yet")
         return self._mean
 
     @property
@@ -67,7 +68,7 @@ class PixelStatistics:
         [H,W] in [0, 0.5]: the terms that CCSR Eq. (5) averages over the pixels.
         """
         if self._squares is None:
-            raise ValueError("no picture has been added yet")
+            raise InputError("no picture has been added yet")
         squares = (self._squares[rows] for rows in _bands(len(self._squares)))
         return np.concatenate([np.sqrt(band / self.count).mean(2) for band in squares])
 
@@ -113,7 +114,7 @@ def blend_with_mean(
         ValueError: If the threshold is below 0.
     """
     if not threshold >= 0:
-        raise ValueError(f"the agreement threshold must be at least 0, got {threshold}")
+        raise InputError(f"the agreement threshold must be at least 0, got {threshold}")
     if threshold == 0:
         return Blended(mean.astype(np.float32), 1.0)
     ramp = (l_std_map / threshold - 1) / (BLEND_RAMP - 1)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ccsr.config import SamplingConfig
 from ccsr.diffusion.timesteps import LoopStart, timestep_plan
+from ccsr.errors import InputError
 from ccsr.evaluation.metrics import Scorer
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.picture import Picture, Size
@@ -77,11 +78,11 @@ def grid(
             fractions, a fraction is out of its range, or the variant has no such fractions.
     """
     if config.variant == "v1":
-        raise ValueError("v1 is uniform diffusion, which has no t_max and t_min; take ccsr or v2")
+        raise InputError("v1 is uniform diffusion, which has no t_max and t_min; take ccsr or v2")
     for name, fractions in (("t_max", t_maxs), ("t_min", t_mins)):
         # Before anything is built: there may be thousands.
         if len(fractions) > MAX_SETTINGS:
-            raise ValueError(
+            raise InputError(
                 f"at most {MAX_SETTINGS} values of {name} are compared, got {len(fractions):,}; "
                 "give fewer"
             )
@@ -90,12 +91,12 @@ def grid(
     pairs = [(high, low) for high in dict.fromkeys(t_maxs) for low in dict.fromkeys(t_mins)]
     configs = [config.replace(t_max=high, t_min=low) for high, low in pairs if low <= high]
     if not configs:
-        raise ValueError(
+        raise InputError(
             f"no t_min of {list(t_mins)} is at or below a t_max of {list(t_maxs)}; "
             "lower t_min or raise t_max"
         )
     if len(configs) > MAX_SETTINGS:
-        raise ValueError(
+        raise InputError(
             f"at most {MAX_SETTINGS} settings are compared at once, got {len(configs)}; "
             "give fewer values of t_max or t_min"
         )

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from ccsr.config import ColorAlignment
+from ccsr.errors import InputError
 from ccsr.stopping import check_stop
 
 WAVELET_LEVELS = 5
@@ -63,13 +64,13 @@ def aligner(
         "none": unchanged,
     }
     if method not in methods:
-        raise ValueError(f"method must be {', '.join(methods)}, got {method!r}")
+        raise InputError(f"method must be {', '.join(methods)}, got {method!r}")
     align = methods[method](lr_up, alpha)
     batch, *shape = lr_up.shape
 
     def align_checked(sr: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         if list(sr.shape[1:]) != shape or batch not in (1, sr.shape[0]):
-            raise ValueError(
+            raise InputError(
                 f"sr must have the shape of lr_up, [B,{','.join(map(str, shape))}], with B = "
                 f"{batch} or lr_up a batch of 1, got {list(sr.shape)}; enlarge the input to the "
                 "size of the result"

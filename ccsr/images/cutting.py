@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ccsr.errors import InputError
 from ccsr.images.picture import MAX_SIDE, MIN_SIDE, Picture, Size
 from ccsr.images.tensors import resize, to_array, to_tensor
 
@@ -29,7 +30,7 @@ def fitting_size(size: Size, max_pixels: float) -> Size:
     factor = min(math.sqrt(max_pixels / (size.height * size.width)), MAX_SIDE / max(size), 1)
     fitting = Size(math.floor(size.height * factor), math.floor(size.width * factor))
     if min(fitting) < MIN_SIDE:
-        raise ValueError(f"a picture of {size} pixels is too long to be shrunk; cut out a part")
+        raise InputError(f"a picture of {size} pixels is too long to be shrunk; cut out a part")
     return fitting
 
 
@@ -46,9 +47,9 @@ def cut_out(picture: Picture, box: Box) -> Picture:
     """
     right, bottom = box.left + box.width, box.top + box.height
     if min(box.left, box.top) < 0 or right > picture.size.width or bottom > picture.size.height:
-        raise ValueError(f"the part must lie inside the picture of {picture.size} pixels")
+        raise InputError(f"the part must lie inside the picture of {picture.size} pixels")
     if min(box.width, box.height) < MIN_SIDE:
-        raise ValueError(f"the part must be at least {MIN_SIDE}x{MIN_SIDE} pixels")
+        raise InputError(f"the part must be at least {MIN_SIDE}x{MIN_SIDE} pixels")
     part = np.s_[box.top : bottom, box.left : right]
     return _with_layers(picture, lambda layers: np.ascontiguousarray(layers[part]))
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ccsr.errors import InputError
 from ccsr.images.metadata import Metadata
 
 MIN_SIDE = 16
@@ -16,7 +17,7 @@ MAX_SIDE = 20_000
 MAX_INPUT_PIXELS = 2048 * 2048
 
 
-class PictureError(ValueError):
+class PictureError(InputError):
     """An input that cannot be used; the message says what was expected, what came, what to do."""
 
 
@@ -53,18 +54,18 @@ class Picture:
     def __post_init__(self) -> None:
         """Check the shapes and types of the arrays."""
         if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.float32:
-            raise ValueError(
+            raise InputError(
                 f"rgb must be [H,W,3] float32, got {list(self.rgb.shape)} {self.rgb.dtype}; "
                 "picture_from_array takes other arrays"
             )
         alpha = self.alpha
         if alpha is not None and (alpha.shape != self.rgb.shape[:2] or alpha.dtype != np.float32):
-            raise ValueError(
+            raise InputError(
                 f"alpha must be {list(self.rgb.shape[:2])} float32, "
                 f"got {list(alpha.shape)} {alpha.dtype}"
             )
         if self.bits not in (8, 16):
-            raise ValueError(f"bits must be 8 or 16, got {self.bits}")
+            raise InputError(f"bits must be 8 or 16, got {self.bits}")
 
     @property
     def size(self) -> Size:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
+from ccsr.errors import InputError
+
 Notes = tuple[str, ...]
 Curve = Callable[[np.ndarray], np.ndarray]
 """Levels in [0,1] -> light."""
@@ -190,7 +192,7 @@ def curve(tag: bytes) -> Curve:
         names = _PARAMETERS[struct.unpack_from(">H", tag, 8)[0]]
         numbers = struct.unpack_from(f">{len(names)}i", tag, 12)
         return _parametric({name: n / 65536 for name, n in zip(names, numbers, strict=True)})
-    raise ValueError(f"{kind!r} is no curve")
+    raise InputError(f"{kind!r} is no curve")
 
 
 def _parametric(p: Mapping[str, float]) -> Curve:

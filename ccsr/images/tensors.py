@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from ccsr.errors import InputError
 from ccsr.images.picture import Size
 
 
@@ -24,7 +25,7 @@ def to_array(x: torch.Tensor, *, overwrite: bool = False) -> np.ndarray:
     if x.ndim == 4:
         x = x.squeeze(0)
     if x.ndim != 3:
-        raise ValueError(f"a picture must be [3,H,W] or [1,3,H,W], got {list(x.shape)}")
+        raise InputError(f"a picture must be [3,H,W] or [1,3,H,W], got {list(x.shape)}")
     pixels = x.detach().float().cpu().permute(1, 2, 0)
     out = pixels if overwrite and pixels.is_contiguous() else torch.empty(pixels.shape)
     return torch.clamp(pixels, 0, 1, out=out).numpy()
@@ -109,5 +110,5 @@ def crop_to(x: torch.Tensor, size: Size, border: int = 0) -> torch.Tensor:
     bottom, right = border + size.height, border + size.width
     if x.shape[-2] < bottom or x.shape[-1] < right:
         wanted = f"{size} with a border of {border}" if border else str(size)
-        raise ValueError(f"cannot cut {wanted} out of {Size(x.shape[-2], x.shape[-1])}")
+        raise InputError(f"cannot cut {wanted} out of {Size(x.shape[-2], x.shape[-1])}")
     return x[..., border:bottom, border:right]

@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo, putchunk
 
+from ccsr.errors import InputError
 from ccsr.images.metadata import COMMENT_CHARSET, METRES_PER_INCH, Metadata
 from ccsr.images.picture import Picture
 from ccsr.images.tensors import to_uint8, to_uint16
@@ -42,10 +43,10 @@ def save_png(
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
-        raise ValueError(f"results are PNG files, got the name {path.name}; end it in .png")
+        raise InputError(f"results are PNG files, got the name {path.name}; end it in .png")
     # A sum is finite only if all are, and needs no memory.
     if not np.isfinite(picture.rgb.sum(dtype=np.float64)):
-        raise ValueError(
+        raise InputError(
             f"{path.name} is not written: it has values that are not finite; "
             "load the model in another number format: --dtype bfloat16 or float32"
         )
@@ -83,7 +84,7 @@ def save_compressed(path: str | Path, picture: Picture, comment: str, quality: i
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in COMPRESSED:
-        raise ValueError(f"got the name {path.name}; end it in one of {', '.join(COMPRESSED)}")
+        raise InputError(f"got the name {path.name}; end it in one of {', '.join(COMPRESSED)}")
     metadata, levels = picture.metadata or Metadata(), picture.rgb
     if picture.alpha is not None:
         alpha = picture.alpha[..., None]

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from diffusers.utils import is_xformers_available
 
-from ccsr.errors import reason_of
+from ccsr.errors import InputError, reason_of
 
 
-class NotFiniteError(ValueError):
+class NotFiniteError(InputError):
     """The networks gave a value that is not finite."""
 
 
@@ -33,7 +33,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
+        raise InputError(
             f"device {name!r} cannot be used ({reason_of(error)}); try auto or cpu"
         ) from error
     return device

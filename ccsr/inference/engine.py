@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from ccsr.config import COMPACT, LoadingConfig, SamplingConfig, TilingConfig, Variant
-from ccsr.errors import reason_of
+from ccsr.errors import InputError, reason_of
 from ccsr.images.picture import Picture
 from ccsr.inference.device import can_use_xformers, choose_device, choose_dtype
 from ccsr.inference.estimate_cache import EstimateCache, PictureEstimates
@@ -101,7 +101,7 @@ class ModelEngine:
             ModelError: If files of it are missing or damaged.
         """
         if variant not in self._variants:
-            raise ValueError(
+            raise InputError(
                 f"this model has no variant {variant!r}; it has {', '.join(self._variants)}"
             )
         if variant not in self._pipelines:
@@ -190,9 +190,9 @@ class ModelEngine:
 
 def _refuse_unavailable(loading: LoadingConfig, device: torch.device) -> None:
     if loading.offload and device.type == "cpu":
-        raise ValueError("offload is for GPUs, and the model is on the CPU; leave it out")
+        raise InputError("offload is for GPUs, and the model is on the CPU; leave it out")
     if loading.compile and device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
-        raise ValueError(
+        raise InputError(
             f"torch.compile needs a C++ compiler, and none of {', '.join(COMPILERS)} is here; "
             "install one, or leave compile out"
         )

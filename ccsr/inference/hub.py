@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
 )
 
 from ccsr.config import COMPACT, VARIANTS, Variant
-from ccsr.errors import reason_of
+from ccsr.errors import InputError, reason_of
 from ccsr.whole_file import write_whole
 
 COMPACT_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "compact"
@@ -67,7 +67,7 @@ __all__ = ["CCSRPipeline"]
 '''
 
 
-class ModelError(ValueError):
+class ModelError(InputError):
     """A model is missing, incomplete or damaged; the message says what to do."""
 
 
@@ -149,7 +149,7 @@ def load_own_components(
     if variant == main:
         return {}
     if main != "ccsr":
-        raise ValueError(f"{folder} holds variant {main!r} alone, and {variant!r} was asked for")
+        raise InputError(f"{folder} holds variant {main!r} alone, and {variant!r} was asked for")
     index = with_present_modules(json_object(folder / MODEL_INDEX))
     options = {name: given[name] for name in ("use_safetensors",) if name in given}
     options["torch_dtype"] = given.get("dtype", given.get("torch_dtype"))

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from ccsr.errors import InputError
 from ccsr.images.picture import Picture, picture_from_array
 from ccsr.images.tensors import to_uint8
 
@@ -33,7 +34,7 @@ def to_picture(image: Any) -> Picture:  # noqa: ANN401 - this is the type check
         return picture_from_array(image)
     if isinstance(image, torch.Tensor):
         return _picture_of_tensor(image)
-    raise ValueError(
+    raise InputError(
         f"image must be one Pillow image, array, tensor or Picture, got {type(image).__name__}; "
         "call the pipeline once for each image"
     )
@@ -49,7 +50,7 @@ def _pillow_levels(image: Image.Image) -> np.ndarray:
 def _picture_of_tensor(image: torch.Tensor) -> Picture:
     channels_first = image[0] if image.ndim == 4 and len(image) == 1 else image
     if channels_first.ndim != 3 or len(channels_first) != 3 or not image.is_floating_point():
-        raise ValueError(
+        raise InputError(
             "a tensor must be [3,H,W] or [1,3,H,W] of floats in [0,1], got "
             f"{list(image.shape)} {image.dtype}"
         )

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 import numpy as np
 import torch
 
+from ccsr.errors import InputError
+
 KEPT_BYTES = 128 * 1024**2
 """Freed memory that is kept: as much as a result of 512x512 pixels asks for again and again."""
 LARGE_BYTES = 32 * 1024**2
@@ -26,7 +28,7 @@ _OUT_OF_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "a memory obj
 """In messages of torch, oneDNN, safetensors and the system when memory has run out."""
 
 
-class OutOfMemoryError(ValueError):
+class OutOfMemoryError(InputError):
     """There is not enough memory; the message says what to do."""
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from ccsr.config import VARIANTS, ColorAlignment, Variant
 from ccsr.diffusion.sampler import Step
+from ccsr.errors import InputError
 from ccsr.inference.events import Progress, Restored
 from ccsr.inference.hub import (
     NETWORKS,
@@ -82,7 +83,7 @@ class CCSRPipeline(SuperResolutionStages):
         """
         for name in VARIANTS:
             if kwargs.get("variant") == name:
-                raise ValueError(
+                raise InputError(
                     f"variant={name!r} would be a number format of the files; give "
                     f"sr_variant={name!r}"
                 )
@@ -172,7 +173,7 @@ class CCSRPipeline(SuperResolutionStages):
 
     def _refuse_without_attention(self) -> None:
         if not self.has_attention:
-            raise ValueError(
+            raise InputError(
                 "no network of this model has attention, so there is nothing to enable; leave the "
                 "call out"
             )
@@ -199,13 +200,13 @@ class CCSRPipeline(SuperResolutionStages):
         """
         for name, prompt in prompts.items():
             if prompt is not None and not isinstance(prompt, str):
-                raise ValueError(f"{name} must be one text, got {type(prompt).__name__}")
+                raise InputError(f"{name} must be one text, got {type(prompt).__name__}")
         if output_type not in OUTPUT_TYPES:
-            raise ValueError(
+            raise InputError(
                 f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}"
             )
         if unknown := set(tensor_inputs) - set(self._callback_tensor_inputs):
-            raise ValueError(
+            raise InputError(
                 "callback_on_step_end_tensor_inputs must be from "
                 f"{', '.join(self._callback_tensor_inputs)}, got {', '.join(sorted(unknown))}"
             )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from ccsr.config import MAX_SEED
+from ccsr.errors import InputError
 
 SMALL_PARAMETERS = 50_000_000
 """A UNet of more has enough to compute; the compact one has 3 million, that of SD 2.1 870."""
@@ -16,25 +17,25 @@ Seed = int | torch.Generator
 def check_draws(draws: Mapping[str, object], num_images: object) -> None:
     """Refuse seeds and generators that do not give one source of draws for each image."""
     if not isinstance(num_images, int) or num_images < 1:
-        raise ValueError(f"num_images_per_prompt must be a whole number from 1, got {num_images!r}")
+        raise InputError(f"num_images_per_prompt must be a whole number from 1, got {num_images!r}")
     given = {name: value for name, value in draws.items() if value is not None}
     if len(given) > 1:
-        raise ValueError("seeds and generator both fix the random draws; give one of them")
+        raise InputError("seeds and generator both fix the random draws; give one of them")
     for name, value in given.items():
         if isinstance(value, torch.Generator):
             continue
         kind = int if name == "seeds" else torch.Generator
         if not isinstance(value, Sequence) or not all(isinstance(each, kind) for each in value):
-            raise ValueError(f"{name} must be a list of {kind.__name__}, got {value!r}")
+            raise InputError(f"{name} must be a list of {kind.__name__}, got {value!r}")
         if not value or num_images not in (1, len(value)):
-            raise ValueError(
+            raise InputError(
                 f"{name} must have an entry for each image, got {len(value)} for "
                 f"num_images_per_prompt={num_images}; leave num_images_per_prompt out"
             )
         if kind is torch.Generator and len(set(map(id, value))) < len(value):
-            raise ValueError("the same generator is in the list twice; give each image its own")
+            raise InputError("the same generator is in the list twice; give each image its own")
         if kind is int and not all(0 <= seed <= MAX_SEED for seed in value):
-            raise ValueError(f"seeds must be from 0 to {MAX_SEED}, got {list(value)}")
+            raise InputError(f"seeds must be from 0 to {MAX_SEED}, got {list(value)}")
 
 
 def seeds_for(given: Sequence[Seed] | torch.Generator | None, num_images: int) -> Sequence[Seed]:

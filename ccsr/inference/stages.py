@@ -18,6 +18,7 @@ from ccsr.config import VARIANTS, SamplingConfig, TilingConfig
 from ccsr.diffusion.sampler import SeededNoise, Step, sample
 from ccsr.diffusion.scheduler import NonUniformScheduler
 from ccsr.diffusion.timesteps import TimestepPlan, timestep_plan
+from ccsr.errors import InputError
 from ccsr.images.color import aligner, luma
 from ccsr.images.picture import Picture, Size, noise_picture
 from ccsr.images.tensors import crop_to, pad_to_multiple, resize, to_array, to_tensor, to_uint8
@@ -139,11 +140,11 @@ class SuperResolutionStages(DiffusionPipeline):
             "CrossAttn" in name for name in unet.config["down_block_types"]
         )
         if attends and empty_prompt is None:
-            raise ValueError("this UNet has cross-attention: give `empty_prompt` too")
+            raise InputError("this UNet has cross-attention: give `empty_prompt` too")
         if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+            raise InputError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
         if sr_variant not in (None, variant):
-            raise ValueError(
+            raise InputError(
                 f"these are the networks of variant {variant!r}, and {sr_variant!r} was asked for; "
                 "load it by CCSRPipeline.from_pretrained"
             )
@@ -158,7 +159,7 @@ class SuperResolutionStages(DiffusionPipeline):
         )
         option(SamplingConfig, "num_steps").validate(num_steps)
         if border < 0:
-            raise ValueError(f"border must be a number of pixels of at least 0, got {border}")
+            raise InputError(f"border must be a number of pixels of at least 0, got {border}")
         self.register_to_config(
             working_size=working_size, variant=variant, border=border, num_steps=num_steps
         )
@@ -224,7 +225,7 @@ class SuperResolutionStages(DiffusionPipeline):
             NotFiniteError: If the networks give values that are not finite.
         """
         if not seeds:
-            raise ValueError("give at least one seed")
+            raise InputError("give at least one seed")
         self._interrupt = False
         started = time.perf_counter()
         # 1. Enlarge and encode the picture, once for all seeds.
@@ -290,7 +291,7 @@ class SuperResolutionStages(DiffusionPipeline):
         if not config.prompt and not config.negative_prompt:
             return None if self.empty_prompt is None else PromptEmbeds(self.empty_prompt(1))
         if self.text_encoder is None or self.tokenizer is None or self.empty_prompt is None:
-            raise ValueError(
+            raise InputError(
                 "this model has no text encoder and takes no prompt; leave it out, or convert the "
                 "authors' weights with --keep-text-encoder"
             )

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from ccsr.errors import reason_of
+from ccsr.errors import InputError, reason_of
 from ccsr.inference.hub import json_object
 from ccsr.whole_file import write_whole
 
@@ -34,12 +34,12 @@ def check_loaded(network: torch.nn.Module, files: Sequence[Path]) -> None:
     missing = sorted(state.keys() - stored)
     # Attention layers had other names once, which diffusers translates.
     if missing and not any(".query." in name for name in stored):
-        raise ValueError(
+        raise InputError(
             f"{where} lacks {len(missing)} weights, such as {missing[0]}: it is of another model"
         )
     for name, weight in state.items():
         if weight.is_floating_point() and not bool(weight.isfinite().all()):
-            raise ValueError(f"{where} holds values that are not finite, in {name}")
+            raise InputError(f"{where} holds values that are not finite, in {name}")
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -51,7 +51,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({reason_of(error)}); get the file again") from error
+        raise InputError(f"{path} is damaged ({reason_of(error)}); get the file again") from error
 
 
 def weights_hash(folder: Path) -> str:
@@ -91,14 +91,14 @@ def check_files(folder: Path, components: Collection[Path]) -> None:
     sums = json_object(folder / CHECKSUMS)
     for path in (file for part in components for file in sorted(part.glob("*.safetensors"))):
         if path.relative_to(folder).as_posix() not in sums:
-            raise ValueError(
+            raise InputError(
                 f"{path} is no file that this model was saved with, by {CHECKSUMS}; remove it, or "
                 f"delete {CHECKSUMS} if it is meant"
             )
     for name, expected in sums.items():
         path = folder / name
         if path.parent in components and (not path.is_file() or _sha256(path).hex() != expected):
-            raise ValueError(
+            raise InputError(
                 f"{path} is not the file that this model was saved with, by {CHECKSUMS}; get it "
                 f"again, or delete {CHECKSUMS} if the change is meant"
             )

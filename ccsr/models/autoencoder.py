@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL
 
+from ccsr.errors import InputError
 from ccsr.models.autoencoder_kl import decode_kl, encode_kl
 from ccsr.models.compact_autoencoder import CompactAutoencoder
 from ccsr.models.tiling import assembled, in_tiles, tiles
@@ -105,7 +106,7 @@ def _decode_compact(
     vae: CompactAutoencoder, raw: torch.Tensor, tile: int | None, lr_up: torch.Tensor | None
 ) -> torch.Tensor:
     if vae.reads_lr and lr_up is None:
-        raise ValueError(
+        raise InputError(
             "this decoder reads the enlarged LR picture too; give it as `lr_up`, [B,3,H,W] in [0,1]"
         )
     f = compression(vae)

@@ -14,6 +14,7 @@ from typing import NoReturn
 import torch
 from torch import nn
 
+from ccsr.errors import InputError
 from ccsr.models.tiling import in_tiles, tiles
 
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -115,7 +116,7 @@ def _next_norm(
             norm = reached.norm
             part = moments(tile.without_margin(reached.x), norm.num_groups)
         else:
-            raise ValueError("the function does not contain one of the given norms")
+            raise InputError("the function does not contain one of the given norms")
         whole = part if whole is None else whole.merged(part)
     assert norm is not None  # there is at least one tile
     assert whole is not None

@@ -9,6 +9,8 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from ccsr.errors import InputError
+
 EMPTY_TOKENS = (49406, 49407)
 """CLIP's tokens of the empty prompt: start and end of text."""
 PADDING_TOKEN = 0
@@ -54,7 +56,7 @@ def embed_tokens(encoder: CLIPTextModel, tokens: Sequence[int]) -> torch.Tensor:
     """
     length = encoder.config.max_position_embeddings
     if len(tokens) > length:
-        raise ValueError(
+        raise InputError(
             f"the prompt has {len(tokens) - 2} tokens, about as many words, and the text encoder "
             f"reads {length - 2}; make it shorter"
         )

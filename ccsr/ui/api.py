@@ -15,6 +15,7 @@ from gradio.components.base import Component
 from gradio.context import LocalContext
 
 from ccsr.config import VARIANTS, ColorAlignment
+from ccsr.errors import InputError
 from ccsr.stopping import StopFlag
 from ccsr.ui.compute_thread import Computing
 from ccsr.ui.event_options import Block
@@ -94,7 +95,7 @@ async def _in_turn(
             if not isinstance(item, Computing):
                 yield item
     if stop.is_set():
-        raise ValueError(stop.reason)
+        raise InputError(stop.reason)
 
 
 def _is_number(value: object) -> bool:

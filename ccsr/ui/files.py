@@ -20,6 +20,7 @@ import numpy as np
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+from ccsr.errors import InputError
 from ccsr.images.picture import Picture, PictureError, Size
 from ccsr.images.reader_pool import READERS
 from ccsr.images.tensors import resize, to_array, to_tensor, to_uint8
@@ -52,7 +53,7 @@ def check_upload_folder() -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(
+        raise InputError(
             f"uploads and results cannot be written to {folder} ({error.strerror}); let the "
             "variable GRADIO_TEMP_DIR name another folder"
         ) from error

@@ -19,6 +19,7 @@ import gradio as gr
 from gradio.components.base import Component
 
 from ccsr.config import PRESETS, SamplingConfig, presets_for, variant_label
+from ccsr.errors import InputError
 from ccsr.evaluation.metrics import check_measurable
 from ccsr.images.picture import MAX_INPUT_PIXELS, Picture
 from ccsr.images.reader_pool import READERS, PictureFacts
@@ -307,17 +308,17 @@ def read_fractions(name: str, text: str) -> list[float]:
         ValueError: If the text is no such list.
     """
     if len(text) > MAX_FRACTIONS_LENGTH:
-        raise ValueError(f"{name} must have at most {MAX_FRACTIONS_LENGTH} characters")
+        raise InputError(f"{name} must have at most {MAX_FRACTIONS_LENGTH} characters")
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise ValueError(f'{name} must look like "0.5, 0.6667", got {shown(text)}') from error
+        raise InputError(f'{name} must look like "0.5, 0.6667", got {shown(text)}') from error
 
 
 def _sent(about: Option, value: Any, label: str) -> Any:  # noqa: ANN401
     """The value that a browser sent, which has no whole numbers but floats only."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        raise ValueError(f"{label} is empty; enter a value")
+        raise InputError(f"{label} is empty; enter a value")
     whole = about.value_type is int and isinstance(value, float) and value.is_integer()
     return int(value) if whole else value
 
@@ -342,7 +343,7 @@ def read_facts(path: str | None, max_pixels: int = MAX_INPUT_PIXELS) -> PictureF
     try:
         found = file.stat()
     except OSError as error:
-        raise ValueError(f"{file.name} is no longer there; upload it again") from error
+        raise InputError(f"{file.name} is no longer there; upload it again") from error
     return _facts(file, found.st_mtime_ns, max_pixels)
 
 
@@ -353,7 +354,7 @@ def _facts(file: Path, _: int, max_pixels: int) -> PictureFacts:
 
 def _chosen(path: str | None) -> str:
     if not path:
-        raise ValueError("Choose a picture first: drop a file on the picture field, or paste one")
+        raise InputError("Choose a picture first: drop a file on the picture field, or paste one")
     return path
 
 
@@ -383,7 +384,7 @@ def errors_shown(as_shown: Callable[[str], str] = escape) -> Generator[None]:
 
     The browser takes a message for HTML, and values that a visitor has written may be part of it.
 
-    A ValueError is about the picture or the settings, and becomes a `Refused`: its text is for the
+    An InputError is about the picture or the settings, and becomes a `Refused`: its text is for the
     person. Anything else is logged, and the message only says that the run failed, or that the
     disk is full.
 
@@ -394,7 +395,7 @@ def errors_shown(as_shown: Callable[[str], str] = escape) -> Generator[None]:
         yield
     except (gr.Error, Stopped):
         raise
-    except ValueError as error:
+    except InputError as error:
         raise Refused(as_shown(str(error)), print_exception=False) from error
     except Exception as error:
         logger.exception("a run failed")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ccsr.config import MAX_RESULT_PIXELS
+from ccsr.errors import InputError
 from ccsr.images.picture import PictureError, Size
 from ccsr.inference.cost import MAX_WORK, Cost, check_cost
 
@@ -57,7 +58,7 @@ class Limits:
             ValueError: If they do.
         """
         if work > self.max_batch_work:
-            raise ValueError(
+            raise InputError(
                 f"with this picture the run would be {work:,.0f} megapixels of work, and the limit "
                 f"for several pictures is {self.max_batch_work:,.0f}; run it after the others"
             )

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import gradio as gr
 from gradio.context import LocalContext
 
+from ccsr.errors import InputError
 from ccsr.stopping import StopFlag
 from ccsr.ui.compute_thread import WATCH_SECONDS, Computing, compute_steps
 from ccsr.ui.job_log import JobLog
@@ -33,7 +34,7 @@ TELL_SECONDS = 1.0
 SUPERSEDED = "Another run of yours waits in its place."
 
 
-class QueueFull(ValueError):
+class QueueFull(InputError):
     """Too many runs wait."""
 
 

@@ -13,6 +13,7 @@ import gradio as gr
 
 from ccsr.config import MAX_RESULT_PIXELS, SamplingConfig
 from ccsr.diffusion.timesteps import LoopStart
+from ccsr.errors import InputError
 from ccsr.images.picture import Size
 from ccsr.inference.cost import Cost
 from ccsr.inference.events import Decoded, Engine, Progress
@@ -206,7 +207,7 @@ def check_run(
     limits = inputs.queue.limits
     limits.check(cost)
     if not make_room(cost.num_bytes, limits.max_stored_bytes, limits.keep_seconds):
-        raise ValueError(NO_ROOM)
+        raise InputError(NO_ROOM)
     if reference and tab_run.measures:
         read_facts(reference, MAX_RESULT_PIXELS)
 

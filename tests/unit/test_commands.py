@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ccsr.commands import main
-from ccsr.errors import DEBUG_VARIABLE
+from ccsr.errors import DEBUG_VARIABLE, InputError
 from ccsr.images.picture import picture_from_array
 from ccsr.images.writing import save_png
 from tests.fakes import FakeEngine
@@ -51,18 +51,25 @@ def fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fail:
     return run
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(KeyError("vae"), "KeyError: 'vae'"), (ValueError("vae has no shape"), "vae has no shape")],
+    ids=["KeyError", "ValueError of a library"],
+)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_fault_of_the_program_is_one_sentence_that_says_so_in_all_commands(
     fail: Fail,
     command: str,
+    error: Exception,
+    reason: str,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, "ccsr")
-    assert fail(command, KeyError("vae")) == 2
+    assert fail(command, error) == 2
     (told,) = [line for line in capsys.readouterr().err.splitlines() if "vae" in line]
     assert told.startswith("error: ")
-    assert ": KeyError: 'vae'. This is a fault of the program: please report it" in told
+    assert f": {reason}. This is a fault of the program: please report it" in told
     assert "Traceback" in caplog.text
 
 
@@ -70,7 +77,7 @@ def test_a_fault_of_the_program_is_one_sentence_that_says_so_in_all_commands(
 def test_a_refusal_is_its_own_sentence_in_all_commands(
     fail: Fail, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fail(command, ValueError("t_max is too high; lower it")) == 2
+    assert fail(command, InputError("t_max is too high; lower it")) == 2
     captured = capsys.readouterr()
     # The report of `doctor` has it among its findings.
     told, expected = (

@@ -1,11 +1,15 @@
+import ast
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
 from ccsr.config import SamplingConfig
-from ccsr.errors import raised_here, reason_of
+from ccsr.errors import InputError, failure_of, raised_here, reason_of
 from ccsr.program import exit_code, positive_int, program
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -21,6 +25,34 @@ from ccsr.program import exit_code, positive_int, program
 )
 def test_a_reason_is_one_line_and_says_what_it_is(error: Exception, reason: str) -> None:
     assert reason_of(error) == reason
+
+
+@pytest.mark.parametrize(
+    ("error", "is_refusal"),
+    [
+        (InputError("t_max is too high; lower it"), True),
+        (OSError("no such folder"), True),
+        (ValueError("cannot reshape array"), False),
+        (RuntimeError("sizes differ"), False),
+    ],
+)
+def test_a_value_error_of_another_kind_is_a_fault(error: Exception, is_refusal: bool) -> None:
+    assert (failure_of("upscale", error) == str(error)) == is_refusal
+    assert ("fault of the program" in failure_of("upscale", error)) != is_refusal
+
+
+def test_nothing_here_raises_a_value_error_that_would_be_taken_for_a_fault() -> None:
+    sources = [*ROOT.glob("ccsr/**/*.py"), *ROOT.glob("training/**/*.py"), ROOT / "app.py"]
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Raise)
+        and node.exc is not None
+        and ast.unparse(node.exc).startswith("ValueError")
+    ]
+    assert len(sources) > 100
+    assert not found
 
 
 def test_errors_of_this_program_are_told_from_those_of_others() -> None:

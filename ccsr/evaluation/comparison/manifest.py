@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ccsr.errors import InputError
 from ccsr.whole_file import WriteError, make_folder, remove_unfinished
 
 Row = dict[str, Any]
@@ -58,7 +59,7 @@ def _rows(path: Path) -> Iterator[Row]:
             try:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
-                raise ValueError(
+                raise InputError(
                     f"line {number} of {path} is damaged; delete it, and its job is done again"
                 ) from error
 
@@ -75,7 +76,7 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> None:
         found = {} if first is None else first.get("config", {})
         if first is not None and found != wanted:
             names = sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
-            raise ValueError(
+            raise InputError(
                 f"{folder} holds results of other values of {', '.join(names)}; "
                 "give another output folder, or the same values as there"
             )

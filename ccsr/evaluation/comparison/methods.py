@@ -22,6 +22,7 @@ from ccsr.config import (
     variant_label,
 )
 from ccsr.diffusion.timesteps import LoopStart, TimestepPlan, timestep_plan
+from ccsr.errors import InputError
 from ccsr.evaluation.comparison.test_set import Sample, file_named
 from ccsr.images.picture import Picture, Size
 from ccsr.images.reading import load_picture
@@ -182,7 +183,7 @@ def our_methods(engine: ModelEngine, chosen: Sequence[Setting], model: str) -> l
     known = presets_for(engine.info.start_point, engine.info.defaults)
     for setting in chosen:
         if setting.preset not in known:
-            raise ValueError(
+            raise InputError(
                 f"preset {setting.preset} is not for this model; it takes {', '.join(known)}"
             )
     sessions = ModelSessions(engine)
@@ -255,7 +256,7 @@ class RestoredFolder:
             ValueError: If the folder or some results are missing.
         """
         if not self.folder.is_dir():
-            raise ValueError(f"there is no folder {self.folder} for {self.name}; check the name")
+            raise InputError(f"there is no folder {self.folder} for {self.name}; check the name")
         missing: list[str] = []
         for sample in samples:
             for seed in self.seeds(()):
@@ -264,7 +265,7 @@ class RestoredFolder:
                 except ValueError:
                     missing.append(f"sample{seed}/{sample.name}" if self.samples else sample.name)
         if missing:
-            raise ValueError(
+            raise InputError(
                 f"{self.name} lacks {len(missing)} results in {self.folder}, such as {missing[0]}; "
                 "give one result for each HR picture, under its name"
             )

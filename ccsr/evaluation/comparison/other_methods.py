@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from ccsr.errors import reason_of
+from ccsr.errors import InputError, reason_of
 from ccsr.evaluation.comparison.methods import Method
 from ccsr.evaluation.comparison.test_set import Sample
 from ccsr.evaluation.perceptual import file_of_package
@@ -81,13 +81,13 @@ def ncnn_network(name: str, scale: int) -> Method:
     """
     label, package, file = NCNN_FILES[name]
     if scale != NCNN_SCALE:
-        raise ValueError(f"{name} enlarges by {NCNN_SCALE}, and the scale is {scale}; leave it out")
+        raise InputError(f"{name} enlarges by {NCNN_SCALE}, and the scale is {scale}; leave it out")
     if importlib.util.find_spec("ncnn") is None:
-        raise ValueError(f"{name} needs ncnn; pip install ncnn, or leave it out")
+        raise InputError(f"{name} needs ncnn; pip install ncnn, or leave it out")
     try:
         path = file_of_package(package, file)
     except FileNotFoundError as error:
-        raise ValueError(f"{name}: {error}, or leave it out") from error
+        raise InputError(f"{name}: {error}, or leave it out") from error
     ncnn: Any = importlib.import_module("ncnn")
     net = ncnn.Net()
     net.opt.num_threads = torch.get_num_threads()
@@ -126,12 +126,12 @@ def spandrel_network(
             enlarges by another factor.
     """
     if importlib.util.find_spec("spandrel") is None:
-        raise ValueError(
+        raise InputError(
             f"{name} needs spandrel; pip install -r requirements-eval.txt, or leave it out"
         )
     spandrel: Any = importlib.import_module("spandrel")
     if not file.is_file():
-        raise ValueError(f"there is no file {file} for {name}; check the name")
+        raise InputError(f"there is no file {file} for {name}; check the name")
     try:
         # Not by spandrel, which reads pickles: nothing in a file is run.
         safe = file.suffix == ".safetensors"
@@ -140,12 +140,12 @@ def spandrel_network(
     except Exception as error:
         # The readers of foreign files raise what they will.
         logger.debug("%s cannot be read", file, exc_info=True)
-        raise ValueError(
+        raise InputError(
             f"{file} holds no network that spandrel knows ({reason_of(error)})"
         ) from error
     if not isinstance(network, spandrel.ImageModelDescriptor) or network.scale != scale:
         found = getattr(network, "scale", "another kind of network")
-        raise ValueError(f"{file} enlarges by {found}, and the scale is {scale}; leave it out")
+        raise InputError(f"{file} enlarges by {found}, and the scale is {scale}; leave it out")
     parameters = sum(weight.numel() for weight in network.model.parameters())
     tiled = tiling and network.tiling.name != "INTERNAL"
     return SpandrelNetwork(name, str(file), network.eval(), parameters, tiled)
@@ -204,8 +204,8 @@ def diffusers_pipeline(
     try:
         pipeline = DiffusionPipeline.from_pretrained(model, use_safetensors=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{name} cannot be loaded from {model} ({reason_of(error)})") from error
+        raise InputError(f"{name} cannot be loaded from {model} ({reason_of(error)})") from error
     if "image" not in inspect.signature(pipeline.__call__).parameters:
-        raise ValueError(f"{model} is a {type(pipeline).__name__}, which takes no picture")
+        raise InputError(f"{model} is a {type(pipeline).__name__}, which takes no picture")
     pipeline.set_progress_bar_config(disable=True)
     return DiffusersPipeline(name, model, pipeline.to(device), scale, num_steps)

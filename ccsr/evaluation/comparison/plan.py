@@ -17,6 +17,7 @@ from ccsr.config import (
     Variant,
     parse_seeds,
 )
+from ccsr.errors import InputError
 from ccsr.evaluation.comparison.illustration import slug
 from ccsr.evaluation.comparison.jobs import PICTURES
 from ccsr.evaluation.comparison.methods import (
@@ -144,7 +145,7 @@ def make_plan(request: Request) -> Plan:
     tile = _scoring_tile(metrics, samples, request.loading.max_memory)
     scorer = make_scorer(metrics, config.convention, device, tile)
     if config.limit is not None and any(column.name == "fid" for column in scorer.columns):
-        raise ValueError("fid compares whole folders; leave --limit or fid out")
+        raise InputError("fid compares whole folders; leave --limit or fid out")
     engine, ours = _ours(request)
     families: list[Family] = [(method,) for method in _others(request, samples, device)]
     families += [ours] if ours else []
@@ -174,14 +175,14 @@ def names(text: str, what: str) -> list[str]:
     """
     found = [part.strip() for part in text.split(",") if part.strip()]
     if not found:
-        raise ValueError(f"{what} is empty; give at least one, with commas between")
+        raise InputError(f"{what} is empty; give at least one, with commas between")
     return list(dict.fromkeys(found))
 
 
 def _chosen(text: str, what: str, allowed: Sequence[str]) -> list[str]:
     for name in (found := names(text, what)):
         if name not in allowed:
-            raise ValueError(f"{what} must be of {', '.join(allowed)}, got {name!r}")
+            raise InputError(f"{what} must be of {', '.join(allowed)}, got {name!r}")
     return found
 
 
@@ -190,9 +191,9 @@ def _test_sets(request: Request) -> Iterator[Dataset]:
     if request.lr is not None:
         hr, *others = request.hr
         if others:
-            raise ValueError("--lr belongs to one folder of HR; give one, or leave --lr out")
+            raise InputError("--lr belongs to one folder of HR; give one, or leave --lr out")
         if not request.lr.is_dir():
-            raise ValueError(f"there is no folder {request.lr}; check the name")
+            raise InputError(f"there is no folder {request.lr}; check the name")
         yield Dataset(_name(hr), hr, request.lr, config.scale, config.limit)
         return
     models: Any = _chosen(config.degradation, "degradation", get_args(DegradationModel))
@@ -214,10 +215,10 @@ def _published(texts: Sequence[str], test_sets: Sequence[Dataset]) -> dict[str, 
     for text in texts:
         ours, _, theirs = text.rpartition("=")
         if theirs not in known:
-            raise ValueError(f"the paper publishes {', '.join(known)}, got {theirs!r}")
+            raise InputError(f"the paper publishes {', '.join(known)}, got {theirs!r}")
         if ours and ours not in [test_set.name for test_set in test_sets]:
             listed = ", ".join(test_set.name for test_set in test_sets)
-            raise ValueError(f"{ours!r} is no test set here; there are {listed}")
+            raise InputError(f"{ours!r} is no test set here; there are {listed}")
         found |= {test_set.name: theirs for test_set in test_sets if ours in ("", test_set.name)}
     return found
 
@@ -246,7 +247,7 @@ def _others(request: Request, samples: Sequence[Sample], device: torch.device) -
         elif name != "none":
             yield ncnn_network(name, config.scale)
     if request.restored and len({sample.test_set for sample in samples}) > 1:
-        raise ValueError(
+        raise InputError(
             "--restored is for one test set; give one folder of HR and one degradation"
         )
     for name, folder in _pairs("--restored", "DIR", request.restored):
@@ -265,7 +266,7 @@ def _pairs(flag: str, what: str, texts: Sequence[str]) -> Iterator[tuple[str, st
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
-            raise ValueError(f"{flag} must look like NAME={what}, got {text!r}")
+            raise InputError(f"{flag} must look like NAME={what}, got {text!r}")
         yield name, value
 
 
@@ -274,7 +275,7 @@ def _check_names(plan: Plan) -> None:
     _refuse_repeated("methods", [method.name for method in plan.methods])
     _refuse_repeated("test sets", [test_set.name for test_set in plan.test_sets])
     if not plan.methods:
-        raise ValueError("there is no method; give a model, a baseline or results of others")
+        raise InputError("there is no method; give a model, a baseline or results of others")
 
 
 def _refuse_repeated(what: str, found: Sequence[str]) -> None:
@@ -282,7 +283,7 @@ def _refuse_repeated(what: str, found: Sequence[str]) -> None:
     for name in found:
         key = slug(name).lower()
         if key in seen:
-            raise ValueError(f"two {what} are called {seen[key]} and {name}; rename one")
+            raise InputError(f"two {what} are called {seen[key]} and {name}; rename one")
         seen[key] = name
 
 

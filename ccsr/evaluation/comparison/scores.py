@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ccsr.errors import InputError
 from ccsr.evaluation.feature_tiles import TILE, feature_tiles, tiled_distance
 from ccsr.evaluation.metrics import LPIPS, MIN_MEASURED_SIDE, psnr, sharpness, ssim, ssim_8_bit
 from ccsr.evaluation.niqe import SMALLEST_SIDE, niqe
@@ -118,12 +119,12 @@ class Scorer:
             ValueError: If the sizes differ, or are too small for the other metrics.
         """
         if sr.shape != hr.shape:
-            raise ValueError(
+            raise InputError(
                 f"the result is {Size(*sr.shape[:2])} pixels, and the true picture "
                 f"{Size(*hr.shape[:2])}; they must be of one size"
             )
         if min(sr.shape[:2]) < MIN_MEASURED_SIDE:
-            raise ValueError(
+            raise InputError(
                 f"pictures from {MIN_MEASURED_SIDE} pixels a side can be measured, "
                 f"got {Size(*sr.shape[:2])}; leave it out"
             )
@@ -154,7 +155,7 @@ def make_scorer(
         ValueError: If a metric or the convention is unknown.
     """
     if convention not in CONVENTIONS:
-        raise ValueError(f"convention must be one of {', '.join(CONVENTIONS)}, got {convention!r}")
+        raise InputError(f"convention must be one of {', '.join(CONVENTIONS)}, got {convention!r}")
     alex = LPIPS.alex().to(device)
     columns: list[Column] = []
     functions: dict[str, Score] = {}
@@ -169,7 +170,7 @@ def make_scorer(
         if score is not None:
             functions[name] = score
     if not functions:
-        raise ValueError("no metric can be measured here; " + "; ".join(notes))
+        raise InputError("no metric can be measured here; " + "; ".join(notes))
     return Scorer(convention, tuple(columns), functions, tuple(notes), alex, device, tile)
 
 
@@ -238,14 +239,14 @@ def _is_same(one: np.ndarray, other: np.ndarray | None) -> bool:
 def _of_pyiqa(name: str, device: torch.device) -> tuple[Column, Score | None]:
     if importlib.util.find_spec("pyiqa") is None:
         if name not in COLUMNS:
-            raise ValueError(
+            raise InputError(
                 f"{name!r} is no metric of this program ({', '.join(OWN)}); those of pyiqa can be "
                 f"measured once it is installed: {PYIQA_HELP}"
             )
         raise ModuleNotFoundError(f"it needs pyiqa; {PYIQA_HELP}")
     pyiqa: Any = importlib.import_module("pyiqa")
     if name not in pyiqa.list_models():
-        raise ValueError(
+        raise InputError(
             f"{name!r} is a metric neither of this program ({', '.join(OWN)}) nor of pyiqa "
             f"({', '.join(pyiqa.list_models())})"
         )

@@ -10,6 +10,7 @@ from ccsr.config import DegradationModel
 from ccsr.degradation.draws import generator_for
 from ccsr.degradation.folder import MAX_HR_PIXELS, file_names, picture_paths
 from ccsr.degradation.models import draw
+from ccsr.errors import InputError
 from ccsr.images.picture import Picture, PictureError, Size, picture_from_array
 from ccsr.images.reading import load_picture, read_size
 from ccsr.images.tensors import to_array, to_tensor, to_uint8
@@ -109,7 +110,7 @@ def _refuse_equal_names(samples: Sequence[Sample]) -> None:
     seen: dict[str, Path] = {}
     for sample in samples:
         if sample.name in seen:
-            raise ValueError(
+            raise InputError(
                 f"{seen[sample.name]} and {sample.hr_path} have the same name but for their "
                 "suffix; rename one"
             )
@@ -125,7 +126,7 @@ def file_named(folder: Path, name: str) -> Path:
     for path in (folder / file for file in file_names(name)):
         if path.is_file():
             return path
-    raise ValueError(f"{folder} has no picture called {name}; names must be those of the HR folder")
+    raise InputError(f"{folder} has no picture called {name}; names must be those of the HR folder")
 
 
 def check_sizes(hr_path: Path, hr: Size, lr_path: Path, lr: Size, scale: int) -> None:

@@ -19,6 +19,7 @@ from ccsr.config import (
     SamplingConfig,
 )
 from ccsr.diffusion.timesteps import LoopStart
+from ccsr.errors import InputError
 from ccsr.evaluation import heatmap
 from ccsr.evaluation.calibration import read_calibration
 from ccsr.evaluation.metrics import METRICS, measure
@@ -194,7 +195,7 @@ def read_seeds(first: Any, number: Any) -> list[int]:  # noqa: ANN401 - values o
     """
     start, count = read_whole(SEED, first), read_whole(NUM_SEEDS, number)
     if start + count - 1 > MAX_SEED:
-        raise ValueError(f"The last seed must be at most {MAX_SEED}; lower the first seed")
+        raise InputError(f"The last seed must be at most {MAX_SEED}; lower the first seed")
     return list(range(start, start + count))
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ccsr.config import DEFAULT_SEED, MAX_RESULT_PIXELS, MAX_SEED, SEED, SamplingConfig
 from ccsr.diffusion.timesteps import LoopStart, timestep_plan
+from ccsr.errors import InputError
 from ccsr.evaluation.plots import BICUBIC
 from ccsr.evaluation.report import read_settings, settings_text
 from ccsr.images.picture import Size
@@ -210,12 +211,12 @@ def _build_brought(results: gr.State) -> gr.Accordion:
 def _bring(upscaled: Upscaled | None, path: str | None) -> tuple[Upscaled, None]:
     """The result with one more picture to compare it with."""
     if upscaled is None or not path:
-        raise ValueError("Upscale a picture first: there is no result to compare with yet")
+        raise InputError("Upscale a picture first: there is no result to compare with yet")
     picture = READERS.picture(path, MAX_RESULT_PIXELS)
     with Image.open(upscaled.result) as result:
         size = Size(result.height, result.width)
     if picture.size != size:
-        raise ValueError(
+        raise InputError(
             f"{Path(path).name} is {picture.size} pixels; to be compared it must be {size}, as the "
             "result is: upscale it by the same factor, without a border"
         )
@@ -406,7 +407,7 @@ def reopened(picture: str, result: str, info: ModelInfo) -> Upscaled:
     size = target_size(source, found.config)
     with Image.open(result) as image:
         if image.size != (size.width, size.height):
-            raise ValueError(f"the result is not of {size} pixels, as its settings say")
+            raise InputError(f"the result is not of {size} pixels, as its settings say")
     folder = new_folder()
     kept = write_whole(folder / Path(result).name, Path(result).read_bytes())
     plan = timestep_plan(found.config, info.loop_start)

@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from ccsr.errors import InputError
 from ccsr.ui.api import add_endpoint
 from ccsr.ui.compute_thread import compute
 from ccsr.ui.inputs import FIELDS, setting_slider, settings_controls
@@ -28,7 +29,7 @@ def run(
 ) -> Iterator[Any]:
     """Run the model."""
     if seed < 0:
-        raise ValueError("seed must be from 0")
+        raise InputError("seed must be from 0")
     yield {"seed": seed, "reference": reference, "values": values}
 
 

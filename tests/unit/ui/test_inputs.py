@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from ccsr.config import NUM_SEEDS, SEED, SamplingConfig, StartPoint, presets_for
+from ccsr.errors import InputError
 from ccsr.images.picture import Picture, PictureError
 from ccsr.ui import files
 from ccsr.ui.inputs import (
     CUSTOM,
     FIELDS,
+    Refused,
     blank,
     errors_shown,
     matching_preset,
@@ -104,12 +106,22 @@ def test_value_that_was_empty_is_empty_again() -> None:
     assert [blank(value) for value in (0.0, 0.5, "ccsr", None)] == [0.0, 0.5, "ccsr", None]
 
 
-@pytest.mark.parametrize("error", [ValueError("<b>bold</b>"), OSError(13, "denied", "/srv/secret")])
+@pytest.mark.parametrize(
+    "error", [InputError("<b>bold</b>"), OSError(13, "denied", "/srv/secret")], ids=["html", "path"]
+)
 def test_messages_hold_no_html_and_no_path(error: Exception) -> None:
     with pytest.raises(gr.Error) as caught, errors_shown():
         raise error
     assert "<" not in caught.value.message
     assert "/srv" not in caught.value.message
+
+
+def test_a_refusal_is_told_and_an_error_of_a_library_is_a_fault() -> None:
+    with pytest.raises(Refused, match="t_max is too high"), errors_shown():
+        raise InputError("t_max is too high")
+    with pytest.raises(gr.Error, match="the log of the server") as caught, errors_shown():
+        np.zeros(3).reshape(2, 2)
+    assert not isinstance(caught.value, Refused)
 
 
 def test_messages_show_the_beginning_of_a_value() -> None:
@@ -128,13 +140,13 @@ def test_a_refused_handler_leaves_its_outputs_and_says_why(monkeypatch: pytest.M
     @refusals_told
     def answer(number: int) -> int:
         if number < 0:
-            raise ValueError("<b> must be at least 0, got -1")
+            raise InputError("<b> must be at least 0, got -1")
         return number
 
     @refusals_told
     async def answers(number: int) -> AsyncGenerator[int]:
         yield answer(number)
-        raise ValueError("that was all")
+        raise InputError("that was all")
 
     async def collected() -> list[Any]:
         return [item async for item in answers(2)]

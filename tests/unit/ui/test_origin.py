@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from ccsr.config import SamplingConfig
+from ccsr.errors import InputError
 from ccsr.ui.origin import Difference, Origin, difference, present_origin
 
 CAT = Origin("uploads/cat.jpg", (SamplingConfig(),), (0,), "hr.png")
@@ -35,7 +36,7 @@ def test_results_are_told_from_what_is_chosen(
 
 def test_refused_settings_have_no_origin() -> None:
     def read(values: object) -> object:
-        raise ValueError("t_min must not be above t_max")
+        raise InputError("t_min must not be above t_max")
 
     assert present_origin("cat.jpg", read, [], None) is None
     assert present_origin("cat.jpg", lambda _: (SamplingConfig(), 0), [], None) == Origin(

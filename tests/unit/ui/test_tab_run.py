@@ -7,6 +7,7 @@ from unittest.mock import Mock, call
 import gradio as gr
 import pytest
 
+from ccsr.errors import InputError
 from ccsr.images.picture import Size
 from ccsr.inference.cost import Cost
 from ccsr.inference.events import Decoded, Progress
@@ -216,5 +217,5 @@ def test_failed_run_keeps_its_results_and_no_preview() -> None:
 def test_error_of_the_work_is_a_message() -> None:
     view = RunView(tab_run(), None)
     with pytest.raises(gr.Error, match="too large"):
-        list(view.frames(events(error=ValueError("too large"))))
+        list(view.frames(events(error=InputError("too large"))))
     assert "too large" in view.ending(RunState.FAILED).status
