@@ -48,6 +48,7 @@ def write_former_names(folder: Path) -> None:
     for file in folder.rglob("config.json"):
         file.write_text(file.read_text().replace('"LRAdapter"', '"PictureControlNetModel"'))
     (folder / "pipeline.py").unlink()
+    (folder / "checksums.json").unlink()
 
 
 @pytest.fixture(scope="module")
