@@ -231,14 +231,17 @@ class TrajectoryTab(Tab):
         box = box_at_rest(mark)
         return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
+    def hold(self, start: tuple[float, float], pixels: float) -> None:
+        """Press the mouse at a place, and move it to the right."""
+        x, y = start
+        self.page.mouse.move(x, y)
+        self.page.mouse.down()
+        self.page.mouse.move(x + pixels, y, steps=4)
+
     def drag(self, start: tuple[float, float], pixels: float) -> None:
         """Press the mouse at a place, move it to the right, and let go."""
-        x, y = start
-        mouse = self.page.mouse
-        mouse.move(x, y)
-        mouse.down()
-        mouse.move(x + pixels, y, steps=4)
-        mouse.up()
+        self.hold(start, pixels)
+        self.page.mouse.up()
 
 
 class VariantsTab(Tab):

@@ -87,14 +87,12 @@ def test_a_mark_is_under_the_mouse_that_drags_it(
 ) -> None:
     ui.choose_picture(picture_file)
     show_trajectory(ui)
-    mark, mouse = ui.trajectory.t_min_mark, ui.page.mouse
+    mark = ui.trajectory.t_min_mark
     x, y = ui.trajectory.middle_of(mark)
-    mouse.move(x, y)
-    mouse.down()
-    mouse.move(x + pixels, y, steps=4)
+    ui.trajectory.hold((x, y), pixels)
     expect_centre(mark, x + pixels)
     value = ui.number("t_min").input_value()
-    mouse.up()
+    ui.page.mouse.up()
     expect(ui.number("t_min")).not_to_have_value(value)
     # Drawn anew, it is where it was let go.
     expect_centre(mark, x + pixels)
@@ -105,14 +103,12 @@ def test_a_drag_that_the_browser_cancels_ends_where_it_came_to(
 ) -> None:
     ui.choose_picture(picture_file)
     show_trajectory(ui)
-    mark, mouse = ui.trajectory.t_min_mark, ui.page.mouse
+    mark = ui.trajectory.t_min_mark
     x, y = ui.trajectory.middle_of(mark)
-    mouse.move(x, y)
-    mouse.down()
-    mouse.move(x - 30, y, steps=4)
+    ui.trajectory.hold((x, y), -30)
     mark.dispatch_event("pointercancel", {"bubbles": True})
     expect(ui.number("t_min")).not_to_have_value("0.3333")
-    mouse.move(x - 60, y, steps=4)
+    ui.page.mouse.move(x - 60, y, steps=4)
     expect_centre(mark, x - 30)
 
 
