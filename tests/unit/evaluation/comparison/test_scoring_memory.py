@@ -54,7 +54,12 @@ print(json.dumps([peak_memory() - before, [column.name for column in scorer.colu
 
 @pytest.mark.parametrize(
     ("names", "tile", "side"),
-    [("psnr,ssim", 256, 2048), ("psnr,ssim,lpips,niqe,sharpness", 256, 1024), ("dists", 128, 320)],
+    [
+        ("psnr,ssim", 256, 2048),
+        ("psnr,ssim,lpips,niqe,sharpness", 256, 1024),
+        ("lpips", 1024, 1024),
+        ("dists", 128, 320),
+    ],
 )
 def test_scoring_takes_no_more_than_is_counted(names: str, tile: int, side: int) -> None:
     if names == "dists":
