@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import gradio as gr
+import httpx
 import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser, Page
@@ -62,9 +63,14 @@ def launched(engine: Engine, limits: Limits = DEFAULT_LIMITS) -> Iterator[tuple[
     sessions = Sessions(engine)
     page = build_page(engine, queue, sessions)
     kwargs = launch_kwargs(queue, sessions)
-    _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, server_port=port, ssr_mode=False, **kwargs
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        # Gradio gives up on a first page that takes 3 s; on busy cores it can take longer.
+        patch.setattr(
+            "gradio.networking.url_ok", lambda url: httpx.head(url, timeout=60).is_success
+        )
+        _, url, _ = page.launch(
+            prevent_thread_lock=True, quiet=True, server_port=port, ssr_mode=False, **kwargs
+        )
     yield page, url
     page.close(verbose=False)
 
