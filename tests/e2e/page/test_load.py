@@ -1,4 +1,4 @@
-"""Many programs at once, for as long as `CCSR_LOAD_SECONDS` says."""
+"""Many programs and browsers at once, for as long as `CCSR_LOAD_SECONDS` says."""
 
 import json
 import logging
@@ -6,22 +6,28 @@ import os
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser
 
 from ccsr.ui.limits import Limits
 from tests.e2e.page.conftest import Server, launched
+from tests.e2e.page.page_objects import CCSRPage
 from tests.fakes import FakeEngine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SECONDS = float(os.environ.get("CCSR_LOAD_SECONDS", "120"))
 CLIENTS = 20
-WAITING = 15
+BROWSERS = 3
 TIMEOUT = 120
+LIMITS = Limits(max_waiting=15, max_sessions=40, max_stored_bytes=300 * 2**20)
+MEMORY = "ccsr_memory_bytes"
+FULL = "wait for the model, which is the limit"
 
 
 @dataclass
@@ -37,8 +43,9 @@ class Program:
     def run(self) -> None:
         while time.monotonic() < self.until:
             leaves = self.number % 5 == 0
-            self.answers[self._ask(leaves)] += 1
-            time.sleep(0.05)
+            answer = self._ask(leaves)
+            self.answers[answer] += 1
+            time.sleep(1 if answer == "refused" else 0.05)
 
     def _ask(self, leaves: bool) -> str:
         picture = {"path": self.path, "meta": {"_type": "gradio.FileData"}}
@@ -51,10 +58,57 @@ class Program:
                 if leaves:
                     return "left"
                 last = line if line.startswith(("event:", "data:")) else last
-                if "wait for the model, which is the limit" in line:
+                if FULL in line:
                     return "refused"
         result = json.loads(last.removeprefix("data:")) if last.startswith("data:") else None
         return "done" if result and result[0] and result[1]["seed"] == self.number else "lost"
+
+
+@dataclass
+class Visitor:
+    """Asks for a result in a browser; `seed` tells its results apart."""
+
+    ui: CCSRPage
+    seed: int
+    refused: bool = False
+    pressed: float = 0.0
+    answers: Counter[str] = field(default_factory=Counter[str])
+
+    def press(self) -> None:
+        self.seed += BROWSERS
+        self.ui.upscale.seed.fill(str(self.seed))
+        self.ui.upscale.run()
+        self.refused, self.pressed = False, time.monotonic()
+
+    def is_answered(self) -> bool:
+        """Whether the result, or a refusal, has been shown, and another run can be asked for.
+
+        A press is refused by a toast, which vanishes; a run that finds others before it, in the
+        line of the status, which shows the refusal of the press before until the page knows better.
+        """
+        upscale, toast = self.ui.upscale, self.ui.toast.filter(has_text=FULL)
+        if toast.is_visible():
+            self.refused = True
+            toast.get_by_test_id("toast-close").click()
+        if upscale.start.is_disabled() or upscale.stop.is_enabled():
+            return False
+        if time.monotonic() > self.pressed + 2:
+            self.refused |= FULL in upscale.status.inner_text()
+        done = upscale.result.locator(f'img[src$="_seed-{self.seed}.png"]').first.is_visible()
+        if done or self.refused:
+            self.answers["done" if done else "refused"] += 1
+        return done or self.refused
+
+
+def ask_all(visitors: Sequence[Visitor]) -> None:
+    """Let all of them ask at once, and wait for the answers."""
+    for visitor in visitors:
+        visitor.press()
+    waiting, until = list(visitors), time.monotonic() + TIMEOUT
+    while waiting:
+        assert time.monotonic() < until, f"{len(waiting)} browsers have no answer"
+        waiting = [visitor for visitor in waiting if not visitor.is_answered()]
+        time.sleep(0.1)
 
 
 def metric(url: str, name: str) -> float:
@@ -62,30 +116,51 @@ def metric(url: str, name: str) -> float:
     return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
 
 
-def test_twenty_programs_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_file: Path
+def test_twenty_programs_and_three_browsers_at_once(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_file: Path
 ) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "served"))
+    # So that files are idle, and removed, while the test runs.
+    monkeypatch.setattr("ccsr.ui.files.IN_USE_SECONDS", 60)
     server = Server(FakeEngine())
-    with launched(server, Limits(max_waiting=WAITING, max_sessions=40)) as (_, url):
+    with launched(server, LIMITS) as (_, url):
         files = {"files": ("cat.png", picture_file.read_bytes())}
         (path,) = httpx.post(f"{url}gradio_api/upload", files=files, timeout=TIMEOUT).json()
         end = time.monotonic() + SECONDS
+        visitors = [
+            Visitor(CCSRPage(browser.new_context().new_page(), url).open(), CLIENTS + number)
+            for number in range(BROWSERS)
+        ]
+        for visitor in visitors:
+            visitor.ui.choose_picture(picture_file)
         programs = [Program(url, path, number, end) for number in range(CLIENTS)]
         threads = [threading.Thread(target=program.run) for program in programs]
         for thread in threads:
             thread.start()
-        time.sleep(SECONDS / 2)
-        warm = metric(url, "ccsr_memory_bytes")
-        for thread in threads:
+        warm: list[float] = []
+        halfway = threading.Timer(SECONDS / 2, lambda: warm.append(metric(url, MEMORY)))
+        halfway.start()
+        while time.monotonic() < end:
+            ask_all(visitors)
+        for thread in (halfway, *threads):
             thread.join()
-        grown = metric(url, "ccsr_memory_bytes") / warm - 1
+        grown = metric(url, MEMORY) / warm[0] - 1
         health = httpx.get(f"{url}healthz", timeout=TIMEOUT).json()
-    answers = sum((program.answers for program in programs), Counter[str]())
-    logging.getLogger(__name__).info("%s, memory grew by %.1f %%", dict(answers), 100 * grown)
-    assert answers["lost"] == 0
-    assert answers["done"] > 10
-    assert answers["refused"] > 0
+        # The next upload removes what is beyond the limit, and idle.
+        httpx.post(f"{url}gradio_api/upload", files=files, timeout=TIMEOUT).raise_for_status()
+        stored = sum(f.stat().st_size for f in (tmp_path / "served").rglob("*") if f.is_file())
+    of_programs, of_browsers = (
+        sum((one.answers for one in several), Counter[str]()) for several in (programs, visitors)
+    )
+    logging.getLogger(__name__).info(
+        "programs: %s, browsers: %s, memory grew by %.1f %%, %.0f MB stored",
+        *(dict(of_programs), dict(of_browsers), 100 * grown, stored / 1e6),
+    )
+    assert of_programs["lost"] == 0
+    assert of_programs["done"] > 10
+    assert of_programs["refused"] > 0
     assert all(p.answers["done"] for p in programs if p.number % 5)
+    assert all(v.answers["done"] for v in visitors)
     assert health == {"status": "ok", "working": False, "waiting": 0}
     assert grown < 0.05
+    assert stored < LIMITS.max_stored_bytes
