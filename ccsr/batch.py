@@ -40,7 +40,7 @@ def find_items(inputs: Sequence[Path], folder: Path, *, recursive: bool = False)
         recursive: Whether the pictures in subfolders are meant, too.
 
     Raises:
-        ValueError: If an input does not exist or holds no picture, two pictures would become the
+        InputError: If an input does not exist or holds no picture, two pictures would become the
             same file, or a result would replace a picture.
     """
     found: dict[Path, Path] = {}

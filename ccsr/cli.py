@@ -162,7 +162,7 @@ def config_of(config_type: type[C], options: argparse.Namespace, base: C | None 
             command; None: the default config.
 
     Raises:
-        ValueError: If one is out of its range, or they do not fit together.
+        InputError: If one is out of its range, or they do not fit together.
     """
     given = vars(options)
     known = {n: given[n] for n in field_names(config_type) if n in given}

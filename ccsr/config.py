@@ -43,7 +43,7 @@ class SamplingConfig(Config):
     """The settings of the sampler; with a seed and a picture they fix every pixel.
 
     Raises:
-        ValueError: If a field is out of its range, t_min is above t_max, or prompts and guidance
+        InputError: If a field is out of its range, t_min is above t_max, or prompts and guidance
             scale do not fit together.
     """
 
@@ -145,7 +145,7 @@ class TilingConfig(Config):
     """How latents are cut into tiles for a network that cannot take a large picture at once.
 
     Raises:
-        ValueError: If tiles would leave gaps, or have no size.
+        InputError: If tiles would leave gaps, or have no size.
     """
 
     tile: int = Field(default=64, ge=1)
@@ -169,7 +169,7 @@ class LoadingConfig(Config):
     """How a model is put on a machine; results are the same but for rounding.
 
     Raises:
-        ValueError: If a field is out of its range, or fields contradict each other.
+        InputError: If a field is out of its range, or fields contradict each other.
     """
 
     device: str = Field(
@@ -283,7 +283,7 @@ class EvaluationConfig(Config):
     """What a comparison of methods takes, besides folders, methods of others and the model.
 
     Raises:
-        ValueError: If a field is out of its range.
+        InputError: If a field is out of its range.
     """
 
     variant: str = Field(
@@ -465,7 +465,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         The seeds in the order given, each once.
 
     Raises:
-        ValueError: If the text is no such list, or has more than MAX_SEEDS_PER_RUN seeds.
+        InputError: If the text is no such list, or has more than MAX_SEEDS_PER_RUN seeds.
     """
     seeds: dict[int, None] = {}
     for part in text.split(","):

@@ -40,7 +40,7 @@ class Config(BaseModel):
     and infinity are refused.
 
     Raises:
-        ValueError: If a field is unknown, missing, of another type or out of its range, or fields
+        InputError: If a field is unknown, missing, of another type or out of its range, or fields
             contradict each other; one sentence for people.
     """
 
@@ -137,7 +137,7 @@ class Option:
             name: What the message calls it; by default the name of the field.
 
         Raises:
-            ValueError: If it is of another type or out of its range.
+            InputError: If it is of another type or out of its range.
         """
         kind: Any = Annotated[self.field.annotation, self.field]
         config = ConfigDict(strict=True, allow_inf_nan=False)

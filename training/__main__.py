@@ -85,7 +85,7 @@ def run_steps(options: argparse.Namespace, asked: Callable[[], bool]) -> None:
 
     Raises:
         KeyboardInterrupt: If it was asked to end.
-        ValueError: If it, the recipe or a folder cannot be worked with.
+        InputError: If it, the recipe or a folder cannot be worked with.
         OSError: If a file cannot be read or written.
     """
     recipe = load_recipe(options.recipe)

@@ -84,7 +84,7 @@ def centre_pairs(paths: Sequence[Path], crop_px: int) -> list[TestPair]:
 
     Raises:
         PictureError: If a picture cannot be read.
-        ValueError: If it is smaller than the crop.
+        InputError: If it is smaller than the crop.
     """
     pairs: list[TestPair] = []
     for path in paths:

@@ -26,7 +26,7 @@ def load_autoencoder(folder: Path) -> TrainedAutoencoder:
     """Read an autoencoder, in float32.
 
     Raises:
-        ValueError: If it is of another class than can be trained, or its config is damaged.
+        InputError: If it is of another class than can be trained, or its config is damaged.
     """
     name = json_object(folder / CONFIG_NAME).get("_class_name")
     for kind in (CompactAutoencoder, AutoencoderKL):

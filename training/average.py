@@ -30,7 +30,7 @@ def average(before: Path, after: Path, output: Path, share: float) -> None:
         share: In [0,1].
 
     Raises:
-        ValueError: If the share is out of range, or weight files or their shapes differ.
+        InputError: If the share is out of range, or weight files or their shapes differ.
         FileExistsError: If `output` exists.
     """
     if not 0 <= share <= 1:

@@ -52,7 +52,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read what `write_checkpoint` has written.
 
     Raises:
-        ValueError: If it was written by an earlier version.
+        InputError: If it was written by an earlier version.
     """
     file = path / STATE_FILE
     if not file.exists():
@@ -77,7 +77,7 @@ def chosen_checkpoint(choice: str, found: Collection[int], best: int | None) -> 
         best: The best of them, if there is one marked.
 
     Raises:
-        ValueError: If there is no such checkpoint.
+        InputError: If there is no such checkpoint.
     """
     if choice == "best" and best is not None and best in found:
         return best, "the best on held-out pictures"
@@ -128,7 +128,7 @@ def load_trained_state(module: nn.Module, state: Mapping[str, torch.Tensor]) -> 
     """Set what `trained_state` has given.
 
     Raises:
-        ValueError: If the state is of another module.
+        InputError: If the state is of another module.
     """
     if state.keys() != trained_state(module).keys():
         raise InputError("the checkpoint is of other networks; delete it to start anew")

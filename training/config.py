@@ -265,7 +265,7 @@ def require_crops_within(loop: LoopConfig, name: str, pairs: PairsConfig) -> Non
     """Check that the crops of a stage fit into those of its cache.
 
     Raises:
-        ValueError: If they do not.
+        InputError: If they do not.
     """
     if loop.crop_px > pairs.crop_px:
         raise InputError(
@@ -429,7 +429,7 @@ def require_official(name: str, stage: Stage1Config | Stage2Config) -> None:
     """Check that a stage asks for nothing that the authors' code has not.
 
     Raises:
-        ValueError: If it does.
+        InputError: If it does.
     """
     expected: dict[str, object] = {"loop.schedule": "constant"}
     if isinstance(stage, Stage1Config):
@@ -458,7 +458,7 @@ def load_recipe(path: Path) -> Recipe:
     """Read a recipe.
 
     Raises:
-        ValueError: If the file is no TOML, or a key is unknown, missing, of the wrong type or out
+        InputError: If the file is no TOML, or a key is unknown, missing, of the wrong type or out
             of its range, or keys contradict each other.
         FileNotFoundError: If there is no such file.
     """

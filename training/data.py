@@ -43,7 +43,7 @@ class Pictures:
             together; the least recently used go first.
 
     Raises:
-        ValueError: If no picture remains.
+        InputError: If no picture remains.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Pictures:
         One that proves to be damaged is replaced by another.
 
         Raises:
-            ValueError: If all are damaged.
+            InputError: If all are damaged.
         """
         while len(self._broken) < len(self):
             index = self._draw_index(generator)

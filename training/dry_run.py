@@ -39,7 +39,7 @@ def dry_run(run: Run, steps: Collection[str]) -> Iterator[str]:
     Time, memory and disk are measured by a trial of a few optimiser steps of each.
 
     Raises:
-        ValueError: If weights of a loss network are damaged, or the recipe cannot work.
+        InputError: If weights of a loss network are damaged, or the recipe cannot work.
     """
     yield pictures_table(run)
     yield loss_networks_table(run.recipe, steps)

@@ -46,7 +46,7 @@ def export(run: Run, output: Path, variant: Variant | None = None) -> None:
 
     Raises:
         FileExistsError: If there is something in `output`.
-        ValueError: If no variant is complete.
+        InputError: If no variant is complete.
     """
     finished = finished_variants(run)
     if not finished:

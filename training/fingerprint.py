@@ -62,7 +62,7 @@ def ensure_fingerprint(folder: Path, fingerprint: Fingerprint) -> None:
     """Create a folder with a fingerprint, or check that an existing folder has an equal one.
 
     Raises:
-        ValueError: If the folder has another fingerprint.
+        InputError: If the folder has another fingerprint.
     """
     make_folder(folder)
     path = folder / FINGERPRINT_FILE

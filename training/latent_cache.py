@@ -207,7 +207,7 @@ class LatentCache(Dataset[Example]):
         length: Number of examples; windows are drawn with replacement.
 
     Raises:
-        ValueError: If the folder holds no shard, a shard lacks a key, or a window does not fit.
+        InputError: If the folder holds no shard, a shard lacks a key, or a window does not fit.
     """
 
     def __init__(

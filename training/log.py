@@ -38,7 +38,7 @@ class TensorBoardLog:
         step: The step that training continues from. TensorBoard hides points of later ones.
 
     Raises:
-        ValueError: If the package is not installed.
+        InputError: If the package is not installed.
     """
 
     def __init__(self, folder: Path, step: int) -> None:

@@ -136,7 +136,7 @@ def train(
         One `TrainStep` an optimiser step.
 
     Raises:
-        ValueError: If the processes cannot share a batch equally, or the folder has more steps
+        InputError: If the processes cannot share a batch equally, or the folder has more steps
             already.
         WriteError: If a checkpoint cannot be written.
     """
@@ -410,7 +410,7 @@ def make_optimizer(
     """The optimiser that a recipe names.
 
     Raises:
-        ValueError: If its package is not installed.
+        InputError: If its package is not installed.
     """
     kind: Any = torch.optim.AdamW
     if config.optimizer == "adamw-8bit":
@@ -428,7 +428,7 @@ def checkpoint_gradients(module: nn.Module) -> None:
     """Let the networks in a module compute activations again in the backward pass, where they can.
 
     Raises:
-        ValueError: If none of them can.
+        InputError: If none of them can.
     """
     networks = [m for m in module.modules() if isinstance(m, ModelMixin)]
     able = 0

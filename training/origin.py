@@ -94,7 +94,7 @@ def find_origin(source: str, run: Path) -> Origin:
         run: The run folder.
 
     Raises:
-        ValueError: If it is neither, or `run` has the start of another one.
+        InputError: If it is neither, or `run` has the start of another one.
     """
     folder = Path(source).expanduser()
     if not folder.is_dir():

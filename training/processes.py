@@ -31,7 +31,7 @@ def join_processes() -> PartialState:
     """The state of this process among those of the training; the first call connects them.
 
     Raises:
-        ValueError: If there are fewer than were asked for: each would train by itself.
+        InputError: If there are fewer than were asked for: each would train by itself.
     """
     environment = os.environ
     asked = int(environment.get("WORLD_SIZE", "1"))
@@ -72,7 +72,7 @@ def make_accelerator(config: LoopConfig) -> Accelerator:
     """What shares the steps of a training among its processes, in the number format of a recipe.
 
     Raises:
-        ValueError: If batches cannot be shared equally, or the device lacks the number format.
+        InputError: If batches cannot be shared equally, or the device lacks the number format.
     """
     state = join_processes()
     parts = state.num_processes * config.gradient_accumulation_steps
@@ -112,7 +112,7 @@ def require_shardable(config: LoopConfig) -> None:
     """Check that a training loop can be sharded, as the launcher asks.
 
     Raises:
-        ValueError: If it cannot.
+        InputError: If it cannot.
     """
     if _flag("FSDP_OFFLOAD_PARAMS"):
         raise InputError("fsdp_offload_params is not supported; leave it out of the config file")
@@ -159,7 +159,7 @@ def locked(folder: Path) -> Generator[None]:
     """Keep other trainings out of a run folder while the context is open.
 
     Raises:
-        ValueError: If another one writes to it.
+        InputError: If another one writes to it.
     """
     if sys.platform == "win32" or not PartialState().is_main_process:
         yield

@@ -45,7 +45,7 @@ def push_to_hub(
         The address of the commit.
 
     Raises:
-        ValueError: If it is no model of a training, there are no tables in `scores`, or the hub
+        InputError: If it is no model of a training, there are no tables in `scores`, or the hub
             refuses; nothing is uploaded then.
     """
     if not (model / MODEL_INDEX).is_file():
@@ -77,7 +77,7 @@ def model_card(
         licence: See `push_to_hub`.
 
     Raises:
-        ValueError: If export has not left its origin in the folder.
+        InputError: If export has not left its origin in the folder.
     """
     path = model / ORIGIN_OF_MODEL
     if not path.is_file():

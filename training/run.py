@@ -31,7 +31,7 @@ class Run:
     """A recipe and its folders.
 
     Raises:
-        ValueError: If the recipe trains the networks of a model, and there is none.
+        InputError: If the recipe trains the networks of a model, and there is none.
     """
 
     recipe: Recipe
@@ -87,7 +87,7 @@ class Run:
         """The autoencoder as exported by "autoencoder" or "stage2", with fused norms.
 
         Raises:
-            ValueError: If it is of another class than can be trained.
+            InputError: If it is of another class than can be trained.
         """
         vae = load_autoencoder(self.exported(step))
         fuse_rms_norms(vae)

@@ -44,7 +44,7 @@ def read_shard(path: Path) -> Shard:
     """Look up where the pictures of a tar file are.
 
     Raises:
-        ValueError: If it is compressed.
+        InputError: If it is compressed.
     """
     with path.open("rb") as file:
         if file.read(8).startswith(_COMPRESSED):

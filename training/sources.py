@@ -43,7 +43,7 @@ class Source:
         """Its pictures, in the order of their names, of the shard or of the list.
 
         Raises:
-            ValueError: If there are none, one of the list or of LR is missing, or a shard is
+            InputError: If there are none, one of the list or of LR is missing, or a shard is
                 compressed.
         """
         if _is_list(self.path):
@@ -83,7 +83,7 @@ def source_of(text: str) -> Source:
     """The source that "PATH" or "PATH=WEIGHT" stands for.
 
     Raises:
-        ValueError: If the weight is no positive number.
+        InputError: If the weight is no positive number.
     """
     path, equals, weight = text.rpartition("=")
     if not equals or Path(text).exists():

@@ -81,7 +81,7 @@ def require_steps(recipe: Recipe, steps: Collection[str]) -> None:
     """Check that a recipe has the tables of steps, and that the packages they need are installed.
 
     Raises:
-        ValueError: If a table is missing.
+        InputError: If a table is missing.
         FileNotFoundError: If a package is.
     """
     known = steps_of(recipe)
@@ -109,7 +109,7 @@ def require_checkpoints(
         held_out: Whether there are pictures to score networks on.
 
     Raises:
-        ValueError: If one cannot: none of that step is written, or it is not kept.
+        InputError: If one cannot: none of that step is written, or it is not kept.
     """
     every = recipe.validation.every if held_out else None
     for step in (step for step in steps if step in OBJECTIVES):
@@ -149,7 +149,7 @@ def run_step(run: Run, step: str, output: Path) -> Generator[Event]:
         output: Folder that "export" writes the model to.
 
     Raises:
-        ValueError: If the step is unknown, or its folder has another fingerprint.
+        InputError: If the step is unknown, or its folder has another fingerprint.
         FileNotFoundError: If an earlier step is not finished.
     """
     if step in OBJECTIVES:

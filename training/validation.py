@@ -121,7 +121,7 @@ def held_out_pairs(
     """The middle of the first pictures of the sources, and LR of it by the recipe's degradations.
 
     Raises:
-        ValueError: If no picture is large enough.
+        InputError: If no picture is large enough.
     """
     pictures, side = Pictures(sources, config.crop_px, data.scale), config.crop_px
     degrade, pairs = mixture(data.degradations.by_name(), data.scale), list[Example]()

@@ -15,7 +15,7 @@ def picture_paths(folder: Path) -> list[Path]:
     """The pictures of a folder, its subfolders and the folders that these link to, sorted.
 
     Raises:
-        ValueError: If there is no such folder, or no picture in it.
+        InputError: If there is no such folder, or no picture in it.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}; check the name")

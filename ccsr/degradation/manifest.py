@@ -44,7 +44,7 @@ def write_test_set(
     """Degrade every picture of a folder and its subfolders, yielding each entry once written.
 
     Raises:
-        ValueError: If the folder holds no picture, a file is no picture, or the names of two differ
+        InputError: If the folder holds no picture, a file is no picture, or the names of two differ
             in their suffix alone.
         FileExistsError: If `output` is not empty.
     """

@@ -44,7 +44,7 @@ class SeededNoise:
     device.
 
     Raises:
-        ValueError: If draws are requested out of order.
+        InputError: If draws are requested out of order.
     """
 
     def __init__(

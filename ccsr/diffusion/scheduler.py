@@ -233,7 +233,7 @@ class NonUniformScheduler(SchedulerMixin, ConfigMixin):
                 `SamplingConfig`.
 
         Raises:
-            ValueError: Unless 0 <= t_min <= t_max <= 1 and S is from 1 to T.
+            InputError: Unless 0 <= t_min <= t_max <= 1 and S is from 1 to T.
         """
         default = SamplingConfig()
         t_max = default.t_max if t_max is None else t_max
@@ -274,7 +274,7 @@ class NonUniformScheduler(SchedulerMixin, ConfigMixin):
             the number format of `sample`.
 
         Raises:
-            ValueError: If `timestep` is not the next one of the run.
+            InputError: If `timestep` is not the next one of the run.
         """
         evaluation, plan = self._next_evaluation(int(timestep)), self.plan
         assert plan is not None

@@ -24,7 +24,7 @@ def respaced_timesteps(num_train_timesteps: int, num_steps: int) -> list[int]:
     are equal.
 
     Raises:
-        ValueError: Unless 1 <= num_steps <= num_train_timesteps.
+        InputError: Unless 1 <= num_steps <= num_train_timesteps.
     """
     if not 1 <= num_steps <= num_train_timesteps:
         raise InputError(
@@ -62,7 +62,7 @@ def refinement_indices(
     code does, which is one lower for some t_max.
 
     Raises:
-        ValueError: Unless 0 <= t_min <= t_max <= 1.
+        InputError: Unless 0 <= t_min <= t_max <= 1.
     """
     if not 0 <= t_min <= t_max <= 1:
         raise InputError(f"need 0 <= t_min <= t_max <= 1, got t_min={t_min} and t_max={t_max}")

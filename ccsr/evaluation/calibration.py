@@ -74,7 +74,7 @@ def unbiased_levels(l_std_map: np.ndarray, num_seeds: int) -> np.ndarray:
     """Disagreement [H,W] in grey levels, comparable over numbers of seeds.
 
     Raises:
-        ValueError: For fewer than two seeds.
+        InputError: For fewer than two seeds.
     """
     if num_seeds < 2:
         raise InputError(f"disagreement needs at least 2 seeds, got {num_seeds}")
@@ -104,7 +104,7 @@ def binned(disagreement: np.ndarray, error: np.ndarray) -> dict[str, tuple[float
         error: The same.
 
     Raises:
-        ValueError: For fewer squares than bins.
+        InputError: For fewer squares than bins.
     """
     if len(error) < BINS:
         raise InputError(f"a calibration needs at least {BINS} squares, got {len(error)}")
@@ -132,7 +132,7 @@ def read_calibration(model: str) -> Calibration | None:
     """The calibration of a model by its name or folder; None without one.
 
     Raises:
-        ValueError: If its file is damaged.
+        InputError: If its file is damaged.
     """
     path = (COMPACT_FOLDER if model == COMPACT else Path(model)) / CALIBRATION
     if not path.is_file():

@@ -56,7 +56,7 @@ def heatmap(l_std_map: np.ndarray, maximum: float) -> np.ndarray:
     """Colour the map [H,W] -> [H,W,3]; values from `maximum` up get the brightest colour.
 
     Raises:
-        ValueError: If the map is not [H,W], or the maximum is not above 0.
+        InputError: If the map is not [H,W], or the maximum is not above 0.
     """
     if l_std_map.ndim != 2:
         raise InputError(f"a map must be [H,W], got {list(l_std_map.shape)}")
@@ -69,7 +69,7 @@ def overlay(rgb: np.ndarray, l_std_map: np.ndarray, maximum: float) -> np.ndarra
     """Blend the coloured map over a grey copy of rgb [H,W,3] -> [H,W,3].
 
     Raises:
-        ValueError: If the sizes differ.
+        InputError: If the sizes differ.
     """
     if rgb.shape[:2] != l_std_map.shape:
         raise InputError(f"the map must be {list(rgb.shape[:2])}, got {list(l_std_map.shape)}")

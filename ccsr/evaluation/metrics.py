@@ -270,7 +270,7 @@ def measure(sr: np.ndarray, hr: np.ndarray) -> dict[str, float]:
     """All of METRICS of sr against hr, both [H,W,3] in [0,1], inside the border.
 
     Raises:
-        ValueError: If the sizes differ.
+        InputError: If the sizes differ.
         PictureError: If they are too small, see `check_measurable`.
     """
     if sr.shape != hr.shape:

@@ -67,7 +67,7 @@ def niqe(rgb: np.ndarray, model: GaussianModel | None = None) -> float:
         model: Of sharp photographs; `GaussianModel.pristine` by default.
 
     Raises:
-        ValueError: If a side is shorter than `SMALLEST_SIDE`.
+        InputError: If a side is shorter than `SMALLEST_SIDE`.
     """
     if min(rgb.shape[:2]) < SMALLEST_SIDE:
         raise InputError(

@@ -49,7 +49,7 @@ def principal_components(results: Sequence[np.ndarray], count: int) -> Principal
         count: How many components are wanted; N results have N - 1 at most.
 
     Raises:
-        ValueError: For fewer than two results.
+        InputError: For fewer than two results.
     """
     if len(results) < 2:
         raise InputError(f"principal components need at least 2 results, got {len(results)}")

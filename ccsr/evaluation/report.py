@@ -50,7 +50,7 @@ def read_settings(path: Path, read: Callable[[Path], Mapping[str, str]] = read_t
         read: Returns the texts in it by keyword.
 
     Raises:
-        ValueError: If the file is no picture, or holds no settings, or some that are not allowed.
+        InputError: If the file is no picture, or holds no settings, or some that are not allowed.
     """
     try:
         texts = read(path)

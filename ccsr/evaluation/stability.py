@@ -41,7 +41,7 @@ class PixelStatistics:
         """Add one picture [H,W,3] in [0,1].
 
         Raises:
-            ValueError: If its size differs from the earlier ones.
+            InputError: If its size differs from the earlier ones.
         """
         if self._mean is None or self._squares is None:
             # A sweep holds one of these for each setting.
@@ -111,7 +111,7 @@ def blend_with_mean(
         threshold: Standard deviation up to which pixels keep the result; 0 gives the mean.
 
     Raises:
-        ValueError: If the threshold is below 0.
+        InputError: If the threshold is below 0.
     """
     if not threshold >= 0:
         raise InputError(f"the agreement threshold must be at least 0, got {threshold}")

@@ -74,7 +74,7 @@ def grid(
     """All settings of these fractions with t_min <= t_max, in the order of the fractions.
 
     Raises:
-        ValueError: If no pair is in that order, there are more than MAX_SETTINGS or so many
+        InputError: If no pair is in that order, there are more than MAX_SETTINGS or so many
             fractions, a fraction is out of its range, or the variant has no such fractions.
     """
     if config.variant == "v1":

@@ -55,7 +55,7 @@ def aligner(
         A function of results [B,C,H,W], which raises ValueError if their size is another.
 
     Raises:
-        ValueError: If the method is unknown.
+        InputError: If the method is unknown.
     """
     methods = {
         "adain-wavelet": adain_wavelet,

@@ -25,7 +25,7 @@ def fitting_size(size: Size, max_pixels: float) -> Size:
     """The largest size of the same shape that has at most so many pixels.
 
     Raises:
-        ValueError: If that would be narrower than pictures may be.
+        InputError: If that would be narrower than pictures may be.
     """
     factor = min(math.sqrt(max_pixels / (size.height * size.width)), MAX_SIDE / max(size), 1)
     fitting = Size(math.floor(size.height * factor), math.floor(size.width * factor))
@@ -43,7 +43,7 @@ def cut_out(picture: Picture, box: Box) -> Picture:
     """A part of the picture.
 
     Raises:
-        ValueError: If the part is not inside the picture, or smaller than pictures may be.
+        InputError: If the part is not inside the picture, or smaller than pictures may be.
     """
     right, bottom = box.left + box.width, box.top + box.height
     if min(box.left, box.top) < 0 or right > picture.size.width or bottom > picture.size.height:

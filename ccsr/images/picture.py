@@ -37,7 +37,7 @@ class Picture:
     """A picture in memory.
 
     Raises:
-        ValueError: If the arrays do not have the shapes and types below.
+        InputError: If the arrays do not have the shapes and types below.
     """
 
     rgb: np.ndarray

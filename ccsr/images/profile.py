@@ -176,7 +176,7 @@ def curve(tag: bytes) -> Curve:
     """The function of a "curv" or "para" tag, sections 10.6 and 10.18 of the specification.
 
     Raises:
-        ValueError: If it is another tag.
+        InputError: If it is another tag.
     """
     kind = tag[:4]
     if kind == b"curv":

@@ -105,7 +105,7 @@ def crop_to(x: torch.Tensor, size: Size, border: int = 0) -> torch.Tensor:
     """Crop x [B,C,H,W] to its top left part of `size` within `border`, undoing `pad_to_multiple`.
 
     Raises:
-        ValueError: If x is too small for that.
+        InputError: If x is too small for that.
     """
     bottom, right = border + size.height, border + size.width
     if x.shape[-2] < bottom or x.shape[-1] < right:

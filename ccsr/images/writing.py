@@ -36,7 +36,7 @@ def save_png(
         overwrite: Whether a file that is there already may be replaced.
 
     Raises:
-        ValueError: If the name does not end in .png, or the picture has values that are not finite.
+        InputError: If the name does not end in .png, or the picture has values that are not finite.
         FileNotFoundError: If the folder does not exist.
         FileExistsError: If the file exists and may not be replaced.
         WriteError: If it cannot be written, for example because the disk is full.
@@ -78,7 +78,7 @@ def save_compressed(path: str | Path, picture: Picture, comment: str, quality: i
         quality: 1 to 100.
 
     Raises:
-        ValueError: If the name ends in something else.
+        InputError: If the name ends in something else.
         WriteError: If it cannot be written, for example because the disk is full.
     """
     path = Path(path)

@@ -23,7 +23,7 @@ def choose_device(name: str) -> torch.device:
     """The device of that name; "auto" is CUDA, MPS or the CPU, the first that is there.
 
     Raises:
-        ValueError: If it is unknown or not available.
+        InputError: If it is unknown or not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

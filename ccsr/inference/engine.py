@@ -52,7 +52,7 @@ def load_engine(
 
     Raises:
         ModelError: If there is no such model.
-        ValueError: If it has no such variant, or something that `loading` asks for is not
+        InputError: If it has no such variant, or something that `loading` asks for is not
             available.
     """
     return ModelEngine(model, model_folder(model), loading or LoadingConfig(), variant)
@@ -97,7 +97,7 @@ class ModelEngine:
         """The pipeline of a variant.
 
         Raises:
-            ValueError: If the model has no such variant.
+            InputError: If the model has no such variant.
             ModelError: If files of it are missing or damaged.
         """
         if variant not in self._variants:
@@ -182,7 +182,7 @@ class ModelEngine:
         """Upscale `picture` once for each seed; see `CCSRPipeline.run`.
 
         Raises:
-            ValueError: If the model has no such variant.
+            InputError: If the model has no such variant.
         """
         with memory_named(f"a result of {target_size(picture, config)} pixels"):
             yield from self.pipeline(config.variant).run(picture, config, seeds, preview=preview)

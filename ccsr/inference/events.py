@@ -145,6 +145,6 @@ class Engine(Protocol):
         Closing the iterator stops the work before the next network evaluation.
 
         Raises:
-            ValueError: If the picture or the settings are outside what the model can do.
+            InputError: If the picture or the settings are outside what the model can do.
         """
         ...

@@ -24,7 +24,7 @@ def to_picture(image: Any) -> Picture:  # noqa: ANN401 - this is the type check
             [0,1], a tensor [3,H,W] or [1,3,H,W] in [0,1], or a `Picture`.
 
     Raises:
-        ValueError: If it is something else.
+        InputError: If it is something else.
     """
     if isinstance(image, Picture):
         return image

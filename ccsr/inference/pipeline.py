@@ -79,7 +79,7 @@ class CCSRPipeline(SuperResolutionStages):
             kwargs: Those of `DiffusionPipeline.from_pretrained`.
 
         Raises:
-            ValueError: If the folder has no such variant.
+            InputError: If the folder has no such variant.
         """
         for name in VARIANTS:
             if kwargs.get("variant") == name:
@@ -150,7 +150,7 @@ class CCSRPipeline(SuperResolutionStages):
         """Compute attention by xformers.
 
         Raises:
-            ValueError: If no network has attention, or there is no GPU.
+            InputError: If no network has attention, or there is no GPU.
         """
         self._refuse_without_attention()
         super().enable_xformers_memory_efficient_attention(attention_op)
@@ -159,7 +159,7 @@ class CCSRPipeline(SuperResolutionStages):
         """Compute attention in slices.
 
         Raises:
-            ValueError: If no network has attention.
+            InputError: If no network has attention.
         """
         if slice_size is not None:
             self._refuse_without_attention()
@@ -196,7 +196,7 @@ class CCSRPipeline(SuperResolutionStages):
             num_images_per_prompt: Number of images.
 
         Raises:
-            ValueError: With what was expected and given.
+            InputError: With what was expected and given.
         """
         for name, prompt in prompts.items():
             if prompt is not None and not isinstance(prompt, str):
@@ -266,7 +266,7 @@ class CCSRPipeline(SuperResolutionStages):
             callback_on_step_end_tensor_inputs: What callback_kwargs holds.
 
         Raises:
-            ValueError: If an argument is out of range or of another kind, the result would be too
+            InputError: If an argument is out of range or of another kind, the result would be too
                 large, or the networks give values that are not finite.
         """
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):

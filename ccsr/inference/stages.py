@@ -221,7 +221,7 @@ class SuperResolutionStages(DiffusionPipeline):
             on_step_end: Called after each evaluation.
 
         Raises:
-            ValueError: If there is no seed, or the setting or the picture cannot be used.
+            InputError: If there is no seed, or the setting or the picture cannot be used.
             NotFiniteError: If the networks give values that are not finite.
         """
         if not seeds:
@@ -277,7 +277,7 @@ class SuperResolutionStages(DiffusionPipeline):
         """Enlarge `picture` to the working size, encode it, and compute the condition features.
 
         Raises:
-            ValueError: If there are prompts that cannot be read, or are too long.
+            InputError: If there are prompts that cannot be read, or are too long.
         """
         prompt = self._prompt(config)
         lr_latent = self._encoded(picture, self._working_size(picture, config))

@@ -23,7 +23,7 @@ def check_loaded(network: torch.nn.Module, files: Sequence[Path]) -> None:
     Those that are missing it would have at random, or not at all.
 
     Raises:
-        ValueError: Naming the file and a weight.
+        InputError: Naming the file and a weight.
     """
     stored: set[str] = set()
     for path in files:
@@ -46,7 +46,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """All weights of a safetensors file.
 
     Raises:
-        ValueError: If it is damaged.
+        InputError: If it is damaged.
     """
     try:
         return load_file(path)
@@ -84,7 +84,7 @@ def check_files(folder: Path, components: Collection[Path]) -> None:
         components: Folders inside it that are to be loaded.
 
     Raises:
-        ValueError: Naming the file.
+        InputError: Naming the file.
     """
     if not (folder / CHECKSUMS).is_file():
         return

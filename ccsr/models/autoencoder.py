@@ -84,7 +84,7 @@ def decode(
             decoder `reads_lr`, and else not used.
 
     Raises:
-        ValueError: If the decoder reads the LR picture and there is none.
+        InputError: If the decoder reads the LR picture and there is none.
     """
     f, raw = compression(vae), (latents / vae.config["scaling_factor"]).to(vae.dtype)
     if isinstance(vae, CompactAutoencoder):

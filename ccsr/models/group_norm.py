@@ -81,7 +81,7 @@ def in_normalised_tiles(
         factor: See `in_tiles`.
 
     Raises:
-        ValueError: If the function does not evaluate one of `norms`.
+        InputError: If the function does not evaluate one of `norms`.
     """
     if max(x.shape[2:]) <= size:
         return function(x)

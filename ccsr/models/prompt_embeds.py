@@ -52,7 +52,7 @@ def embed_tokens(encoder: CLIPTextModel, tokens: Sequence[int]) -> torch.Tensor:
     """Prompt embeddings [1,length,width]: hidden states of the last layer of `encoder`.
 
     Raises:
-        ValueError: If there are more tokens than the encoder takes.
+        InputError: If there are more tokens than the encoder takes.
     """
     length = encoder.config.max_position_embeddings
     if len(tokens) > length:
@@ -72,6 +72,6 @@ def embed_prompt(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, prompt: str) 
     """Prompt embeddings [1,length,width] of a text.
 
     Raises:
-        ValueError: If the text has more tokens than the encoder takes.
+        InputError: If the text has more tokens than the encoder takes.
     """
     return embed_tokens(encoder, tokenizer(prompt).input_ids)

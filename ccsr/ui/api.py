@@ -86,7 +86,7 @@ async def _in_turn(
     """What the work of a program yields, once it is its turn.
 
     Raises:
-        ValueError: If it was stopped by a limit.
+        InputError: If it was stopped by a limit.
     """
     request, stop = LocalContext.request.get(None), StopFlag()
     owner = queue.owner(request)

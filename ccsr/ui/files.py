@@ -45,7 +45,7 @@ def check_upload_folder() -> None:
     """Make the folder of uploads and results.
 
     Raises:
-        ValueError: If nothing can be written there.
+        InputError: If nothing can be written there.
     """
     folder = Path(get_upload_folder())
     try:

@@ -264,7 +264,7 @@ def read_config(values: Sequence[Any], **instead: Any) -> SamplingConfig:  # noq
     """Make the settings of the values of `Settings.values`, with some of them given `instead`.
 
     Raises:
-        ValueError: If a value is missing or out of its range, or they do not fit together.
+        InputError: If a value is missing or out of its range, or they do not fit together.
     """
     return read_named(dict(zip(FIELDS, values, strict=True)) | instead)
 
@@ -273,7 +273,7 @@ def read_named(values: Mapping[str, Any]) -> SamplingConfig:
     """Make the settings of values by name.
 
     Raises:
-        ValueError: If a value is missing or out of its range, or they do not fit together.
+        InputError: If a value is missing or out of its range, or they do not fit together.
     """
     options = {name: option(SamplingConfig, name) for name in values}
     read = {
@@ -286,7 +286,7 @@ def read_whole(about: Option, value: Any) -> int:  # noqa: ANN401
     """Read a whole number.
 
     Raises:
-        ValueError: If it is missing, not whole or out of its range.
+        InputError: If it is missing, not whole or out of its range.
     """
     return int(read_number(about, value))
 
@@ -295,7 +295,7 @@ def read_number(about: Option, value: Any, label: str = "") -> float:  # noqa: A
     """Read the number of an option, which the message calls by its label unless another is given.
 
     Raises:
-        ValueError: If it is missing or out of its range.
+        InputError: If it is missing or out of its range.
     """
     label = label or about.label
     return about.validate(_sent(about, value, label), label)
@@ -305,7 +305,7 @@ def read_fractions(name: str, text: str) -> list[float]:
     """Read fractions with commas between; their range is checked where they are used.
 
     Raises:
-        ValueError: If the text is no such list.
+        InputError: If the text is no such list.
     """
     if len(text) > MAX_FRACTIONS_LENGTH:
         raise InputError(f"{name} must have at most {MAX_FRACTIONS_LENGTH} characters")
@@ -327,7 +327,7 @@ def read_picture(path: str | None) -> Picture:
     """Read the chosen picture.
 
     Raises:
-        ValueError: If none was chosen, or the file is no picture that can be upscaled.
+        InputError: If none was chosen, or the file is no picture that can be upscaled.
     """
     return READERS.picture(_chosen(path))
 
@@ -336,7 +336,7 @@ def read_facts(path: str | None, max_pixels: int = MAX_INPUT_PIXELS) -> PictureF
     """Check a chosen picture of at most `max_pixels`; a file is read once for that.
 
     Raises:
-        ValueError: As `read_picture`.
+        InputError: As `read_picture`.
     """
     file = Path(_chosen(path))
     use(file)
@@ -364,7 +364,7 @@ def read_reference(path: str | None, picture: Picture, config: SamplingConfig) -
     Done before the model works, so that a wrong one costs nothing.
 
     Raises:
-        ValueError: If the file is no picture, has not the size of the results, or is too small to
+        InputError: If the file is no picture, has not the size of the results, or is too small to
             be measured.
     """
     if not path:

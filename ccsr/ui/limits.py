@@ -43,7 +43,7 @@ class Limits:
         """Refuse a run before anything of it is computed.
 
         Raises:
-            ValueError: If its results are too large, or it costs too much.
+            InputError: If its results are too large, or it costs too much.
         """
         self.check_size(cost.size)
         check_cost(cost, self.max_work)
@@ -55,7 +55,7 @@ class Limits:
             work: Megapixels of it and of those before it.
 
         Raises:
-            ValueError: If they do.
+            InputError: If they do.
         """
         if work > self.max_batch_work:
             raise InputError(

@@ -252,7 +252,7 @@ class RunHandlers(Generic[Query, Made]):
         """Check the inputs before the run waits for the model.
 
         Raises:
-            ValueError: If they cannot be used.
+            InputError: If they cannot be used.
         """
         self.inputs.queue.check_room(self.inputs.queue.owner(request))
         check_run(self.inputs, self.tab_run, self.tab_run.read(chosen), path, reference)

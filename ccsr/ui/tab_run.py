@@ -186,7 +186,7 @@ def cost_of_run(
     """What a run costs if nothing of it is there.
 
     Raises:
-        ValueError: If the file is no picture that can be used, or the query is refused.
+        InputError: If the file is no picture that can be used, or the query is refused.
     """
     return tab_run.cost(query, read_facts(path), sessions.engine.info.loop_start)
 
@@ -201,7 +201,7 @@ def check_run(
     """Check the pictures of a run and what the run costs, before anything is computed.
 
     Raises:
-        ValueError: If a file is no picture that can be used, or the run costs too much.
+        InputError: If a file is no picture that can be used, or the run costs too much.
     """
     cost = cost_of_run(inputs.sessions, tab_run, query, path)
     limits = inputs.queue.limits
@@ -222,7 +222,7 @@ def new_job(
     """The job of a program: it reuses nothing and is not kept.
 
     Raises:
-        ValueError: As `check_run`.
+        InputError: As `check_run`.
     """
     check_run(inputs, tab_run, query, path, reference)
     engine = inputs.sessions.engine

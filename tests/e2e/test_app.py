@@ -17,6 +17,7 @@ from skimage import data
 
 import app
 from ccsr.commands import main as command_line
+from ccsr.errors import InputError
 from ccsr.ui.introduction import TITLE
 from tests.e2e.whole_files import check_whole
 from tests.fakes import FakeEngine
@@ -113,7 +114,42 @@ def test_a_port_that_is_taken_is_told(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         assert app.main(["--host", "127.0.0.1", "--port", str(taken.getsockname()[1])]) == 2
-    assert "app.py: Cannot find empty port" in capsys.readouterr().err
+    assert "error: Cannot find empty port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (KeyError("unet"), "app.py: KeyError: 'unet'. This is a fault of the program"),
+        (ValueError("no such axis"), "app.py: no such axis. This is a fault of the program"),
+        (InputError("model is no folder"), "error: model is no folder"),
+    ],
+)
+def test_an_error_at_the_start_is_one_sentence(
+    raised: Exception,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(app, "load_engine", fail)
+    assert app.main([]) == 2
+    printed = capsys.readouterr().err
+    assert told in printed
+    assert len(printed.splitlines()) == 1
+
+
+def test_what_gradio_refuses_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(app, "load_engine", lambda *_: FakeEngine())
+    monkeypatch.setattr("gradio.networking.url_ok", lambda _: False)
+    assert app.main(["--host", "127.0.0.1"]) == 2
+    printed = capsys.readouterr().err
+    assert "error: the page cannot be served: When localhost is not accessible" in printed
+    assert "fault of the program" not in printed
 
 
 def test_a_folder_that_cannot_be_written_to_is_told(

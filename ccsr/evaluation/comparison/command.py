@@ -43,7 +43,7 @@ def compare(request: Request) -> int:
     """Do what a request asks for, or go on with it; exit code 0, or 2 if a picture failed.
 
     Raises:
-        ValueError: If the request cannot be carried out, or the folder holds results of another.
+        InputError: If the request cannot be carried out, or the folder holds results of another.
         OSError: If something cannot be read or written.
     """
     loading = request.loading.replace(device=local_device(request.loading.device))

@@ -45,7 +45,7 @@ def read_rows(folder: Path) -> Iterator[Row]:
     """The rows of all processes but the configs, file by file, as they were written.
 
     Raises:
-        ValueError: If a row in the middle of a file is damaged.
+        InputError: If a row in the middle of a file is damaged.
     """
     for path in sorted(folder.glob(PATTERN)):
         yield from (row for row in _rows(path) if row["kind"] != "config")
@@ -68,7 +68,7 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Check that the rows in a folder were made with this config.
 
     Raises:
-        ValueError: If they were not.
+        InputError: If they were not.
     """
     wanted = json.loads(json.dumps(config))
     for path in sorted(folder.glob(PATTERN)):

@@ -178,7 +178,7 @@ def our_methods(engine: ModelEngine, chosen: Sequence[Setting], model: str) -> l
     """The settings of a model as methods.
 
     Raises:
-        ValueError: If the model has not all the variants, or a preset is not for it.
+        InputError: If the model has not all the variants, or a preset is not for it.
     """
     known = presets_for(engine.info.start_point, engine.info.defaults)
     for setting in chosen:
@@ -244,7 +244,7 @@ class RestoredFolder:
         """The file of a sample.
 
         Raises:
-            ValueError: If there is none.
+            InputError: If there is none.
         """
         folder = self.folder / f"sample{seed}" if self.samples else self.folder
         return file_named(folder, name)
@@ -253,7 +253,7 @@ class RestoredFolder:
         """Check that all results are there.
 
         Raises:
-            ValueError: If the folder or some results are missing.
+            InputError: If the folder or some results are missing.
         """
         if not self.folder.is_dir():
             raise InputError(f"there is no folder {self.folder} for {self.name}; check the name")

@@ -77,7 +77,7 @@ def ncnn_network(name: str, scale: int) -> Method:
     """The baseline of a name in NCNN_FILES.
 
     Raises:
-        ValueError: If it is not installed, or enlarges by another factor.
+        InputError: If it is not installed, or enlarges by another factor.
     """
     label, package, file = NCNN_FILES[name]
     if scale != NCNN_SCALE:
@@ -122,7 +122,7 @@ def spandrel_network(
     """A network of a weight file.
 
     Raises:
-        ValueError: If spandrel is not installed, the file cannot be read as weights, or the network
+        InputError: If spandrel is not installed, the file cannot be read as weights, or the network
             enlarges by another factor.
     """
     if importlib.util.find_spec("spandrel") is None:
@@ -197,7 +197,7 @@ def diffusers_pipeline(
     """A pipeline of a folder or of the hub.
 
     Raises:
-        ValueError: If it cannot be loaded, or takes no picture.
+        InputError: If it cannot be loaded, or takes no picture.
     """
     from diffusers import DiffusionPipeline
 

@@ -132,7 +132,7 @@ def make_plan(request: Request) -> Plan:
     """Check a request and load what it needs.
 
     Raises:
-        ValueError: If it cannot be carried out; the message says why and what to do.
+        InputError: If it cannot be carried out; the message says why and what to do.
         OSError: If a folder cannot be read, or the disk has no room for the results.
     """
     config = request.config
@@ -171,7 +171,7 @@ def names(text: str, what: str) -> list[str]:
     """A list with commas between.
 
     Raises:
-        ValueError: If it is empty.
+        InputError: If it is empty.
     """
     found = [part.strip() for part in text.split(",") if part.strip()]
     if not found:

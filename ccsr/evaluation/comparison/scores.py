@@ -116,7 +116,7 @@ class Scorer:
             only: Names of the metrics to measure; None: all.
 
         Raises:
-            ValueError: If the sizes differ, or are too small for the other metrics.
+            InputError: If the sizes differ, or are too small for the other metrics.
         """
         if sr.shape != hr.shape:
             raise InputError(
@@ -152,7 +152,7 @@ def make_scorer(
         tile: Side in pixels of the tiles in which they do, a multiple of 16.
 
     Raises:
-        ValueError: If a metric or the convention is unknown.
+        InputError: If a metric or the convention is unknown.
     """
     if convention not in CONVENTIONS:
         raise InputError(f"convention must be one of {', '.join(CONVENTIONS)}, got {convention!r}")
@@ -180,7 +180,7 @@ def _metric(
     """A metric as a column, and how it is measured.
 
     Raises:
-        ValueError: If there is no such metric.
+        InputError: If there is no such metric.
         FileNotFoundError: If its weights are not installed.
         ModuleNotFoundError: If pyiqa is not installed.
     """

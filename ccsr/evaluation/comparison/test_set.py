@@ -80,7 +80,7 @@ class Dataset:
         """The pairs in the order of their names.
 
         Raises:
-            ValueError: If a folder has no pictures, two HR pictures have one name, or an LR picture
+            InputError: If a folder has no pictures, two HR pictures have one name, or an LR picture
                 is missing.
         """
         hr_paths = picture_paths(self.hr_folder)[: self.limit]
@@ -95,7 +95,7 @@ class Dataset:
         """The pairs, after a look at their names and sizes.
 
         Raises:
-            ValueError: If names or sizes of HR and LR do not fit together.
+            InputError: If names or sizes of HR and LR do not fit together.
         """
         samples = list(self.samples())
         _refuse_equal_names(samples)
@@ -121,7 +121,7 @@ def file_named(folder: Path, name: str) -> Path:
     """The picture of a folder whose path below it, without the suffix, is `name`.
 
     Raises:
-        ValueError: If there is none.
+        InputError: If there is none.
     """
     for path in (folder / file for file in file_names(name)):
         if path.is_file():

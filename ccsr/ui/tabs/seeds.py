@@ -181,7 +181,7 @@ def read_query(values: Sequence[Any]) -> Query:
     """Settings and seeds, from the first seed, their number, and the values of the settings.
 
     Raises:
-        ValueError: If a value is missing or out of its range.
+        InputError: If a value is missing or out of its range.
     """
     first, number, *rest = values
     return read_config(rest), read_seeds(first, number)
@@ -191,7 +191,7 @@ def read_seeds(first: Any, number: Any) -> list[int]:  # noqa: ANN401 - values o
     """The seeds of a run.
 
     Raises:
-        ValueError: If a number is missing or out of its range.
+        InputError: If a number is missing or out of its range.
     """
     start, count = read_whole(SEED, first), read_whole(NUM_SEEDS, number)
     if start + count - 1 > MAX_SEED:

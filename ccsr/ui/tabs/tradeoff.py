@@ -320,7 +320,7 @@ def read_query(values: Sequence[Any]) -> Query:
     """Settings and seeds of a sweep, from both lists of fractions, the seeds, and the settings.
 
     Raises:
-        ValueError: If a value is missing or out of its range, or no setting is left.
+        InputError: If a value is missing or out of its range, or no setting is left.
     """
     t_maxs, t_mins, num_seeds, *rest = values
     return _query(read_config(rest, **WIDEST), t_maxs, t_mins, num_seeds)

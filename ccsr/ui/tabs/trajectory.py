@@ -205,7 +205,7 @@ def read_query(values: Sequence[Any]) -> Query:
     """Settings and seed, from the seed and the values of the settings.
 
     Raises:
-        ValueError: If a value is missing or out of its range.
+        InputError: If a value is missing or out of its range.
     """
     seed, *rest = values
     return read_config(rest), read_whole(SEED, seed)

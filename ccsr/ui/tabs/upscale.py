@@ -330,7 +330,7 @@ def read_query(values: Sequence[Any]) -> Query:
     """Settings and seed, from the seed and the values of the settings.
 
     Raises:
-        ValueError: If a value is missing or out of its range.
+        InputError: If a value is missing or out of its range.
     """
     seed, *rest = values
     return read_config(rest), read_whole(SEED, seed)
@@ -400,7 +400,7 @@ def reopened(picture: str, result: str, info: ModelInfo) -> Upscaled:
         info: The model.
 
     Raises:
-        ValueError: If the files are not what they were.
+        InputError: If the files are not what they were.
         OSError: If they have gone.
     """
     found, source = read_settings(Path(result), READERS.texts), READERS.picture(picture)

@@ -131,7 +131,7 @@ def read_query(variants: Sequence[Variant], values: Sequence[Any]) -> Query:
         values: The number of seeds, and the values of the settings, whose variant has no effect.
 
     Raises:
-        ValueError: If a value is missing or out of its range.
+        InputError: If a value is missing or out of its range.
     """
     count, *rest = values
     last = DEFAULT_SEED + read_whole(NUM_VARIANT_SEEDS, count)
