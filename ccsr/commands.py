@@ -32,7 +32,7 @@ from ccsr.config import (
 from ccsr.errors import InputError, failure_of, print_tracebacks_if_asked
 from ccsr.evaluation import tradeoff
 from ccsr.evaluation.heatmap import GREY_LEVELS
-from ccsr.evaluation.metrics import check_measurable, make_scorer, measure
+from ccsr.evaluation.metrics import Scorer, check_measurable
 from ccsr.evaluation.plots import TRADEOFF_PLOT, tradeoff_figure, write_png
 from ccsr.evaluation.report import (
     REPORT_FILES,
@@ -43,6 +43,7 @@ from ccsr.evaluation.report import (
     settings_text,
     write_report,
 )
+from ccsr.evaluation.scoring_memory import scorer_within
 from ccsr.evaluation.stability import StabilityReport, blend_with_mean
 from ccsr.evaluation.tradeoff import TRADEOFF_FILES, Point, PointResult, grid, write_points
 from ccsr.images.picture import Picture
@@ -147,17 +148,18 @@ def seeds(options: argparse.Namespace) -> int:
     config = config_of(SamplingConfig, options, engine.info.defaults)
     size = target_size(picture, config)
     check_cost(cost_of(config, len(chosen), size, engine.info.loop_start))
+    scorer = reference and scorer_within(picture, reference, size, engine.info.max_memory)
     report = StabilityReport(config)
     for seed, result in _run(engine, picture, config, chosen, options.input.name):
         text = settings_text(config, seed, engine.info)
         save_png(options.output / picture_name(seed), result, text, overwrite=options.overwrite)
-        scores = None if reference is None else measure(result.rgb, reference.visible_rgb)
+        scores = None if scorer is None else scorer(result.rgb)
         report.add(seed, result.rgb, scores, result.alpha)
     write_report(options.output, report, overwrite=options.overwrite)
     print(summary(report))
     if blended:
         for seed in chosen:
-            print(_write_blended(options, report, seed, reference))
+            print(_write_blended(options, report, seed, scorer))
     return 0
 
 
@@ -181,7 +183,7 @@ def _opened(
 
 
 def _write_blended(
-    options: argparse.Namespace, report: StabilityReport, seed: int, reference: Picture | None
+    options: argparse.Namespace, report: StabilityReport, seed: int, scorer: Scorer | None
 ) -> str:
     """Write the result of a seed, blended with the mean where the seeds disagree; its summary."""
     result = READERS.picture(options.output / picture_name(seed), MAX_RESULT_PIXELS)
@@ -191,7 +193,7 @@ def _write_blended(
     )
     picture = dataclasses.replace(result, rgb=blended.rgb)
     save_png(options.output / blended_name(seed), picture, overwrite=options.overwrite)
-    scores = {} if reference is None else measure(blended.rgb, reference.visible_rgb)
+    scores = {} if scorer is None else scorer(blended.rgb)
     numbers = "".join(f", {name} {value:.4f}" for name, value in scores.items())
     return f"seed {seed}: {blended.share:.1%} blended with the mean{numbers}"
 
@@ -207,7 +209,7 @@ def sweep(options: argparse.Namespace) -> int:
     configs = grid(config, options.t_maxs, options.t_mins)
     size = target_size(picture, config)
     check_cost(tradeoff.cost_of_sweep(configs, len(chosen), size, engine.info.loop_start))
-    scorer = make_scorer(picture, reference)
+    scorer = scorer_within(picture, reference, size, engine.info.max_memory)
     points: list[Point] = []
     session = engine.session(picture)
     events = tradeoff.sweep(session, configs, chosen, scorer, engine.info.loop_start)

@@ -40,6 +40,7 @@ class FakeEngine:
         variants: What it claims to be able to do.
         reads_text: Whether it claims to take prompts.
         loop_start: Where it claims to start its refinement.
+        max_memory: What it claims that a run may take, in GiB.
     """
 
     delay: float = 0.0
@@ -47,6 +48,7 @@ class FakeEngine:
     variants: tuple[str, ...] = VARIANTS
     reads_text: bool = False
     loop_start: LoopStart = "paper"
+    max_memory: float | None = None
     evaluations: int = 0
     """Network evaluations done so far, over all runs."""
     previewed: bool = False
@@ -77,6 +79,7 @@ class FakeEngine:
             1_000,
             reads_text=self.reads_text,
             loop_start=self.loop_start,
+            max_memory=self.max_memory,
         )
 
     def run(

@@ -6,8 +6,10 @@ against a reference leave out a border of `BORDER` pixels.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,11 @@ import torch
 from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter, laplace
 from skimage.color import rgb2ycbcr
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.metrics import mean_squared_error, structural_similarity
 from torch import nn
 
 from ccsr.errors import InputError
-from ccsr.evaluation.feature_tiles import Features, tiled_distance
+from ccsr.evaluation.feature_tiles import TILE, Features, tiled_distance
 from ccsr.evaluation.niqe import SMALLEST_SIDE, niqe
 from ccsr.images.picture import Picture, PictureError, Size
 from ccsr.images.tensors import resize, seen_as_tensor, to_array, to_tensor
@@ -32,8 +34,8 @@ MIN_MEASURED_SIDE = 2 * BORDER + 32
 """Shortest side in pixels of what is compared with a reference: AlexNet needs 31 inside the border,
 SSIM's window 11."""
 SSIM_RADIUS = 5
-SSIM_BAND = 512
-"""Rows of a picture whose SSIM is computed at once, in float64."""
+BAND = 512
+"""Rows of a picture that are worked on at once: large pictures take no more memory."""
 SSIM_C1, SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 """Of grey levels of 255: https://doi.org/10.1109/TIP.2003.819861."""
 ALEX_WEIGHTS = Path(__file__).resolve().parents[2] / "assets" / "lpips" / "alex.safetensors"
@@ -155,21 +157,28 @@ def luma(rgb: np.ndarray) -> np.ndarray:
 
 def psnr(sr: np.ndarray, hr: np.ndarray) -> float:
     """Peak signal-to-noise ratio of the luma in dB; infinite for equal pictures."""
-    with np.errstate(divide="ignore"):
-        return float(peak_signal_noise_ratio(luma(hr), luma(sr), data_range=1.0))
+    error = _mean_over_bands(lambda *band: mean_squared_error(*map(luma, band)), sr, hr, radius=0)
+    return math.inf if error == 0 else -10 * math.log10(error)
 
 
 def ssim(sr: np.ndarray, hr: np.ndarray) -> float:
     """Structural similarity of the luma (Gaussian window, sigma 1.5), at most 1."""
-    return _mean_over_bands(_ssim, sr, hr)
+    return _mean_over_bands(_ssim, sr, hr, SSIM_RADIUS)
 
 
 def _mean_over_bands(
-    score: Callable[[np.ndarray, np.ndarray], float], sr: np.ndarray, hr: np.ndarray
+    score: Callable[[np.ndarray, np.ndarray], float], sr: np.ndarray, hr: np.ndarray, radius: int
 ) -> float:
-    """A mean over all whole windows of sr and hr [H,W,3], from the means of bands of rows."""
-    bands = list(spans(sr.shape[0] - 2 * SSIM_RADIUS, SSIM_BAND, 0))
-    rows = [slice(band.start, band.stop + 2 * SSIM_RADIUS) for band in bands]
+    """A mean over all whole windows of sr and hr [H,W,3], from the means of bands of rows.
+
+    Args:
+        score: The mean of two pictures or bands.
+        sr: Result.
+        hr: True picture.
+        radius: Of a window, in pixels; 0: the mean is over all pixels.
+    """
+    bands = list(spans(sr.shape[0] - 2 * radius, BAND, 0))
+    rows = [slice(band.start, band.stop + 2 * radius) for band in bands]
     means = [score(sr[each], hr[each]) for each in rows]
     return float(np.average(means, weights=[band.stop - band.start for band in bands]))
 
@@ -191,7 +200,7 @@ def ssim_8_bit(sr: np.ndarray, hr: np.ndarray) -> float:
 
     The product of contrast and structure is not below 0, and only whole windows count.
     """
-    return _mean_over_bands(_ssim_8_bit, sr, hr)
+    return _mean_over_bands(_ssim_8_bit, sr, hr, SSIM_RADIUS)
 
 
 def _ssim_8_bit(sr: np.ndarray, hr: np.ndarray) -> float:
@@ -211,9 +220,15 @@ def _windowed(x: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def lpips(sr: np.ndarray, hr: np.ndarray) -> float:
-    """LPIPS (AlexNet), 0 for equal pictures; lower is more alike."""
-    return float(tiled_distance(_alex(), seen_as_tensor(sr), seen_as_tensor(hr)))
+def lpips(sr: np.ndarray, hr: np.ndarray, tile: int = TILE) -> float:
+    """LPIPS (AlexNet), 0 for equal pictures; lower is more alike.
+
+    Args:
+        sr: Result.
+        hr: True picture.
+        tile: Side in pixels of the tiles whose features are compared at once.
+    """
+    return float(tiled_distance(_alex(), seen_as_tensor(sr), seen_as_tensor(hr), tile))
 
 
 @dataclass(frozen=True)
@@ -248,6 +263,10 @@ METRICS: dict[str, Metric] = {
 }
 
 
+NO_REFERENCE = ("consistency", "sharpness", "niqe")
+"""Names of the scores of a result without a reference."""
+
+
 def check_measurable(size: Size) -> None:
     """Check that results of `size` can be compared with a reference, before they are made.
 
@@ -266,8 +285,13 @@ def check_measurable(size: Size) -> None:
         )
 
 
-def measure(sr: np.ndarray, hr: np.ndarray) -> dict[str, float]:
+def measure(sr: np.ndarray, hr: np.ndarray, tile: int = TILE) -> dict[str, float]:
     """All of METRICS of sr against hr, both [H,W,3] in [0,1], inside the border.
+
+    Args:
+        sr: Result.
+        hr: True picture.
+        tile: Side in pixels of the tiles that LPIPS is measured in, see `tile_within`.
 
     Raises:
         InputError: If the sizes differ.
@@ -280,18 +304,26 @@ def measure(sr: np.ndarray, hr: np.ndarray) -> dict[str, float]:
         )
     check_measurable(Size(*sr.shape[:2]))
     inner = (slice(BORDER, -BORDER), slice(BORDER, -BORDER))
-    return {name: metric.score(sr[inner], hr[inner]) for name, metric in METRICS.items()}
+    scores = {name: metric.score for name, metric in METRICS.items()}
+    scores["lpips"] = functools.partial(lpips, tile=tile)
+    return {name: score(sr[inner], hr[inner]) for name, score in scores.items()}
 
 
 def consistency(sr: np.ndarray, lr: np.ndarray) -> float:
     """PSNR in dB of the luma of sr [H,W,3], reduced to the size of lr, against lr [h,w,3]."""
-    reduced = to_array(resize(to_tensor(sr), Size(*lr.shape[:2])))
-    return psnr(reduced, lr)
+    size = Size(*lr.shape[:2])
+    # Channel by channel: large results are held once.
+    channels = [to_array(resize(to_tensor(sr[..., [c]]), size)) for c in range(sr.shape[2])]
+    return psnr(np.concatenate(channels, 2), lr)
 
 
 def sharpness(sr: np.ndarray) -> float:
     """Mean absolute Laplacian of the luma in grey levels of 255; noise raises it too."""
-    return float(255 * np.abs(laplace(luma(sr))).mean())
+    total = 0.0
+    for band in spans(len(sr), BAND, 1):
+        rows = band.inner(Fraction(1), band.start)
+        total += np.abs(laplace(luma(sr[band.start : band.stop]))[rows]).sum(dtype=np.float64)
+    return float(255 * total / math.prod(sr.shape[:2]))
 
 
 def no_reference_metrics(sr: np.ndarray, lr: np.ndarray) -> dict[str, float]:
@@ -301,12 +333,20 @@ def no_reference_metrics(sr: np.ndarray, lr: np.ndarray) -> dict[str, float]:
         sr: Result, [H,W,3] in [0,1].
         lr: Its input, [h,w,3] in [0,1].
     """
-    scores = {"consistency": consistency(sr, lr), "sharpness": sharpness(sr)}
-    return scores if min(sr.shape[:2]) < SMALLEST_SIDE else scores | {"niqe": niqe(sr)}
+    scores = [consistency(sr, lr), sharpness(sr)]
+    if min(sr.shape[:2]) >= SMALLEST_SIDE:
+        scores.append(niqe(sr))
+    return dict(zip(NO_REFERENCE, scores, strict=False))
 
 
-def make_scorer(lr: Picture, hr: Picture | None) -> Scorer:
-    """The metrics against the reference hr if there is one, else the no-reference metrics."""
+def make_scorer(lr: Picture, hr: Picture | None, tile: int = TILE) -> Scorer:
+    """The metrics against the reference hr if there is one, else the no-reference metrics.
+
+    Args:
+        lr: Input.
+        hr: True picture.
+        tile: See `measure`.
+    """
     if hr is not None:
-        return lambda sr: measure(sr, hr.visible_rgb)
+        return lambda sr: measure(sr, hr.visible_rgb, tile)
     return lambda sr: no_reference_metrics(sr, lr.visible_rgb)

@@ -17,12 +17,9 @@ from scipy.ndimage import gaussian_filter
 
 from ccsr.config import SamplingConfig
 from ccsr.errors import InputError
-from ccsr.evaluation.metrics import BORDER
+from ccsr.evaluation.metrics import BAND, BORDER
 from ccsr.inference.memory import spill_to_disk
 from ccsr.models.tiling import spans
-
-BAND = 512
-"""Rows of a picture that are worked on at once, in float64."""
 
 
 class PixelStatistics:

@@ -91,6 +91,7 @@ class ModelEngine:
             reads_text=pipeline.text_encoder is not None,
             loop_start=pipeline.scheduler.loop_start,
             num_steps=pipeline.defaults.num_steps,
+            max_memory=loading.max_memory,
         )
 
     def pipeline(self, variant: Variant) -> CCSRPipeline:

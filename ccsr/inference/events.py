@@ -73,6 +73,8 @@ class ModelInfo:
     """Where its refinement starts: to be passed wherever steps are counted, see `timestep_plan`."""
     num_steps: int = SamplingConfig().num_steps
     """The size S of its grid unless another is asked for."""
+    max_memory: float | None = None
+    """In GiB, what a run may take beside the loaded model; None: all that there is."""
 
     @property
     def defaults(self) -> SamplingConfig:

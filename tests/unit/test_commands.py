@@ -108,3 +108,47 @@ def test_traceback_is_printed_where_it_is_asked_for(
     monkeypatch.setenv(DEBUG_VARIABLE, "1")
     assert fail(command, KeyError("vae")) == 2
     assert "Traceback" in caplog.text
+
+
+@pytest.fixture
+def with_little_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], tuple[int, FakeEngine]]:
+    """Runs a command with a model for which a run may take a mebibyte; exit code, and model."""
+    engine = FakeEngine(max_memory=0.001)
+    monkeypatch.setattr(IN_MODEL, lambda *_: engine)
+    for name, side in (("small", 32), ("large", 128)):
+        pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+        save_png(tmp_path / f"{name}.png", picture_from_array(pixels))
+
+    def run(line: str) -> tuple[int, FakeEngine]:
+        return main(line.format(folder=tmp_path).split()), engine
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "seeds {folder}/small.png --seeds 0-1 --reference {folder}/large.png",
+        "sweep {folder}/small.png --reference {folder}/large.png",
+        "sweep {folder}/small.png",
+    ],
+)
+def test_scoring_that_takes_too_much_memory_is_refused_before_the_work(
+    line: str,
+    with_little_memory: Callable[[str], tuple[int, FakeEngine]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, engine = with_little_memory(f"{line} --output {{folder}}/out")
+    assert code == 2
+    assert "scoring 128x128 pixels by" in capsys.readouterr().err
+    assert engine.evaluations == 0
+
+
+def test_seeds_without_a_reference_are_not_scored(
+    with_little_memory: Callable[[str], tuple[int, FakeEngine]],
+) -> None:
+    code, engine = with_little_memory("seeds {folder}/small.png --seeds 0-1 --output {folder}/out")
+    assert code == 0
+    assert engine.evaluations > 0

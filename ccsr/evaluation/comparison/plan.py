@@ -36,8 +36,8 @@ from ccsr.evaluation.comparison.other_methods import (
 )
 from ccsr.evaluation.comparison.published import names_in
 from ccsr.evaluation.comparison.scores import Scorer, make_scorer
-from ccsr.evaluation.comparison.scoring_memory import tile_within
 from ccsr.evaluation.comparison.test_set import Dataset, Sample, size_of
+from ccsr.evaluation.scoring_memory import tile_within
 from ccsr.images.picture import Size
 from ccsr.inference.device import choose_device
 from ccsr.inference.engine import ModelEngine, load_engine

@@ -22,9 +22,10 @@ from ccsr.diffusion.timesteps import LoopStart
 from ccsr.errors import InputError
 from ccsr.evaluation import heatmap
 from ccsr.evaluation.calibration import read_calibration
-from ccsr.evaluation.metrics import METRICS, measure
+from ccsr.evaluation.metrics import METRICS
 from ccsr.evaluation.plots import BICUBIC
 from ccsr.evaluation.report import picture_name, settings_text, write_report
+from ccsr.evaluation.scoring_memory import scorer_within
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.writing import save_png
 from ccsr.inference.cost import Cost, cost_of
@@ -203,9 +204,11 @@ def run_seeds(job: Job[Query, SeedRun]) -> Iterator[Progress | SeedRun]:
     """Upscale a picture with every seed: progress, and all results so far after each seed."""
     config, seeds = job.query
     picture = job.source.picture
-    enlarged = bicubic(picture, target_size(picture, config))
+    size = target_size(picture, config)
+    enlarged = bicubic(picture, size)
     reference = read_reference(job.reference, picture, config)
-    baseline = measure(enlarged.rgb, reference.visible_rgb) if reference else {}
+    scorer = reference and scorer_within(picture, reference, size, job.engine.info.max_memory)
+    baseline = scorer(enlarged.rgb) if scorer else {}
 
     folder = new_folder()
     save_png(folder / "bicubic.png", enlarged)
@@ -219,7 +222,7 @@ def run_seeds(job: Job[Query, SeedRun]) -> Iterator[Progress | SeedRun]:
             if isinstance(event, Progress):
                 yield event
                 continue
-            scores = measure(event.picture.rgb, reference.visible_rgb) if reference else None
+            scores = scorer(event.picture.rgb) if scorer else None
             report.add(event.seed, event.picture.rgb, scores, event.picture.alpha)
             text = settings_text(config, event.seed, job.engine.info)
             save_png(folder / picture_name(event.seed), event.picture, text)

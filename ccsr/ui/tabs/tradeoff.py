@@ -19,7 +19,6 @@ from ccsr.config import (
 )
 from ccsr.diffusion.timesteps import LoopStart
 from ccsr.evaluation import tradeoff
-from ccsr.evaluation.metrics import make_scorer
 from ccsr.evaluation.plots import (
     BICUBIC,
     SCORE_LABELS,
@@ -32,6 +31,7 @@ from ccsr.evaluation.plots import (
     write_png,
 )
 from ccsr.evaluation.report import point_name, settings_text
+from ccsr.evaluation.scoring_memory import scorer_within
 from ccsr.evaluation.tradeoff import Point, PointResult, grid, num_evaluations, write_points
 from ccsr.images.writing import save_png
 from ccsr.inference.cost import Cost
@@ -336,8 +336,10 @@ def sweep_settings(job: Job[Query, Sweep]) -> Iterator[Progress | Decoded | Swee
     """Sweep over settings with seeds: progress, and all points so far after each setting."""
     configs, seeds = job.query
     picture = job.source.picture
-    scorer = make_scorer(picture, read_reference(job.reference, picture, configs[0]))
-    enlarged, folder = bicubic(picture, target_size(picture, configs[0])), new_folder()
+    reference = read_reference(job.reference, picture, configs[0])
+    size = target_size(picture, configs[0])
+    scorer = scorer_within(picture, reference, size, job.engine.info.max_memory)
+    enlarged, folder = bicubic(picture, size), new_folder()
     save_png(folder / "bicubic.png", enlarged)
     baseline, loop_start = scorer(enlarged.rgb), job.engine.info.loop_start
     sweep = Sweep(job.origin, folder, len(configs), folder / "bicubic.png", baseline)

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from ccsr.config import SEED, SamplingConfig
 from ccsr.diffusion.sampler import Step
 from ccsr.diffusion.timesteps import LoopStart, ending_at, timestep_plan
-from ccsr.evaluation.metrics import make_scorer
 from ccsr.evaluation.plots import (
     SCORE_LABELS,
     focusable,
@@ -22,6 +21,7 @@ from ccsr.evaluation.plots import (
     trajectory_figure,
 )
 from ccsr.evaluation.report import settings_text
+from ccsr.evaluation.scoring_memory import scorer_within
 from ccsr.images.writing import save_png
 from ccsr.inference.cost import Cost, cost_of
 from ccsr.inference.events import Progress
@@ -215,7 +215,10 @@ def decode_estimates(job: Job[Query, Trajectory]) -> Iterator[Progress | Traject
     """Make the estimates of a run that are missing, then decode them one by one."""
     config, seed = job.query
     info, session, picture = job.engine.info, job.source.session, job.source.picture
-    scorer = make_scorer(picture, read_reference(job.reference, picture, config))
+    reference = read_reference(job.reference, picture, config)
+    scorer = scorer_within(
+        picture, reference, target_size(picture, config), job.engine.info.max_memory
+    )
     yield from session.refine(config, seed)
     steps = spread_out(session.steps(config, seed), SHOWN_ESTIMATES)
     trajectory = Trajectory(job.origin, new_folder(), len(steps), info.loop_start)

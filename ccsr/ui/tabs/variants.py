@@ -19,9 +19,9 @@ from ccsr.config import (
 )
 from ccsr.diffusion.timesteps import LoopStart
 from ccsr.evaluation import heatmap
-from ccsr.evaluation.metrics import make_scorer
 from ccsr.evaluation.plots import BICUBIC, SCORE_LABELS
 from ccsr.evaluation.report import settings_text, write_array
+from ccsr.evaluation.scoring_memory import scorer_within
 from ccsr.evaluation.stability import StabilityReport
 from ccsr.images.writing import save_png
 from ccsr.inference.cost import Cost, cost_of
@@ -143,8 +143,10 @@ def compare_variants(job: Job[Query, Ablation]) -> Iterator[Progress | Decoded |
     """Run every variant with every seed: progress, and all variants so far after each."""
     configs, seeds = job.query
     picture, session, info = job.source.picture, job.source.session, job.engine.info
-    scorer = make_scorer(picture, read_reference(job.reference, picture, configs[0]))
-    enlarged = bicubic(picture, target_size(picture, configs[0]))
+    reference = read_reference(job.reference, picture, configs[0])
+    size = target_size(picture, configs[0])
+    scorer = scorer_within(picture, reference, size, job.engine.info.max_memory)
+    enlarged = bicubic(picture, size)
     ablation = Ablation(job.origin, new_folder(), len(configs), baseline=scorer(enlarged.rgb))
     path = write_preview(ablation.folder / "bicubic.png", enlarged.rgb, enlarged.alpha)
     ablation = dataclasses.replace(ablation, bicubic=path)

@@ -10,7 +10,7 @@ import torch
 from skimage import data
 
 from ccsr.evaluation.comparison.scores import Distance, Score, Scorer, make_scorer
-from ccsr.evaluation.metrics import LPIPS, lpips, psnr, ssim, ssim_8_bit
+from ccsr.evaluation.metrics import LPIPS, lpips, psnr, sharpness, ssim, ssim_8_bit
 from ccsr.evaluation.niqe import niqe
 
 CPU = torch.device("cpu")
@@ -32,12 +32,12 @@ def test_psnr_and_ssim_are_those_of_iqa_pytorch(pair: tuple[np.ndarray, np.ndarr
     assert ssim_8_bit(*pair) == pytest.approx(0.94132761, abs=1e-6)
 
 
-@pytest.mark.parametrize("score", [ssim, ssim_8_bit])
-def test_similarity_of_bands_is_that_of_the_whole(
+@pytest.mark.parametrize("score", [psnr, ssim, ssim_8_bit, lambda sr, _: sharpness(sr)])
+def test_score_of_bands_is_that_of_the_whole(
     score: Score, pair: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = score(*pair)
-    monkeypatch.setattr("ccsr.evaluation.metrics.SSIM_BAND", 50)
+    monkeypatch.setattr("ccsr.evaluation.metrics.BAND", 50)
     assert score(*pair) == pytest.approx(whole, abs=1e-6)
 
 

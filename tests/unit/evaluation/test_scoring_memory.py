@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from ccsr.evaluation.comparison.scoring_memory import (
+from ccsr.evaluation.feature_tiles import STRIDE, TILE
+from ccsr.evaluation.perceptual import DISTS
+from ccsr.evaluation.scoring_memory import (
     SMALLEST_TILE,
     scoring_bytes,
     tile_within,
 )
-from ccsr.evaluation.feature_tiles import STRIDE, TILE
-from ccsr.evaluation.perceptual import DISTS
 from ccsr.images.picture import Size
 from ccsr.inference.memory import OutOfMemoryError
 from ccsr.inference.memory_budget import GIB

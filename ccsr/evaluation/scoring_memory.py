@@ -4,12 +4,15 @@ import math
 from collections.abc import Sequence
 
 from ccsr.evaluation.feature_tiles import MARGIN, STRIDE, TILE
-from ccsr.images.picture import Size
+from ccsr.evaluation.metrics import BAND, METRICS, NO_REFERENCE, Scorer, make_scorer
+from ccsr.images.picture import Picture, Size
 from ccsr.inference.memory import OutOfMemoryError
 from ccsr.inference.memory_budget import GIB
 
-PIXEL_BYTES = 64
+PIXEL_BYTES = 32
 """Of a pixel of the result, of which result and true picture take 24."""
+BAND_BYTES = 128
+"""Of a pixel of a band of rows, while SSIM or NIQE of it is computed."""
 FEATURE_BYTES = {"lpips": 280, "lpips-vgg": 1600, "dists": 2000}
 """Of a pixel of a tile with its margin, while the features of two pictures are compared."""
 SMALLEST_TILE = 128
@@ -26,7 +29,8 @@ def scoring_bytes(names: Sequence[str], size: Size, tile: int) -> int:
     """
     sides = (min(side, tile + 2 * MARGIN) for side in (size.height, size.width))
     features = max((FEATURE_BYTES.get(name, 0) for name in names), default=0)
-    return PIXEL_BYTES * size.height * size.width + features * math.prod(sides)
+    band = BAND_BYTES * min(size.height, BAND) * size.width
+    return PIXEL_BYTES * math.prod(size) + max(band, features * math.prod(sides))
 
 
 def tile_within(names: Sequence[str], size: Size, max_memory: float | None) -> int:
@@ -48,6 +52,16 @@ def tile_within(names: Sequence[str], size: Size, max_memory: float | None) -> i
     least = scoring_bytes(names, size, SMALLEST_TILE) / GIB
     raise OutOfMemoryError(
         f"scoring {size} pixels by {', '.join(names)} takes about {least:.2f} GiB of memory beside "
-        f"the model, and max_memory is {max_memory:g}; raise it, leave metrics out, or leave out "
-        "the largest pictures"
+        f"the model, and max_memory is {max_memory:g}; raise it, score by fewer metrics or without "
+        "a reference, or leave out the largest pictures"
     )
+
+
+def scorer_within(lr: Picture, hr: Picture | None, size: Size, max_memory: float | None) -> Scorer:
+    """The scorer of `make_scorer` for results of `size`, by tiles as `tile_within` finds them.
+
+    Raises:
+        OutOfMemoryError: If not even the smallest tiles fit.
+    """
+    names = tuple(METRICS) if hr is not None else NO_REFERENCE
+    return make_scorer(lr, hr, tile_within(names, size, max_memory))
