@@ -157,8 +157,12 @@ def luma(rgb: np.ndarray) -> np.ndarray:
 
 def psnr(sr: np.ndarray, hr: np.ndarray) -> float:
     """Peak signal-to-noise ratio of the luma in dB; infinite for equal pictures."""
-    error = _mean_over_bands(lambda *band: mean_squared_error(*map(luma, band)), sr, hr, radius=0)
+    error = _mean_over_bands(_squared_error, sr, hr, radius=0)
     return math.inf if error == 0 else -10 * math.log10(error)
+
+
+def _squared_error(sr: np.ndarray, hr: np.ndarray) -> float:
+    return float(mean_squared_error(luma(hr), luma(sr)))
 
 
 def ssim(sr: np.ndarray, hr: np.ndarray) -> float:

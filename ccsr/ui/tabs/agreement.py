@@ -94,10 +94,8 @@ def blend(run: SeedRun, source: Path, threshold: float) -> tuple[Path, str]:
 @functools.lru_cache(maxsize=16)
 def _scores(path: Path, reference: Path, written: int) -> dict[str, float]:
     """Scores of a file, the same while the slider moves; `written` distinguishes its versions."""
-    return compute(
-        measure,
-        *(load_picture(p, max_pixels=MAX_RESULT_PIXELS).visible_rgb for p in (path, reference)),
-    )
+    sr, hr = (load_picture(p, max_pixels=MAX_RESULT_PIXELS).visible_rgb for p in (path, reference))
+    return compute(measure, sr, hr)
 
 
 def _age(path: Path) -> float:

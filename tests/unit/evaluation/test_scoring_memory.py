@@ -31,7 +31,7 @@ def test_tiles_are_the_largest_that_fit() -> None:
 
 def test_less_than_the_smallest_tiles_take_is_refused_with_what_they_take() -> None:
     least = scoring_bytes(["dists"], SIZE, SMALLEST_TILE) / GIB
-    message = f"4096x2048 pixels by psnr, dists takes about {least:.2f} GiB.*leave metrics out"
+    message = f"4096x2048 pixels by psnr, dists takes about {least:.2f} GiB.*score by fewer metrics"
     with pytest.raises(OutOfMemoryError, match=message):
         tile_within(["psnr", "dists"], SIZE, least - 1 / GIB)
 
