@@ -399,7 +399,9 @@ def errors_shown(as_shown: Callable[[str], str] = escape) -> Generator[None]:
         raise Refused(as_shown(str(error)), print_exception=False) from error
     except Exception as error:
         logger.exception("a run failed")
-        message = "The run failed, and the log of the server says why. Try a smaller picture."
+        message = (
+            "The run failed, and the log of the server says why. Try again, or another picture."
+        )
         if lacks_space(error):
             message = "The disk of the server is full. Try again later."
         raise gr.Error(message, print_exception=False) from error
