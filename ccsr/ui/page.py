@@ -15,7 +15,7 @@ from ccsr.evaluation.report import read_settings
 from ccsr.images.reader_pool import READERS
 from ccsr.inference.events import Engine, ModelInfo
 from ccsr.inference.sizes import target_size
-from ccsr.ui import snippets
+from ccsr.ui import snippets, upload_limit
 from ccsr.ui.browser_parts import HEAD
 from ccsr.ui.browser_storage import remember
 from ccsr.ui.components import SettingsFile
@@ -64,7 +64,7 @@ def launch_kwargs(queue: ModelQueue, sessions: Sessions) -> dict[str, Any]:
     return {
         "theme": THEME,
         "css": CSS,
-        "head": f"<script>{SCRIPT}</script>{OUTSIDE}{HEAD}",
+        "head": f"<script>{SCRIPT}{upload_limit.SCRIPT}</script>{OUTSIDE}{HEAD}",
         "footer_links": ["api", "settings"],
         "run_history": False,
         "show_error": False,
@@ -99,6 +99,7 @@ def build_page(
         fill_width=True,
     ) as page:
         _heading(info)
+        upload_limit.build_upload_limit(queue.limits.max_upload_bytes)
         _workspace(page, engine, queue, sessions)
         page.unload(sessions.release)
     # Work waits for the model in a queue of its own, and what shows results waits for nobody.
