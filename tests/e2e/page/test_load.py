@@ -127,9 +127,12 @@ def test_twenty_programs_and_three_browsers_at_once(
         files = {"files": ("cat.png", picture_file.read_bytes())}
         (path,) = httpx.post(f"{url}gradio_api/upload", files=files, timeout=TIMEOUT).json()
         end = time.monotonic() + SECONDS
+        contexts = [browser.new_context() for _ in range(BROWSERS)]
+        for context in contexts:
+            context.set_default_timeout(1000 * TIMEOUT)
         visitors = [
-            Visitor(CCSRPage(browser.new_context().new_page(), url).open(), CLIENTS + number)
-            for number in range(BROWSERS)
+            Visitor(CCSRPage(context.new_page(), url).open(), CLIENTS + number)
+            for number, context in enumerate(contexts)
         ]
         for visitor in visitors:
             visitor.ui.choose_picture(picture_file)
