@@ -28,6 +28,17 @@ TIMEOUT = 120
 LIMITS = Limits(max_waiting=15, max_sessions=40, max_stored_bytes=300 * 2**20)
 MEMORY = "ccsr_memory_bytes"
 FULL = "wait for the model, which is the limit"
+# A toast vanishes after some seconds, so they are counted as they appear.
+COUNT_REFUSALS = """(text) => {
+    if (window.refusals === undefined) {
+        window.refusals = 0;
+        new MutationObserver((changes) => {
+            const added = changes.flatMap(({ addedNodes }) => [...addedNodes]);
+            window.refusals += added.filter((node) => node.textContent.includes(text)).length;
+        }).observe(document.body, { childList: true, subtree: true });
+    }
+    return window.refusals;
+}"""
 
 
 @dataclass
@@ -39,6 +50,7 @@ class Program:
     number: int
     until: float
     answers: Counter[str] = field(default_factory=Counter[str])
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=TIMEOUT))
 
     def run(self) -> None:
         while time.monotonic() < self.until:
@@ -51,9 +63,9 @@ class Program:
         picture = {"path": self.path, "meta": {"_type": "gradio.FileData"}}
         url = f"{self.url}gradio_api/call/v2/upscale"
         body = {"picture": picture, "seed": self.number}
-        event = httpx.post(url, json=body, timeout=TIMEOUT).json()["event_id"]
+        event = self.client.post(url, json=body).json()["event_id"]
         last = ""
-        with httpx.stream("GET", f"{url}/{event}", timeout=TIMEOUT) as response:
+        with self.client.stream("GET", f"{url}/{event}") as response:
             for line in response.iter_lines():
                 if leaves:
                     return "left"
@@ -70,34 +82,30 @@ class Visitor:
 
     ui: CCSRPage
     seed: int
-    refused: bool = False
-    pressed: float = 0.0
+    refusals: int = 0
     answers: Counter[str] = field(default_factory=Counter[str])
 
     def press(self) -> None:
         self.seed += BROWSERS
         self.ui.upscale.seed.fill(str(self.seed))
+        self.refusals = self._told()
         self.ui.upscale.run()
-        self.refused, self.pressed = False, time.monotonic()
 
     def is_answered(self) -> bool:
-        """Whether the result, or a refusal, has been shown, and another run can be asked for.
-
-        A press is refused by a toast, which vanishes; a run that finds others before it, in the
-        line of the status, which shows the refusal of the press before until the page knows better.
-        """
-        upscale, toast = self.ui.upscale, self.ui.toast.filter(has_text=FULL)
-        if toast.is_visible():
-            self.refused = True
-            toast.get_by_test_id("toast-close").click()
+        """Whether the result, or a refusal, has been shown, and another run can be asked for."""
+        upscale = self.ui.upscale
         if upscale.start.is_disabled() or upscale.stop.is_enabled():
             return False
-        if time.monotonic() > self.pressed + 2:
-            self.refused |= FULL in upscale.status.inner_text()
         done = upscale.result.locator(f'img[src$="_seed-{self.seed}.png"]').first.is_visible()
-        if done or self.refused:
+        refused = self._told() > self.refusals
+        if done or refused:
             self.answers["done" if done else "refused"] += 1
-        return done or self.refused
+        return done or refused
+
+    def _told(self) -> int:
+        """How often the page has told a refusal so far."""
+        told: int = self.ui.page.evaluate(COUNT_REFUSALS, FULL)
+        return told
 
 
 def ask_all(visitors: Sequence[Visitor]) -> None:
@@ -106,7 +114,7 @@ def ask_all(visitors: Sequence[Visitor]) -> None:
         visitor.press()
     waiting, until = list(visitors), time.monotonic() + TIMEOUT
     while waiting:
-        assert time.monotonic() < until, f"{len(waiting)} browsers have no answer"
+        assert time.monotonic() < until, [v.ui.upscale.panel.inner_text() for v in waiting]
         waiting = [visitor for visitor in waiting if not visitor.is_answered()]
         time.sleep(0.1)
 
