@@ -76,7 +76,7 @@ def _compare(plan: Plan, processes: Processes) -> int:
         plan.keeps_pictures, config.illustrations, config.trajectories,
     )  # fmt: skip
     mine = processes.share(plan.samples)
-    _work(work, mine, manifest, progress, shown=processes.is_main)
+    work_through(work, mine, manifest, progress, shown=processes.is_main)
     manifest.close()
     processes.wait()
     if not processes.is_main:
@@ -87,17 +87,17 @@ def _compare(plan: Plan, processes: Processes) -> int:
     return _report_failures(output)
 
 
-def _work(
+def work_through(
     work: Work, samples: Sequence[Sample], manifest: Manifest, progress: Progress, *, shown: bool
 ) -> None:
     """Do the jobs behind a progress bar with the time left."""
     jobs_of_one = sum(1 for _ in work.jobs(samples[0])) if samples else 0
-    done = sum((sample.test_set, sample.name) in progress.done for sample in samples)
+    left = [sample for sample in samples if (sample.test_set, sample.name) not in progress.done]
     with tqdm(
-        total=jobs_of_one * len(samples), initial=jobs_of_one * done, unit="job",
-        disable=not shown, leave=False,
+        total=jobs_of_one * len(samples), initial=jobs_of_one * (len(samples) - len(left)),
+        unit="job", disable=not shown, leave=False,
     ) as bar:  # fmt: skip
-        for event in run(work, samples, manifest, progress):
+        for event in run(work, left, manifest, progress):
             bar.set_description_str(event.picture, refresh=False)
             if isinstance(event, Failure):
                 bar.write(f"failed: {event.picture}, {event.method}: {event.error}", sys.stderr)

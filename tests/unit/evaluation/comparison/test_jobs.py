@@ -1,4 +1,5 @@
 import dataclasses
+import io
 import itertools
 import json
 import tracemalloc
@@ -8,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
+from ccsr.evaluation.comparison.command import work_through
 from ccsr.evaluation.comparison.jobs import PICTURES, Failure, JobDone, Work, as_8_bit, run
 from ccsr.evaluation.comparison.manifest import Manifest, Progress, read_rows
 from ccsr.evaluation.comparison.methods import Bicubic, Family, num_evaluations
@@ -62,6 +65,31 @@ def test_every_job_is_done_once_and_recorded(scorer: Scorer, tmp_path: Path) -> 
     assert sum(row["kind"] == "job" for row in rows) == 12
     assert sum(row["kind"] == "group" for row in rows) == 6
     assert sum(row["kind"] == "done" for row in rows) == 3
+
+
+@pytest.mark.parametrize("stop_after", [0, 5, 12])
+def test_bar_counts_each_job_once_when_a_run_goes_on(
+    scorer: Scorer, tmp_path: Path, stop_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars: list[tqdm] = []
+
+    class Bar(tqdm):
+        def __init__(self, **options: object) -> None:
+            super().__init__(**options, file=io.StringIO())
+            bars.append(self)
+
+    monkeypatch.setattr("ccsr.evaluation.comparison.command.tqdm", Bar)
+    hr, work = (
+        write_hr(tmp_path / "hr"),
+        work_of(scorer, tmp_path / "out", (Bicubic(4),), (Noisy(),)),
+    )
+    do(work, hr, stop_after=stop_after)
+    progress = Progress(read_rows(work.output))
+    manifest = Manifest(work.output, 0, {"made": "here"})
+    samples = Dataset("set", hr, "bicubic", 4).check()
+    work_through(work, samples, manifest, progress, shown=True)
+    manifest.close()
+    assert [(bar.n, bar.total) for bar in bars] == [(12, 12)]
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 5, 9, 11])
