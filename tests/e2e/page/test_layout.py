@@ -98,6 +98,7 @@ def test_labels_of_a_plot_can_be_read_on_a_narrow_page(
     # Pictures are below it, not beside it.
     assert chosen.part("plot").evaluate("(node) => node.clientWidth") > 300
     # What does not fit is reached by scrolling the plot, not the page.
+    chosen.ui.come_to_rest()
     labels.last.scroll_into_view_if_needed()
     expect(labels.last).to_be_in_viewport(ratio=0.99)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
