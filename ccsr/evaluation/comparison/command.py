@@ -92,12 +92,12 @@ def work_through(
 ) -> None:
     """Do the jobs behind a progress bar with the time left."""
     jobs_of_one = sum(1 for _ in work.jobs(samples[0])) if samples else 0
-    left = [sample for sample in samples if (sample.test_set, sample.name) not in progress.done]
+    done = sum((sample.test_set, sample.name) in progress.done for sample in samples)
     with tqdm(
-        total=jobs_of_one * len(samples), initial=jobs_of_one * (len(samples) - len(left)),
-        unit="job", disable=not shown, leave=False,
+        total=jobs_of_one * len(samples), initial=jobs_of_one * done, unit="job",
+        disable=not shown, leave=False,
     ) as bar:  # fmt: skip
-        for event in run(work, left, manifest, progress):
+        for event in run(work, samples, manifest, progress):
             bar.set_description_str(event.picture, refresh=False)
             if isinstance(event, Failure):
                 bar.write(f"failed: {event.picture}, {event.method}: {event.error}", sys.stderr)

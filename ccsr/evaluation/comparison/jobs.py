@@ -80,7 +80,7 @@ class Work:
 def run(
     work: Work, samples: Sequence[Sample], manifest: Manifest, progress: Progress
 ) -> Iterator[JobDone | Failure]:
-    """Do the jobs of the samples that are not done yet; yields all of them.
+    """Do the jobs of the samples that are not done yet; yields what is done of them.
 
     Raises:
         WriteError: If something cannot be written.
@@ -88,7 +88,6 @@ def run(
     for sample in samples:
         key = (sample.test_set, sample.name)
         if key in progress.done:
-            yield from work.jobs(sample)
             continue
         failed = False
         for event in _picture(work, sample, manifest, progress.take(key)):

@@ -57,6 +57,7 @@ class Program:
             leaves = self.number % 5 == 0
             answer = self._ask(leaves)
             self.answers[answer] += 1
+            # Without a pause those that were refused would leave no place to the browsers.
             time.sleep(1 if answer == "refused" else 0.05)
 
     def _ask(self, leaves: bool) -> str:
